@@ -1,0 +1,3 @@
+//! The pipeline that joins a source, the table, a filter and a sink.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,94 @@
+//! What every source has in common.
+
+use std::fmt;
+use std::time::Duration;
+
+use procession::Event;
+
+use crate::error::SourceError;
+
+/// Takes events out of a source, one at a time, in order.
+pub type Sink<'s> = &'s mut dyn FnMut(&Event<'_>);
+
+/// Where process events come from.
+///
+/// A source observes and does nothing else: what the events mean is the table's business. It tells
+/// of its losses with [`procession::EventKind::Lost`], in the place in the order where they lie.
+pub trait Source: Send {
+    /// Which one it is.
+    fn kind(&self) -> SourceKind;
+
+    /// Hands over the processes that already run, parents before children.
+    ///
+    /// To be called once, before the first [`poll`](Self::poll). A process that starts during the
+    /// walk is told of once: either here or by its own events.
+    fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError>;
+
+    /// Waits for events, at most for `timeout`, and hands over all that are there.
+    fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError>;
+
+    /// What the kernel counted so far. `None`: this source cannot know.
+    fn kernel_counts(&self) -> Option<KernelCounts>;
+}
+
+/// The kinds of sources, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// eBPF programs in the kernel: every event, in full.
+    Ebpf,
+    /// The kernel's proc connector: every event, details read from `/proc` while they last.
+    Connector,
+    /// `/proc`, read again and again: what lives long enough to be seen.
+    Polling,
+}
+
+impl SourceKind {
+    /// What a person should know about events from this source. Empty for the best one.
+    pub const fn shortcomings(self) -> &'static str {
+        match self {
+            Self::Ebpf => "",
+            Self::Connector => {
+                "every process is seen, but what it runs is read from /proc a moment later: \
+                 a process that is gone by then has no binary, arguments or user"
+            }
+            Self::Polling => {
+                "processes that live for less than the polling interval are not seen, \
+                 and exit statuses are unknown"
+            }
+        }
+    }
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ebpf => "eBPF",
+            Self::Connector => "proc connector",
+            Self::Polling => "/proc polling",
+        })
+    }
+}
+
+/// Records that the kernel side tried to hand over, and of those the ones it could not.
+///
+/// `attempted = received + lost`, once everything that was handed over has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// Forks of processes.
+    pub fork: Count,
+    /// Execs.
+    pub exec: Count,
+    /// Exits of processes.
+    pub exit: Count,
+    /// Parts of argument vectors too long for one record.
+    pub arguments: Count,
+}
+
+/// One line of [`KernelCounts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Records that were made.
+    pub attempted: u64,
+    /// Records for which there was no room.
+    pub lost: u64,
+}

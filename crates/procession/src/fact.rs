@@ -1,0 +1,90 @@
+//! What leaves the table: an event with everything known about its process at that moment.
+
+use crate::event::EventKind;
+use crate::ids::Pid;
+use crate::process::Process;
+use crate::status::ExitStatus;
+use crate::table::{ProcessId, Table};
+use crate::time::BootTime;
+
+/// An event, joined with what the table knew when it was applied. Immutable, and free of the
+/// table: it may be sent anywhere and kept as long as wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// When it happened.
+    pub time: BootTime,
+    /// What happened.
+    pub kind: FactKind,
+    /// The process it happened to.
+    pub process: Process,
+    /// Its parent by the reference system's rule ([`Process::reference_parent`]), the parent of
+    /// that one, and so on, as far as was asked for.
+    pub lineage: Vec<Process>,
+    /// How many processes that were themselves seen starting lie between this one and the first
+    /// that was not: how deep to draw it in a tree.
+    pub depth: u32,
+}
+
+/// What happened to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FactKind {
+    /// It was forked.
+    Fork,
+    /// It ran a new image.
+    Exec,
+    /// It ended.
+    Exit {
+        /// The thread that ended last.
+        tid: Pid,
+        /// How; `None`: not known.
+        status: Option<ExitStatus>,
+    },
+    /// It was found running.
+    Running,
+}
+
+impl FactKind {
+    /// What `event` is about; `None` when it is not about a process.
+    pub fn of(event: &EventKind<'_>) -> Option<Self> {
+        match event {
+            EventKind::Fork(_) => Some(Self::Fork),
+            EventKind::Exec(_) => Some(Self::Exec),
+            EventKind::Exit(exit) => Some(Self::Exit { tid: exit.tid, status: exit.status }),
+            EventKind::Running(_) => Some(Self::Running),
+            EventKind::Lost(_) => None,
+        }
+    }
+}
+
+impl Fact {
+    /// The parent by the reference system's rule, when at least that was asked for.
+    pub fn parent(&self) -> Option<&Process> {
+        self.lineage.first()
+    }
+}
+
+/// How much of a process's lineage a [`Fact`] carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineageDetail {
+    /// The parent.
+    #[default]
+    Parent,
+    /// Everything to the first known process.
+    Full,
+}
+
+impl Table {
+    /// Joins what happened to `id` with what the table knows now.
+    ///
+    /// `None`: the entry has gone.
+    pub fn fact(&self, id: ProcessId, time: BootTime, kind: FactKind, detail: LineageDetail) -> Option<Fact> {
+        let process = self.process(id)?;
+        let lineage = match detail {
+            LineageDetail::Parent => {
+                self.reference_parent(id).and_then(|id| self.process(id)).into_iter().collect()
+            }
+            LineageDetail::Full => self.reference_lineage(id),
+        };
+        Some(Fact { time, kind, process, lineage, depth: self.observed_depth(id) })
+    }
+}

@@ -1,0 +1,119 @@
+//! The account of every event.
+
+use crate::event::EventKind;
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It changed the table.
+    Applied,
+    /// The table knew it already.
+    Duplicate,
+    /// It came after what it should have preceded; what could be learnt from it was.
+    Late,
+    /// It contradicts itself and changed nothing.
+    Rejected,
+}
+
+/// The kinds of events that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// [`EventKind::Fork`].
+    Fork,
+    /// [`EventKind::Exec`].
+    Exec,
+    /// [`EventKind::Exit`].
+    Exit,
+    /// [`EventKind::Running`].
+    Running,
+}
+
+impl Counted {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fork, Self::Exec, Self::Exit, Self::Running];
+
+    /// The kind of `event`; `None` for a loss report, which is not an event of a process.
+    pub const fn of(event: &EventKind<'_>) -> Option<Self> {
+        match event {
+            EventKind::Fork(_) => Some(Self::Fork),
+            EventKind::Exec(_) => Some(Self::Exec),
+            EventKind::Exit(_) => Some(Self::Exit),
+            EventKind::Running(_) => Some(Self::Running),
+            EventKind::Lost(_) => None,
+        }
+    }
+}
+
+/// Counts of one kind of event. `received = applied + duplicate + late + rejected`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Events handed to the table.
+    pub received: u64,
+    /// Of those, the ones that changed it.
+    pub applied: u64,
+    /// The ones it knew already.
+    pub duplicate: u64,
+    /// The ones that came too late to be applied in full.
+    pub late: u64,
+    /// The ones that contradict themselves.
+    pub rejected: u64,
+}
+
+/// The account of every event: what came, what became of it, what is known to be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    accounts: [Account; Counted::ALL.len()],
+    lost: u64,
+    inferred_processes: u64,
+    inferred_exits: u64,
+}
+
+impl Ledger {
+    /// The account of one kind of event.
+    pub const fn account(&self, kind: Counted) -> &Account {
+        &self.accounts[kind as usize]
+    }
+
+    /// Events received, of all kinds.
+    pub fn received(&self) -> u64 {
+        self.accounts.iter().map(|account| account.received).sum()
+    }
+
+    /// Events that the source said it lost.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Processes known only because other events speak of them.
+    pub const fn inferred_processes(&self) -> u64 {
+        self.inferred_processes
+    }
+
+    /// Exits concluded from the reuse of a pid.
+    pub const fn inferred_exits(&self) -> u64 {
+        self.inferred_exits
+    }
+
+    pub(crate) fn record(&mut self, kind: Counted, outcome: Outcome) {
+        let account = &mut self.accounts[kind as usize];
+        account.received += 1;
+        match outcome {
+            Outcome::Applied => account.applied += 1,
+            Outcome::Duplicate => account.duplicate += 1,
+            Outcome::Late => account.late += 1,
+            Outcome::Rejected => account.rejected += 1,
+        }
+    }
+
+    pub(crate) fn record_lost(&mut self, count: u64) {
+        self.lost = self.lost.saturating_add(count);
+    }
+
+    pub(crate) fn record_inferred_process(&mut self) {
+        self.inferred_processes += 1;
+    }
+
+    pub(crate) fn record_inferred_exit(&mut self) {
+        self.inferred_exits += 1;
+    }
+}
