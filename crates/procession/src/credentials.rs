@@ -24,7 +24,7 @@ impl fmt::Display for Uid {
 pub struct Gid(pub u32);
 
 /// The ids and flags of a task's credentials (`struct cred`, `credentials(7)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Credentials {
     /// Real user.
     pub uid: Uid,
