@@ -17,7 +17,7 @@ use crate::ids::{Pid, ProcessKey};
 use crate::image::{Cwd, Image, Setting};
 use crate::ledger::{Counted, Outcome};
 use crate::namespaces::Cgroup;
-use crate::process::{EndKind, Origin, Provenance};
+use crate::process::{End, EndKind, Origin, Provenance};
 
 use super::node::Node;
 use super::{Applied, ProcessId, Shared, Table};
@@ -51,18 +51,16 @@ impl Table {
         if let Some(known) = self.index_of(fork.child.key).or_else(|| self.live_image_of(fork.child)) {
             return self.fork_of_known(known, fork);
         }
-        self.vacate(fork.child.key.pid);
         let parent = self.resolve(fork.parent);
         let mut node = Node::new(fork.child, Origin::Fork);
-        node.owner = other_owner(fork.owner, fork.parent.pid);
         node.ns_pid = fork.context.ns_pid;
         node.image = parent.and_then(|parent| self.inherited_image(parent, &fork.context));
         let Some(index) = self.insert(node) else { return REJECTED };
-        self.link_live(fork.child.key.pid, index);
         if let Some(parent) = parent {
-            self.link_parent(index, parent);
-            self.set_provenance(index, Provenance::Observed);
+            self.relink_parent(index, parent, Provenance::Observed);
         }
+        self.note_owner(index, fork.owner);
+        self.make_live(index);
         (Outcome::Applied, Some(index))
     }
 
@@ -75,84 +73,88 @@ impl Table {
         let Some(parent) = self.resolve(fork.parent) else { return (Outcome::Late, Some(known)) };
         let later_image = self.live_image_of(fork.child).filter(|live| *live != known);
         for index in [Some(known), later_image].into_iter().flatten() {
-            self.relink_parent(index, parent);
+            self.relink_parent(index, parent, Provenance::Observed);
         }
-        let inherited = self.inherited_image(parent, &fork.context);
-        if let Some(node) = self.nodes.get_mut(known) {
-            node.owner = other_owner(fork.owner, fork.parent.pid);
-            if node.image.is_none() {
+        if self.nodes.get(known).is_some_and(|node| node.image.is_none()) {
+            let inherited = self.inherited_image(parent, &fork.context);
+            if let Some(node) = self.nodes.get_mut(known) {
                 node.image = inherited;
                 node.origin = Origin::Fork;
             }
         }
+        self.note_owner(known, fork.owner);
         (Outcome::Late, Some(known))
     }
 
     fn exec(&mut self, exec: &Exec<'_>) -> Result {
         let subject = exec.process;
-        if subject.key.pid == Pid(0) {
+        if subject.key.pid == Pid(0) || exec.replaces == Some(subject.key) {
             return REJECTED;
         }
-        if let Some(known) = self.index_of(subject.key) {
-            return self.exec_of_known(known, exec);
+        let known = self.index_of(subject.key);
+        if known.and_then(|known| self.nodes.get(known)).is_some_and(|node| node.origin != Origin::Inferred) {
+            return (Outcome::Duplicate, known);
         }
-        let Some(old) = self.image_to_replace(exec) else { return REJECTED };
-        let (parent, provenance, ns_pid, first) = match self.nodes.get(old) {
-            Some(old) => (old.parent, old.parent_provenance, old.ns_pid, old.origin == Origin::Fork),
-            None => return REJECTED,
-        };
-        let mut node = Node::new(subject, if first { Origin::FirstExec } else { Origin::Exec });
-        node.owner = self.other_owner_than(parent, exec.owner);
-        node.ns_pid = exec.context.ns_pid.or(ns_pid);
-        node.image = Some(self.shared.image(&exec.program, &exec.context));
-        let Some(index) = self.insert(node) else { return REJECTED };
-        if let Some(parent) = parent {
-            self.link_parent(index, parent);
-            self.set_provenance(index, provenance);
+        let old = self.image_to_replace(exec, known);
+        let first = old.and_then(|old| self.nodes.get(old)).is_some_and(|old| old.origin == Origin::Fork);
+        let origin = if first { Origin::FirstExec } else { Origin::Exec };
+        let Some(index) = known.or_else(|| self.insert(Node::new(subject, origin))) else { return REJECTED };
+        self.describe(index, subject, origin, &exec.program, &exec.context);
+        match old {
+            Some(old) => self.replace(old, index),
+            None => self.adopt(index, exec.owner, Provenance::Inferred),
         }
-        // The image shared since the fork says nothing that the parent does not say.
-        if !first {
-            self.link_previous(index, old);
+        self.note_owner(index, exec.owner);
+        if self.nodes.get(index).is_some_and(|node| node.end.is_none()) {
+            self.make_live(index);
         }
-        if self.nodes.get(old).is_some_and(|node| node.end.is_none()) {
-            self.end(old, EndKind::Replaced);
-        }
-        self.link_live(subject.key.pid, index);
-        (Outcome::Applied, Some(index))
-    }
-
-    /// The image was heard of before its exec, by its exit or as a parent.
-    fn exec_of_known(&mut self, known: Index, exec: &Exec<'_>) -> Result {
-        if self.nodes.get(known).is_some_and(|node| node.origin != Origin::Inferred) {
-            return (Outcome::Duplicate, Some(known));
-        }
-        self.fill(known, exec.process, exec.owner, &exec.program, &exec.context, Origin::Exec);
-        (Outcome::Late, Some(known))
+        // One that was heard of before, by its exit or as a parent, came too late.
+        (if known.is_some() { Outcome::Late } else { Outcome::Applied }, Some(index))
     }
 
     /// The image that `exec` replaces; inferred when it was never heard of.
-    fn image_to_replace(&mut self, exec: &Exec<'_>) -> Option<Index> {
-        let live = self.live_image_of(exec.process);
-        let Some(key) = exec.replaces.filter(|key| key.pid == exec.process.key.pid) else {
-            return live.or_else(|| {
-                let fork = ProcessKey::new(exec.process.key.pid, exec.process.began);
-                self.infer(Subject { key: fork, ..exec.process }, exec.owner)
-            });
+    ///
+    /// `known` is the entry of the new image, when it was heard of before.
+    fn image_to_replace(&mut self, exec: &Exec<'_>, known: Option<Index>) -> Option<Index> {
+        let subject = exec.process;
+        let live = self.live_image_of(subject).filter(|live| Some(*live) != known);
+        let Some(key) = exec.replaces.filter(|key| key.pid == subject.key.pid) else {
+            return live;
         };
         if let Some(exact) = self.index_of(key) {
             return Some(exact);
         }
-        // Where the starts are known to the tick only, keys of one image need not be equal.
+        // Where starts are known to the tick only, the names of one image need not be equal.
         let coarse =
-            live.and_then(|live| self.nodes.get(live)).is_some_and(|node| node.precision == Precision::Ticks);
-        if coarse && key.start == exec.process.began {
+            live.and_then(|live| self.nodes.get(live)).filter(|node| node.precision == Precision::Ticks);
+        if coarse.is_some() && key.start == subject.began {
             return live;
         }
-        let missed = self.infer(Subject { key, ..exec.process }, exec.owner)?;
+        let missed = self.infer(Subject { key, ..subject }, exec.owner)?;
         if let Some(live) = live {
-            self.replace_unseen(live, missed);
+            self.replace(live, missed);
         }
         Some(missed)
+    }
+
+    /// Makes `new` the image that replaced `old` in one process: it has the same parent.
+    fn replace(&mut self, old: Index, new: Index) {
+        let Some(node) = self.nodes.get(old) else { return };
+        let (parent, provenance, ns_pid) = (node.parent, node.parent_provenance, node.ns_pid);
+        let (shared_since_fork, ended) = (node.origin == Origin::Fork, node.end.is_some());
+        if let Some(parent) = parent {
+            self.relink_parent(new, parent, provenance);
+        }
+        // The image shared since the fork says nothing that the parent does not say.
+        if !shared_since_fork {
+            self.link_previous(new, old);
+        }
+        if let Some(node) = self.nodes.get_mut(new) {
+            node.ns_pid = node.ns_pid.or(ns_pid);
+        }
+        if !ended {
+            self.end(old, EndKind::Replaced);
+        }
     }
 
     fn exit(&mut self, exit: &Exit<'_>) -> Result {
@@ -168,22 +170,16 @@ impl Table {
             Some(_) => Outcome::Late,
         };
         let Some(index) = known.or_else(|| self.infer(subject, exit.owner)) else { return REJECTED };
-        let image = self.nodes.get(index).is_some_and(|node| node.image.is_none()).then(|| {
+        if self.nodes.get(index).is_some_and(|node| node.image.is_none()) {
             let program = Program { comm: exit.comm, ..Program::default() };
-            self.shared.image(&program, &Context::default())
-        });
-        let owner = self.nodes.get(index).and_then(|node| self.other_owner_than(node.parent, exit.owner));
-        if let Some(node) = self.nodes.get_mut(index) {
-            node.image = image.or(node.image.take());
-            node.owner = owner.or(node.owner);
+            let image = self.shared.image(&program, &Context::default());
+            self.set_image(index, image);
         }
-        if end.is_some() {
-            let time = self.now;
-            if let Some(end) = self.nodes.get_mut(index).and_then(|node| node.end.as_mut()) {
-                *end = crate::process::End { time, how: EndKind::Exited(exit.status) };
-            }
-        } else {
-            self.end(index, EndKind::Exited(exit.status));
+        self.note_owner(index, exit.owner);
+        let how = EndKind::Exited(exit.status);
+        match self.nodes.get_mut(index).and_then(|node| node.end.as_mut()) {
+            Some(end) => *end = End { time: self.now, how },
+            None => self.end(index, how),
         }
         (outcome, Some(index))
     }
@@ -193,51 +189,48 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        if let Some(known) = self.index_of(subject.key).or_else(|| self.live_image_of(subject)) {
-            if self.nodes.get(known).is_some_and(|node| node.origin != Origin::Inferred || node.end.is_some())
-            {
-                return (Outcome::Duplicate, Some(known));
-            }
-            self.fill(known, subject, running.owner, &running.program, &running.context, Origin::Running);
-            return (Outcome::Applied, Some(known));
+        let known = self.index_of(subject.key).or_else(|| self.live_image_of(subject));
+        let is_news = |node: &Node| node.origin == Origin::Inferred && node.end.is_none();
+        if known.and_then(|known| self.nodes.get(known)).is_some_and(|node| !is_news(node)) {
+            return (Outcome::Duplicate, known);
         }
-        self.vacate(subject.key.pid);
-        let mut node = Node::new(subject, Origin::Running);
-        node.ns_pid = running.context.ns_pid;
-        node.image = Some(self.shared.image(&running.program, &running.context));
-        let parent = self.resolve(running.owner);
-        let Some(index) = self.insert(node) else { return REJECTED };
-        self.link_live(subject.key.pid, index);
-        if let Some(parent) = parent.filter(|parent| !self.is_or_descends_from(*parent, index)) {
-            self.link_parent(index, parent);
-            self.set_provenance(index, Provenance::Found);
+        let insert = || self.insert(Node::new(subject, Origin::Running));
+        let Some(index) = known.or_else(insert) else { return REJECTED };
+        self.describe(index, subject, Origin::Running, &running.program, &running.context);
+        if self.nodes.get(index).is_some_and(|node| node.parent.is_none()) {
+            self.adopt(index, running.owner, Provenance::Found);
         }
+        self.make_live(index);
         (Outcome::Applied, Some(index))
     }
 
-    /// Gives an inferred node what an event now says of it.
-    fn fill(
+    /// Gives a node what an event says of its image.
+    fn describe(
         &mut self,
-        known: Index,
+        index: Index,
         subject: Subject,
-        owner: ProcessKey,
+        origin: Origin,
         program: &Program<'_>,
         context: &Context<'_>,
-        origin: Origin,
     ) {
         let image = self.shared.image(program, context);
-        let has_parent = self.nodes.get(known).is_some_and(|node| node.parent.is_some());
-        if let Some(node) = self.nodes.get_mut(known) {
-            node.image = Some(image);
-            node.origin = origin;
-            node.ns_pid = context.ns_pid;
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        node.image = Some(image);
+        node.origin = origin;
+        node.ns_pid = context.ns_pid;
+        node.precision = subject.precision;
+        // What was inferred began no earlier than the image by which it was known.
+        if subject.began < node.began {
             node.began = subject.began;
-            node.precision = subject.precision;
+            self.unlink_what_does_not_precede(index);
         }
-        if !has_parent && let Some(parent) = self.resolve(owner) {
-            self.relink_parent(known, parent);
-            let found = if origin == Origin::Running { Provenance::Found } else { Provenance::Inferred };
-            self.set_provenance(known, found);
+    }
+
+    /// Makes the process called `owner` the parent of `index`.
+    fn adopt(&mut self, index: Index, owner: ProcessKey, provenance: Provenance) {
+        let is_other = self.nodes.get(index).is_some_and(|node| node.key.pid != owner.pid);
+        if let Some(parent) = is_other.then(|| self.resolve(owner)).flatten() {
+            self.relink_parent(index, parent, provenance);
         }
     }
 
@@ -264,38 +257,23 @@ impl Table {
         let is_newer = key.start > node.key.start;
         let missed = self.infer(subject, ProcessKey::NONE)?;
         if is_newer {
-            self.replace_unseen(live, missed);
+            self.replace(live, missed);
+            self.make_live(missed);
         } else {
             self.end(missed, EndKind::Vanished);
         }
         Some(missed)
     }
 
-    /// Makes `missed`, an inferred image, the one that replaced `live` unseen.
-    fn replace_unseen(&mut self, live: Index, missed: Index) {
-        let Some(old) = self.nodes.get(live) else { return };
-        let (pid, parent, provenance) = (old.key.pid, old.parent, old.parent_provenance);
-        if let Some(parent) = parent {
-            self.relink_parent(missed, parent);
-            self.set_provenance(missed, provenance);
-        }
-        self.link_previous(missed, live);
-        self.end(live, EndKind::Replaced);
-        self.link_live(pid, missed);
-    }
-
     /// A node for an image that other events speak of. It is alive, unless its pid has a live
     /// image already.
     fn infer(&mut self, subject: Subject, owner: ProcessKey) -> Option<Index> {
-        let parent = (owner.pid != subject.key.pid).then(|| self.resolve(owner)).flatten();
         let index = self.insert(Node::new(subject, Origin::Inferred))?;
         self.ledger.record_inferred_process();
         if self.live_index_of(subject.key.pid).is_none() {
-            self.link_live(subject.key.pid, index);
+            self.make_live(index);
         }
-        if let Some(parent) = parent {
-            self.link_parent(index, parent);
-        }
+        self.adopt(index, owner, Provenance::Inferred);
         Some(index)
     }
 
@@ -306,12 +284,16 @@ impl Table {
         Some(index)
     }
 
-    /// The pid is seen in another process: its last owner has exited, and that was missed.
-    fn vacate(&mut self, pid: Pid) {
-        if let Some(stale) = self.live_index_of(pid) {
+    /// Makes `index` the current image of its pid.
+    ///
+    /// When the pid has another one, that process has exited, and the exit was missed.
+    fn make_live(&mut self, index: Index) {
+        let Some(pid) = self.nodes.get(index).map(|node| node.key.pid) else { return };
+        if let Some(stale) = self.live_index_of(pid).filter(|live| *live != index) {
             self.ledger.record_inferred_exit();
             self.end(stale, EndKind::Vanished);
         }
+        self.link_live(pid, index);
     }
 
     fn live_image_of(&self, subject: Subject) -> Option<Index> {
@@ -321,33 +303,34 @@ impl Table {
 
     /// Makes `parent` the parent of `child`, in place of the one it had.
     ///
-    /// A parent that descends from the child is refused: links form no cycle, whatever the events.
-    fn relink_parent(&mut self, child: Index, parent: Index) {
-        if self.is_or_descends_from(parent, child) {
+    /// Refused when the parent does not precede the child, which only false events can say.
+    fn relink_parent(&mut self, child: Index, parent: Index, provenance: Provenance) {
+        if !self.precedes(parent, child) {
             return;
         }
-        let old = self.nodes.get(child).and_then(|node| node.parent);
-        self.unlink_parent(child);
+        let old = self.unlink_parent(child);
         self.link_parent(child, parent);
-        self.set_provenance(child, Provenance::Observed);
+        if let Some(node) = self.nodes.get_mut(child) {
+            node.parent_provenance = provenance;
+        }
         if let Some(old) = old {
             self.remove_unkept(old);
         }
     }
 
-    fn is_or_descends_from(&self, index: Index, ancestor: Index) -> bool {
-        index == ancestor || self.ancestors(ProcessId(index)).any(|id| id.0 == ancestor)
-    }
-
-    fn set_provenance(&mut self, index: Index, provenance: Provenance) {
+    fn set_image(&mut self, index: Index, image: Arc<Image>) {
         if let Some(node) = self.nodes.get_mut(index) {
-            node.parent_provenance = provenance;
+            node.image = Some(image);
         }
     }
 
-    fn other_owner_than(&self, parent: Option<Index>, owner: ProcessKey) -> Option<ProcessKey> {
-        let parent = parent.and_then(|parent| self.nodes.get(parent));
-        other_owner(owner, parent.map_or(Pid(0), |parent| parent.key.pid))
+    fn note_owner(&mut self, index: Index, owner: ProcessKey) {
+        let parent = self.nodes.get(index).and_then(|node| node.parent);
+        let parent = parent.and_then(|parent| self.nodes.get(parent)).map(|parent| parent.key.pid);
+        if let Some(node) = self.nodes.get_mut(index) {
+            let is_other = Some(owner.pid) != parent && owner.pid != Pid(0) && owner.pid != node.key.pid;
+            node.owner = is_other.then_some(owner);
+        }
     }
 
     /// What a child runs after the fork: its parent's image, unless the fork changed the setting.
@@ -360,10 +343,6 @@ impl Table {
         changed.setting = self.shared.setting(context, &changed.setting);
         Some(Arc::new(changed))
     }
-}
-
-fn other_owner(owner: ProcessKey, parent: Pid) -> Option<ProcessKey> {
-    (owner.pid != parent && owner.pid != Pid(0)).then_some(owner)
 }
 
 impl Setting {

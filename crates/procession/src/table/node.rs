@@ -13,9 +13,9 @@ use super::Table;
 
 /// An image of a process.
 ///
-/// Invariant: `kept_by` is the number of nodes whose `parent` or `previous` is this one, and such
-/// a link is taken and dropped only by `Table::link_parent`, `Table::link_previous` and
-/// `Table::remove`. So a node that others link to is never removed, and links never dangle.
+/// Invariants: `kept_by` is the number of nodes whose `parent` or `previous` is this one; a node
+/// that is kept is never removed, so links never dangle; every link leads to a node that precedes
+/// (`Table::precedes`), so links form no cycle. Only `reclaim` takes and drops links.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) key: ProcessKey,

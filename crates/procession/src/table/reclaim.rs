@@ -70,7 +70,18 @@ impl Table {
         [parent, previous].into_iter().flatten()
     }
 
-    /// Makes `parent` the parent of `child`, which has none yet.
+    /// Whether a link from `later` to `earlier` is one that time allows.
+    ///
+    /// Every link goes from an entry to one that precedes it in this order, so links form no
+    /// cycle, whatever the events say. A parent began before its child; where both are known to
+    /// the same clock tick only, the smaller pid is taken to be the parent. An image began before
+    /// the one that replaced it.
+    pub(super) fn precedes(&self, earlier: Index, later: Index) -> bool {
+        let order = |index| self.nodes.get(index).map(|node| (node.began, node.key.pid, node.key.start));
+        order(earlier) < order(later)
+    }
+
+    /// Makes `parent`, which precedes it, the parent of `child`, which has none.
     pub(super) fn link_parent(&mut self, child: Index, parent: Index) {
         let Some(node) = self.nodes.get_mut(parent) else { return };
         node.kept_by += 1;
@@ -84,25 +95,46 @@ impl Table {
         }
     }
 
-    /// Makes `previous` the image that `next` replaced.
+    /// Makes `previous` the image that `next` replaced, unless it has one or time forbids it.
     pub(super) fn link_previous(&mut self, next: Index, previous: Index) {
+        if !self.precedes(previous, next) {
+            return;
+        }
+        let Some(node) = self.nodes.get_mut(next).filter(|node| node.previous.is_none()) else { return };
+        node.previous = Some(previous);
         if let Some(node) = self.nodes.get_mut(previous) {
             node.kept_by += 1;
         }
-        if let Some(node) = self.nodes.get_mut(next) {
-            node.previous = Some(previous);
-        }
     }
 
-    /// Takes `child` out of its parent's care.
-    pub(super) fn unlink_parent(&mut self, child: Index) {
+    /// Takes `child` out of its parent's care, and returns the parent.
+    pub(super) fn unlink_parent(&mut self, child: Index) -> Option<Index> {
         self.unlink_sibling(child);
-        let Some(node) = self.nodes.get_mut(child) else { return };
+        let node = self.nodes.get_mut(child)?;
         (node.next_sibling, node.previous_sibling) = (None, None);
-        if let Some(parent) = node.parent.take()
-            && let Some(parent) = self.nodes.get_mut(parent)
-        {
-            parent.kept_by -= 1;
+        let parent = node.parent.take()?;
+        if let Some(node) = self.nodes.get_mut(parent) {
+            node.kept_by -= 1;
+        }
+        Some(parent)
+    }
+
+    /// Restores the order of links after `index` turned out to be older than was thought.
+    pub(super) fn unlink_what_does_not_precede(&mut self, index: Index) {
+        let links = self.nodes.get(index).map(|node| (node.parent, node.previous));
+        let Some((parent, previous)) = links else { return };
+        if let Some(parent) = parent.filter(|parent| !self.precedes(*parent, index)) {
+            self.unlink_parent(index);
+            self.remove_unkept(parent);
+        }
+        if let Some(previous) = previous.filter(|previous| !self.precedes(*previous, index)) {
+            if let Some(node) = self.nodes.get_mut(index) {
+                node.previous = None;
+            }
+            if let Some(node) = self.nodes.get_mut(previous) {
+                node.kept_by -= 1;
+            }
+            self.remove_unkept(previous);
         }
     }
 
