@@ -51,6 +51,8 @@ pub struct Account {
     pub kernel: Option<KernelCounts>,
     /// Processes alive, as far as is known.
     pub live: usize,
+    /// Records of the source that could not be read.
+    pub malformed: u64,
     /// Facts that were ready when the queue had no room.
     pub dropped: u64,
     /// Totals over the scope, where it is not everything.
@@ -110,6 +112,7 @@ impl Pipeline {
             ledger: *self.table.ledger(),
             kernel: self.source.kernel_counts(),
             live: self.table.live(),
+            malformed: self.source.malformed(),
             dropped: 0,
             tally: self.tally.clone(),
         }

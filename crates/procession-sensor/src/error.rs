@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::ebpf::EbpfError;
 use crate::source::SourceKind;
 
 /// A source could not be started, or stopped working.
@@ -28,14 +29,9 @@ pub enum SourceError {
         /// What the system said.
         source: io::Error,
     },
-    /// The kernel refused a program.
-    #[error("the kernel refused the eBPF program {program}: {log}")]
-    Refused {
-        /// Its name.
-        program: &'static str,
-        /// The end of what the verifier said.
-        log: String,
-    },
+    /// The eBPF programs do not run.
+    #[error(transparent)]
+    Ebpf(#[from] EbpfError),
     /// No source works here.
     #[error("no source of process events works here: {}", list(.0))]
     NoneWorks(Vec<Unusable>),
@@ -51,7 +47,8 @@ pub struct Unusable {
 }
 
 impl SourceError {
-    pub(crate) fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    /// The error of a system call that did `operation`.
+    pub fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let operation = operation.into();
         move |source| Self::Io { operation, source }
     }

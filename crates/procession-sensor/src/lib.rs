@@ -6,8 +6,20 @@
 //! | proc connector | CAP_NET_ADMIN | notices of all of them; details are read from `/proc` a moment later |
 //! | polling | nothing | what lives long enough to be seen in `/proc` |
 
+mod choose;
+mod clock;
+mod connector;
+mod ebpf;
 mod error;
+mod poll;
+mod proc;
+mod record;
 mod source;
+mod walk;
 
+pub use choose::{Chosen, open, open_best};
+pub use connector::ConnectorSource;
+pub use ebpf::{EbpfConfig, EbpfError, EbpfSource};
 pub use error::{SourceError, Unusable};
+pub use poll::PollSource;
 pub use source::{Count, KernelCounts, Sink, Source, SourceKind};

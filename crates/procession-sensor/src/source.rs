@@ -27,6 +27,16 @@ pub trait Source: Send {
     /// Waits for events, at most for `timeout`, and hands over all that are there.
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError>;
 
+    /// Stops observing, and hands over what was observed until then.
+    fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.poll(Duration::ZERO, sink)
+    }
+
+    /// Records so far that were not as they should be. Each of them is an event that is missing.
+    fn malformed(&self) -> u64 {
+        0
+    }
+
     /// What the kernel counted so far. `None`: this source cannot know.
     fn kernel_counts(&self) -> Option<KernelCounts>;
 }

@@ -14,6 +14,8 @@
 //!
 //! A process's `began` is the start of the first key in its line, or what `began N` says at the end.
 
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read is a broken test")]
+
 use std::fmt::Write as _;
 use std::time::Duration;
 

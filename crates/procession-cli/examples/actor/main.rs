@@ -1,0 +1,95 @@
+//! A program of known shape: it makes processes in every way the kernel allows, and writes down
+//! exactly what it did, so that a test can compare what a sensor saw with the truth.
+//!
+//! ```text
+//! actor SCENARIO --truth FILE    plays one scenario; prints nothing when all went as planned
+//! actor storm N --truth FILE     N times posix_spawn, from as many threads as there are processors
+//! actor --list                   the scenarios; `NAME root` where root is needed
+//! ```
+//!
+//! The truth ([`truth`]) is JSON lines. The actor itself is not in it, only what it forks.
+//!
+//! | scenario | what happens |
+//! |---|---|
+//! | `fork-chain` | 20 processes, each the child of the one before, each with its own exit code |
+//! | `fork-fan` | 50 children, all alive at once |
+//! | `vfork` | `CLONE_VM \| CLONE_VFORK`, exec |
+//! | `posix-spawn` | `posix_spawn(3)` |
+//! | `double-fork` | the parent ends first; the orphan, adopted by the actor, execs |
+//! | `clone-parent` | `CLONE_PARENT`: forked by a child, owned by the actor |
+//! | `unshare-pid` | a child forks pid 1 of a new pid namespace (root) |
+//! | `exec-chain` | one process execs 10 times, with other arguments each time |
+//! | `deleted-binary` | exec of an open file whose name is gone |
+//! | `memfd` | exec of a file that lives in memory only |
+//! | `script` | exec of a script whose first line has an argument |
+//! | `script-relative` | the same by a relative path |
+//! | `relative-exec` | exec of `./prog` |
+//! | `exec-fails` | ENOENT, then exit 127: no exec |
+//! | `deep-cwd` | exec in a directory of more than 1000 bytes and 130 components |
+//! | `long-cwd` | exec in a directory whose path is longer than `PATH_MAX` |
+//! | `args-refused` | 5 MB of arguments: E2BIG, no exec |
+//! | `args-100k` | 100 kB of arguments |
+//! | `args-1m` | 1 MiB of arguments |
+//! | `args-empty` | empty arguments; no arguments at all |
+//! | `args-odd` | control characters, quotes, spaces, bytes that are not UTF-8 |
+//! | `thread-exec-leader` | the leader execs while other threads live |
+//! | `thread-exec-nonleader` | another thread execs and takes over the pid |
+//! | `leader-exits-first` | the leader's exit(2) is not the end of the process |
+//! | `threads-exit-race` | 200 processes of 16 threads, each thread ending at the same moment |
+//! | `exit-codes` | 0, 1, 2, 42, 127, 255 |
+//! | `signals` | SIGKILL, SIGTERM, SIGSEGV, real-time signal 40 |
+//! | `core-dump` | abort(3) with core files allowed |
+//! | `setuid` | a set-user-id and set-group-id file of 1234, exec'd by 4321 (root) |
+//! | `setuid-root` | a set-user-id file of root, exec'd by 4321 (root) |
+
+mod helper;
+mod program;
+mod scenarios;
+mod scene;
+mod storm;
+mod sys;
+mod truth;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::scenarios::SCENARIOS;
+use crate::scene::Scene;
+
+fn main() -> Result<()> {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    if let Some(code) = helper::run(&arguments) {
+        sys::exit_process(code);
+    }
+    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
+    match words[..] {
+        ["--list"] => list(),
+        ["storm", number, "--truth", file] => {
+            play(Path::new(file), |scene| storm::storm(scene, number.parse().context("N is not a number")?))
+        }
+        [name, "--truth", file] => {
+            let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
+            let scenario = scenario.with_context(|| format!("no scenario is called {name}"))?;
+            ensure!(!scenario.needs_root || sys::ids().euid == 0, "{name} needs root");
+            play(Path::new(file), scenario.perform)
+        }
+        _ => bail!("usage: actor SCENARIO --truth FILE | actor storm N --truth FILE | actor --list"),
+    }
+}
+
+fn play(truth: &Path, perform: impl FnOnce(&mut Scene) -> Result<()>) -> Result<()> {
+    let mut scene = Scene::new()?;
+    perform(&mut scene)?;
+    scene.write(truth).with_context(|| format!("cannot write {}", truth.display()))
+}
+
+#[expect(clippy::print_stdout, clippy::unnecessary_wraps, reason = "the list is this command's output")]
+fn list() -> Result<()> {
+    for scenario in SCENARIOS {
+        println!("{}{}", scenario.name, if scenario.needs_root { " root" } else { "" });
+    }
+    Ok(())
+}

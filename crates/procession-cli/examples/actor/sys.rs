@@ -1,0 +1,288 @@
+//! The system calls of the scenarios, each behind a safe function.
+//!
+//! The raw calls rather than `std::process`: which of fork, vfork, clone and exec is called, and by
+//! which thread, is what the scenarios are about.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs::File;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::thread;
+use std::time::Duration;
+use std::{io, mem, ptr};
+
+use crate::truth::{Ids, Status};
+
+/// With this code a child says that it could not do its part: the truth would be wrong.
+pub(crate) const FAILED: i32 = 125;
+
+/// Forks. The child runs `child` and exits with the code that it returns.
+pub(crate) fn fork(child: impl FnOnce() -> i32) -> io::Result<u32> {
+    // SAFETY: no process of this program has a second thread when it forks, so the child may do
+    // whatever its parent may. It never returns from here.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => finish(child),
+        pid => Ok(pid.cast_unsigned()),
+    }
+}
+
+/// Forks a child of the caller's parent: `clone(CLONE_PARENT)`.
+pub(crate) fn fork_sibling(child: impl FnOnce() -> i32) -> io::Result<u32> {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM and with no stack given this is fork, and the same holds.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => finish(child),
+        pid => u32::try_from(pid).map_err(io::Error::other),
+    }
+}
+
+/// A child's life. A panic must not unwind into the code that the child shares with its parent.
+fn finish(child: impl FnOnce() -> i32) -> ! {
+    exit_process(catch_unwind(AssertUnwindSafe(child)).unwrap_or(FAILED))
+}
+
+/// Forks as vfork does, the parent stopped until the child has exec'd `path`.
+///
+/// The child has a stack of its own, which vfork(2) does not give it; to the kernel, and to its
+/// observers, the two are one call with the same flags.
+pub(crate) fn vfork_exec(path: &CStr, arguments: &Vector<'_>) -> io::Result<u32> {
+    type Call<'a> = (&'a CStr, &'a Vector<'a>);
+    extern "C" fn child(call: *mut c_void) -> c_int {
+        // SAFETY: the parent passes a `Call` and is stopped while the child can use it.
+        let (path, arguments) = unsafe { *call.cast::<Call<'_>>() };
+        exec(path, arguments);
+        FAILED
+    }
+    const STACK: usize = 64 * 1024;
+    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+    let mut call: Call<'_> = (path, arguments);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: stack and call outlive the child's use of this memory, which ends before clone
+    // returns here; the stack grows down from its end, aligned to 16 bytes; the child only execs.
+    let pid =
+        unsafe { libc::clone(child, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut call).cast()) };
+    if pid == -1 { Err(io::Error::last_os_error()) } else { Ok(pid.cast_unsigned()) }
+}
+
+/// Starts `path` with posix_spawn(3).
+pub(crate) fn spawn(path: &CStr, arguments: &Vector<'_>) -> io::Result<u32> {
+    let mut pid = 0;
+    let environment = [ptr::null_mut()];
+    // SAFETY: path and vectors are terminated and live; posix_spawn does not write to the strings.
+    let error = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            path.as_ptr(),
+            ptr::null(),
+            ptr::null(),
+            arguments.pointers.as_ptr().cast(),
+            environment.as_ptr(),
+        )
+    };
+    if error == 0 { Ok(pid.cast_unsigned()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// An argument vector in the kernel's form.
+pub(crate) struct Vector<'a> {
+    pointers: Vec<*const c_char>,
+    strings: PhantomData<&'a [CString]>,
+}
+
+impl<'a> Vector<'a> {
+    pub(crate) fn new(strings: &'a [CString]) -> Self {
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        Self { pointers, strings: PhantomData }
+    }
+}
+
+/// execve(2) with an empty environment. It returns only when it failed.
+pub(crate) fn exec(path: &CStr, arguments: &Vector<'_>) -> io::Error {
+    let environment = [ptr::null()];
+    // SAFETY: path and vectors are terminated and live.
+    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Execs an open file, as fexecve(3) does. It returns only when it failed.
+pub(crate) fn exec_open(file: BorrowedFd<'_>, arguments: &Vector<'_>) -> io::Error {
+    let environment = [ptr::null::<c_char>()];
+    // SAFETY: path and vectors are terminated and live.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Ends all threads: `exit_group(2)`.
+pub(crate) fn exit_process(code: i32) -> ! {
+    // SAFETY: it does not return, and runs no code of this process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Ends the calling thread alone: `exit(2)`. The C library is not told, nothing is cleaned up.
+pub(crate) fn exit_thread(code: i32) -> ! {
+    // SAFETY: the thread ends at once; its stack stays mapped, so that what others borrow from it
+    // stays valid.
+    unsafe { libc::syscall(libc::SYS_exit, code) };
+    unreachable!("exit(2) does not return")
+}
+
+/// Ends the process by a signal, whatever handler or mask it was started with.
+pub(crate) fn die_by(signal: i32) -> i32 {
+    // SAFETY: the set is initialised by sigemptyset; the default action needs no handler.
+    unsafe {
+        let mut none = mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::signal(signal, libc::SIG_DFL);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        libc::kill(libc::getpid(), signal);
+    }
+    FAILED
+}
+
+/// Ends the process by abort(3), with the default action.
+pub(crate) fn abort() -> i32 {
+    // SAFETY: the default action needs no handler; abort does not return.
+    unsafe {
+        libc::signal(libc::SIGABRT, libc::SIG_DFL);
+        libc::abort()
+    }
+}
+
+/// Undoes what this program's parent may have set: children that nobody can wait for.
+pub(crate) fn keep_children_waitable() {
+    // SAFETY: the default action needs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Waits for the child with this pid to end; the raw status.
+pub(crate) fn wait(pid: u32) -> io::Result<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status is writable.
+        if unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, 0) } != -1 {
+            return Ok(status);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Waits for any one child to end; false when there is none.
+pub(crate) fn wait_any() -> bool {
+    // SAFETY: a null status is allowed.
+    unsafe { libc::waitpid(-1, ptr::null_mut(), 0) > 0 }
+}
+
+/// What a raw status of wait(2) says.
+pub(crate) fn status(raw: i32) -> Status {
+    if libc::WIFSIGNALED(raw) {
+        Status::Signaled { signal: libc::WTERMSIG(raw), core: libc::WCOREDUMP(raw) }
+    } else {
+        Status::Exited { code: libc::WEXITSTATUS(raw) }
+    }
+}
+
+/// As whom this process runs.
+pub(crate) fn ids() -> Ids {
+    // SAFETY: these calls only return a number.
+    unsafe { Ids { uid: libc::getuid(), euid: libc::geteuid(), gid: libc::getgid(), egid: libc::getegid() } }
+}
+
+/// Gives up root: real, effective and saved ids become `id`, supplementary groups none.
+pub(crate) fn become_user(id: u32) -> io::Result<()> {
+    // SAFETY: an empty list of groups needs no memory; the other two calls take numbers.
+    unsafe {
+        check(libc::setgroups(0, ptr::null()))?;
+        check(libc::setresgid(id, id, id))?;
+        check(libc::setresuid(id, id, id))
+    }
+}
+
+/// The next child is pid 1 of a new pid namespace.
+pub(crate) fn unshare_pid_namespace() -> io::Result<()> {
+    // SAFETY: it takes flags alone.
+    check(unsafe { libc::unshare(libc::CLONE_NEWPID) })
+}
+
+/// Orphans below this process become its children.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    let on: libc::c_ulong = 1;
+    // SAFETY: this option takes a number.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, on) })
+}
+
+pub(crate) fn parent() -> u32 {
+    // SAFETY: it only returns a number.
+    unsafe { libc::getppid() }.cast_unsigned()
+}
+
+pub(crate) fn thread() -> u32 {
+    // SAFETY: it only returns a number.
+    unsafe { libc::gettid() }.cast_unsigned()
+}
+
+/// Sets a soft limit to `wanted`, or to the hard limit where that is lower.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, wanted: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is writable, then readable.
+    unsafe {
+        check(libc::getrlimit(resource, &raw mut limit))?;
+        limit.rlim_cur = wanted.min(limit.rlim_max);
+        check(libc::setrlimit(resource, &raw const limit))
+    }
+}
+
+/// A file that lives in memory only.
+pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
+    // SAFETY: the name is terminated.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    check(fd.min(0))?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A line of the [`board`].
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) id: AtomicU32,
+    pub(crate) status: AtomicI32,
+}
+
+/// Memory that the actor shares with all that it forks, where they tell it what it cannot see.
+pub(crate) fn board() -> io::Result<&'static [Slot; 64]> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping touches no other memory.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), size_of::<[Slot; 64]>(), protection, flags, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, all zeroes, which is
+    // a valid `Slot`, and changed through atomics alone.
+    Ok(unsafe { &*memory.cast() })
+}

@@ -1,0 +1,238 @@
+//! What was typed.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use procession_sensor::SourceKind;
+
+/// Sees every process on this machine: what it is, who started it, with which rights.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Watch(WatchArgs),
+}
+
+/// Watch processes start and end, live.
+///
+/// Shows every program that any process on this machine runs, and how it ends. With a command
+/// after `--`, runs that command and shows only what it starts.
+///
+/// Uses eBPF, which needs root. Without it, falls back to the kernel's proc connector and then to
+/// reading /proc, and says what is missing.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+
+    /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Where events come from; `auto` takes the best that works
+    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE")]
+    pub(crate) source: SourceArg,
+
+    /// Kernel memory in which events wait to be read (eBPF), rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size, env = "PROCESSION_RING_SIZE")]
+    pub(crate) ring_size: u32,
+
+    /// Run this command, and watch it and what it starts; exit with its status
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  procession watch                          everything, until Ctrl-C
+  procession watch --tree -- make           what a build really runs
+  procession watch --user www-data --exec   what the web server executes
+  procession watch --binary 'curl|wget' --ancestors
+                                            who calls curl or wget, and who called them
+  procession watch -o json --duration 1m    a minute of events for a program to read
+
+Conditions of different kinds must all hold; repeated ones are alternatives.";
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "What to show")]
+pub(crate) struct SelectArgs {
+    /// Show programs that are run; with no such option, --exec and --exit are on
+    #[arg(long)]
+    pub(crate) exec: bool,
+
+    /// Show processes that end
+    #[arg(long)]
+    pub(crate) exit: bool,
+
+    /// Show forks too: new processes, before they run anything of their own
+    #[arg(long)]
+    pub(crate) fork: bool,
+
+    /// Show first what already runs
+    #[arg(long)]
+    pub(crate) running: bool,
+
+    /// Only the process with this id (repeatable)
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Vec<u32>,
+
+    /// Only programs whose path matches this regular expression somewhere (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) binary: Vec<String>,
+
+    /// Only processes of this user, by name or number (repeatable)
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "How to show it")]
+pub(crate) struct ShowArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: OutputArg,
+
+    /// Indent by lineage: what a process starts stands below it
+    #[arg(long)]
+    pub(crate) tree: bool,
+
+    /// Add the chain of parents to each event
+    #[arg(long)]
+    pub(crate) ancestors: bool,
+
+    /// Add credentials and capabilities (json)
+    #[arg(long)]
+    pub(crate) credentials: bool,
+
+    /// Add namespaces (json)
+    #[arg(long)]
+    pub(crate) namespaces: bool,
+
+    /// Do not cut lines to the width of the terminal
+    #[arg(long)]
+    pub(crate) wide: bool,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: ColorArg,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputArg {
+    /// Aligned lines for people
+    #[default]
+    Text,
+    /// The compact lines of the Tetragon client
+    Compact,
+    /// One JSON object a line, in Tetragon's schema
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    /// On a terminal, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SourceArg {
+    /// The best source that works here
+    #[default]
+    Auto,
+    /// eBPF programs in the kernel
+    Ebpf,
+    /// The kernel's proc connector, with details from /proc
+    Connector,
+    /// Reading /proc again and again
+    Polling,
+}
+
+impl SourceArg {
+    /// The source that was asked for by name.
+    pub(crate) fn only(self) -> Option<SourceKind> {
+        match self {
+            Self::Auto => None,
+            Self::Ebpf => Some(SourceKind::Ebpf),
+            Self::Connector => Some(SourceKind::Connector),
+            Self::Polling => Some(SourceKind::Polling),
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("expected a number with ms, s, m or h, for example 10s".to_owned()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| "expected a number, for example 10s".to_owned())? * scale;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn parse_size(text: &str) -> Result<u32, String> {
+    let (number, scale) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(scale));
+    match bytes {
+        Some(bytes) if (MIN_RING..=MAX_RING).contains(&bytes) => Ok(bytes),
+        _ => Err("expected a size from 64K to 1024M, for example 8M".to_owned()),
+    }
+}
+
+const MIN_RING: u32 = 64 << 10;
+const MAX_RING: u32 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in
+            [("10s", 10_000), ("1.5s", 1_500), ("250ms", 250), ("2m", 120_000), ("3", 3_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "s", "10 s", "10x", "-1s", "1e400s", "1.2.3s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("8M"), Ok(8 << 20));
+        assert_eq!(parse_size("65536"), Ok(65_536));
+        for bad in ["", "M", "1", "2048M", "99999999999"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! From options to a renderer that fits where the output goes.
+
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs};
+
+use jiff::tz::TimeZone;
+use procession::{BootTime, Fact, Namespaces, WallClock};
+use procession_api::json::{AnnotationOptions, JsonEncoder};
+use procession_api::users::PasswdFile;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::args::{ColorArg, OutputArg, ShowArgs};
+use crate::render::{Compact, Form, Palette, Renderer, Surroundings, Text, TextOptions};
+
+/// How often the wall clock and the user names are looked at again.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// A renderer, kept up to date.
+pub(crate) struct Display {
+    renderer: Renderer,
+    users: PasswdFile,
+    refreshed: Instant,
+}
+
+impl Display {
+    pub(crate) fn new(show: &ShowArgs, forks: bool, users: PasswdFile) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        let palette =
+            if is_coloured(show.color, is_terminal) { Palette::coloured() } else { Palette::plain() };
+        let form = match show.output {
+            OutputArg::Text => Form::Text(Text::new(TextOptions {
+                forks,
+                tree: show.tree,
+                ancestors: show.ancestors,
+                width: terminal_width().filter(|_| is_terminal && !show.wide),
+                palette,
+            })),
+            OutputArg::Compact => Form::Compact(Compact {
+                node_name: node_name(),
+                timestamps: false,
+                capabilities: show.credentials,
+                palette,
+            }),
+            OutputArg::Json => Form::Json(JsonEncoder { node_name: node_name(), options: annotations(show) }),
+        };
+        let surroundings =
+            Surroundings { clock: wall_clock(), zone: TimeZone::system(), users: users.users().clone() };
+        Self { renderer: Renderer::new(form, surroundings), users, refreshed: Instant::now() }
+    }
+
+    pub(crate) fn render(&mut self, fact: &Fact, out: &mut Vec<u8>) {
+        self.renderer.render(fact, out);
+    }
+
+    /// Looks at clock and users again when that is due.
+    pub(crate) fn refresh(&mut self) {
+        if self.refreshed.elapsed() < REFRESH {
+            return;
+        }
+        self.refreshed = Instant::now();
+        let surroundings = self.renderer.surroundings_mut();
+        surroundings.clock = wall_clock();
+        // A file that cannot be read now leaves the names that are known.
+        if let Ok(true) = self.users.refresh() {
+            surroundings.users = self.users.users().clone();
+        }
+    }
+}
+
+/// The users of this machine. Without a passwd file nobody has a name, and numbers are shown.
+pub(crate) fn users() -> PasswdFile {
+    let mut file = PasswdFile::new("/etc/passwd");
+    let _ = file.refresh();
+    file
+}
+
+fn annotations(show: &ShowArgs) -> AnnotationOptions {
+    AnnotationOptions {
+        credentials: show.credentials,
+        namespaces: show.namespaces.then(host_namespaces),
+        ancestors: show.ancestors,
+    }
+}
+
+/// <https://no-color.org>: set and not empty means no colour, unless it is asked for by name.
+fn is_coloured(color: ColorArg, is_terminal: bool) -> bool {
+    match color {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}
+
+fn terminal_width() -> Option<usize> {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).ok()?.ws_col;
+    (columns > 0).then_some(usize::from(columns))
+}
+
+/// The name of this machine, found as the reference system finds it.
+fn node_name() -> String {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    set("HUBBLE_NODE_NAME")
+        .or_else(|| set("NODE_NAME"))
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+fn wall_clock() -> WallClock {
+    let boot = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(boot.tv_nsec).unwrap_or_default();
+    let since_boot = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    WallClock::new(BootTime::from_nanos(since_boot), SystemTime::now())
+}
+
+/// Those of pid 1; zero where we may not know them, and then no process counts as being in them.
+fn host_namespaces() -> Namespaces {
+    let inode = |kind: &str| {
+        let link = fs::read_link(format!("/proc/1/ns/{kind}")).ok()?;
+        let text = link.to_str()?.strip_suffix(']')?;
+        text.rsplit('[').next()?.parse().ok()
+    };
+    let inode = |kind: &str| inode(kind).unwrap_or_default();
+    Namespaces {
+        uts: inode("uts"),
+        ipc: inode("ipc"),
+        mnt: inode("mnt"),
+        pid: inode("pid"),
+        pid_for_children: inode("pid_for_children"),
+        net: inode("net"),
+        time: inode("time"),
+        time_for_children: inode("time_for_children"),
+        cgroup: inode("cgroup"),
+        user: inode("user"),
+    }
+}

@@ -1,0 +1,254 @@
+//! The form for people: aligned columns, then the command, then how it ended.
+//!
+//! ```text
+//! 22:13:22.000     101 alice    exec /bin/ls -l 'a b'
+//! 22:13:22.005     101 alice    end  /bin/ls -l 'a b'  exit 0  5.1ms
+//! ```
+
+use std::fmt::{self, Display};
+
+use anstyle::Style;
+use jiff::tz::TimeZone;
+use procession::{BootTime, ExitStatus, Fact, FactKind, Image, Nature, Origin, Process, WallClock};
+use procession_kube::ContainerId;
+
+use super::duration::duration;
+use super::escape::{ShellWord, Visible};
+use super::line::Line;
+use super::{Palette, Surroundings};
+
+/// Levels of a tree that are drawn. What is deeper is drawn at this level: a chain of forks may be
+/// as long as there are pids, and each of its lines would be longer than the one before.
+const DEEPEST: u32 = 32;
+
+/// Ancestors that are named. An image that was replaced counts as one, so a loop of execs makes
+/// this list as long as it likes.
+const MOST_ANCESTORS: usize = 32;
+
+const USER_COLUMNS: usize = 8;
+
+/// What people may choose about the text form.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TextOptions {
+    /// Show forks too.
+    pub(crate) forks: bool,
+    /// Indent each process under the one that forked it.
+    pub(crate) tree: bool,
+    /// Name the processes that led to this one, as far as the fact has them.
+    pub(crate) ancestors: bool,
+    /// Cut lines to this many columns. `None`: never, as programs want it that read a pipe.
+    pub(crate) width: Option<usize>,
+    pub(crate) palette: Palette,
+}
+
+/// Writes facts in the form for people.
+#[derive(Debug)]
+pub(crate) struct Text {
+    options: TextOptions,
+    line: Line,
+}
+
+impl Text {
+    pub(crate) fn new(options: TextOptions) -> Self {
+        Self { options, line: Line::default() }
+    }
+
+    pub(super) fn render(&mut self, fact: &Fact, surroundings: &Surroundings, out: &mut Vec<u8>) {
+        if fact.kind == FactKind::Fork && !self.options.forks {
+            return;
+        }
+        let container = ContainerId::of_process(&fact.process);
+        self.line.clear();
+        self.when_and_who(fact, container, surroundings);
+        self.event(fact.kind);
+        self.guides(fact.depth);
+        self.container(container);
+        self.command(&fact.process);
+        self.markers(fact);
+        self.outcome(fact);
+        self.ancestors(&fact.lineage);
+        if let Some(width) = self.options.width {
+            self.line.fit(width);
+        }
+        self.line.write(out);
+    }
+
+    fn when_and_who(&mut self, fact: &Fact, container: Option<ContainerId>, surroundings: &Surroundings) {
+        let palette = &self.options.palette;
+        let time = TimeOfDay { time: fact.time, clock: &surroundings.clock, zone: &surroundings.zone };
+        self.line.put(palette.faint, time);
+        self.line.plain(format_args!(" {:>7} ", fact.process.pid()));
+        self.line.put(palette.user, user_column(&fact.process, container, surroundings));
+    }
+
+    fn event(&mut self, kind: FactKind) {
+        let palette = &self.options.palette;
+        let (style, word) = match kind {
+            FactKind::Fork => (palette.fork, "fork"),
+            FactKind::Exec => (palette.exec, "exec"),
+            FactKind::Exit { .. } => (palette.end, "end "),
+            FactKind::Running => (palette.live, "live"),
+        };
+        self.line.plain(' ');
+        self.line.put(style, word);
+        self.line.plain(' ');
+    }
+
+    fn guides(&mut self, depth: u32) {
+        if !self.options.tree || depth == 0 {
+            return;
+        }
+        let faint = self.options.palette.faint;
+        for _ in 1..depth.min(DEEPEST) {
+            self.line.put(faint, "│ ");
+        }
+        self.line.put(faint, "└─");
+    }
+
+    fn container(&mut self, container: Option<ContainerId>) {
+        if let Some(container) = container {
+            self.line.put(self.options.palette.container, format_args!("[{}] ", container.short()));
+        }
+    }
+
+    fn command(&mut self, process: &Process) {
+        let start = self.line.len();
+        self.line.put(self.options.palette.binary, Name { process, whole_path: true });
+        if let Some(image) = &process.image {
+            for argument in image.arguments().iter().skip(1) {
+                self.line.plain(' ');
+                self.line.plain(ShellWord(argument));
+            }
+        }
+        self.line.elastic_from(start);
+    }
+
+    /// What deserves a second look.
+    fn markers(&mut self, fact: &Fact) {
+        if let Some(image) = &fact.process.image {
+            let missing = image.arguments().missing();
+            if missing > 0 {
+                self.marker(format_args!("{missing} argument bytes missing"));
+            }
+            // An image is marked where it starts or is found. Its forks and its end share it.
+            if matches!(fact.kind, FactKind::Exec | FactKind::Running) {
+                self.image_markers(image);
+            }
+        }
+        if fact.process.origin == Origin::Inferred {
+            self.marker("inferred");
+        }
+    }
+
+    fn image_markers(&mut self, image: &Image) {
+        let raised = image.privileges();
+        let is_in_memory = image.executable().starts_with(b"/memfd:");
+        let is_unlinked = image.file().is_some_and(|file| file.is_unlinked());
+        let is_deleted = is_unlinked || image.executable().ends_with(b" (deleted)");
+        for (is_so, marker) in [
+            (raised.setuid, "setuid"),
+            (raised.setgid, "setgid"),
+            (raised.file_capabilities, "file capabilities"),
+            (is_in_memory, "memfd"),
+            (is_deleted && !is_in_memory, "deleted"),
+        ] {
+            if is_so {
+                self.marker(marker);
+            }
+        }
+    }
+
+    fn marker(&mut self, marker: impl Display) {
+        self.line.plain(' ');
+        self.line.put(self.options.palette.marker, format_args!("({marker})"));
+    }
+
+    /// How the process ended, and how long it lived: from its fork, whatever it ran since.
+    fn outcome(&mut self, fact: &Fact) {
+        let FactKind::Exit { status, .. } = fact.kind else { return };
+        let palette = &self.options.palette;
+        self.line.plain("  ");
+        match status {
+            Some(status) => self.line.put(outcome_style(palette, status), status),
+            None => self.line.put(palette.faint, "gone"),
+        }
+        let lived = duration(fact.time.since(fact.process.began));
+        self.line.put(palette.faint, format_args!("  {lived}"));
+    }
+
+    fn ancestors(&mut self, lineage: &[Process]) {
+        if !self.options.ancestors {
+            return;
+        }
+        let faint = self.options.palette.faint;
+        for process in lineage.iter().take(MOST_ANCESTORS) {
+            let name = Name { process, whole_path: false };
+            self.line.put(faint, format_args!(" ← {name}({})", process.pid()));
+        }
+        if let Some(more) = lineage.len().checked_sub(MOST_ANCESTORS).filter(|more| *more > 0) {
+            self.line.put(faint, format_args!(" ← {more} more"));
+        }
+    }
+}
+
+fn outcome_style(palette: &Palette, status: ExitStatus) -> Style {
+    if status.success() { palette.faint } else { palette.failure }
+}
+
+/// The user's name, or the id where there is none. A container has users of its own, so the host's
+/// names are not put to its ids.
+fn user_column(process: &Process, container: Option<ContainerId>, surroundings: &Surroundings) -> String {
+    let Some(uid) = process.user() else { return format!("{:<USER_COLUMNS$}", '?') };
+    let name = surroundings.users.name(uid).filter(|_| container.is_none());
+    let mut user = name.map_or_else(|| uid.to_string(), |name| Visible(name.as_bytes()).to_string());
+    // As `ps` does it.
+    if let Some((cut, _)) = user.char_indices().nth(USER_COLUMNS - 1)
+        && user.chars().count() > USER_COLUMNS
+    {
+        user.truncate(cut);
+        user.push('+');
+    }
+    format!("{user:<USER_COLUMNS$}")
+}
+
+/// What a process is called: by its binary, else by its command name, else not at all.
+struct Name<'a> {
+    process: &'a Process,
+    whole_path: bool,
+}
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(image) = &self.process.image else { return f.write_str("?") };
+        let binary = image.binary();
+        if image.nature() == Nature::KernelThread {
+            Visible(binary).fmt(f)
+        } else if !binary.is_empty() {
+            ShellWord(if self.whole_path { binary } else { file_name(binary) }).fmt(f)
+        } else if !image.comm().is_empty() {
+            Visible(image.comm()).fmt(f)
+        } else {
+            f.write_str("?")
+        }
+    }
+}
+
+fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// `HH:MM:SS.mmm` in a time zone.
+struct TimeOfDay<'a> {
+    time: BootTime,
+    clock: &'a WallClock,
+    zone: &'a TimeZone,
+}
+
+impl Display for TimeOfDay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::try_from(self.clock.at(self.time)).unwrap_or_default();
+        let time = self.zone.to_datetime(time);
+        let (hour, minute, second, milli) = (time.hour(), time.minute(), time.second(), time.millisecond());
+        write!(f, "{hour:02}:{minute:02}:{second:02}.{milli:03}")
+    }
+}

@@ -1,0 +1,108 @@
+//! What is said on standard error: which source is used, and at the end what was seen.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use procession_agent::{Account, Tally};
+use procession_sensor::{SourceKind, Unusable};
+
+use crate::render::duration;
+
+/// Says one line on standard error. That nobody can read it there is no reason to stop.
+pub(crate) fn tell(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "procession: {line}");
+}
+
+/// Which source is used, why not a better one, and what is missing with this one.
+pub(crate) fn source(kind: SourceKind, passed_over: &[Unusable]) {
+    if kind == SourceKind::Ebpf {
+        return;
+    }
+    for unusable in passed_over {
+        tell(format_args!("cannot use {unusable}"));
+    }
+    tell(format_args!("using {kind}: {}", kind.shortcomings()));
+}
+
+/// Events seen and lost, processes now known: one line.
+pub(crate) fn account(account: &Account) {
+    let ledger = &account.ledger;
+    let lost = if account.kernel.is_some() || ledger.lost() > 0 {
+        match ledger.lost() {
+            0 => "none lost".to_owned(),
+            lost => format!("{} lost in the kernel (a larger --ring-size helps)", thousands(lost)),
+        }
+    } else {
+        "losses unknown with this source".to_owned()
+    };
+    let mut line = format!("{} events seen, {lost}", thousands(ledger.received()));
+    if account.malformed > 0 {
+        let _ = write!(line, ", {} unreadable", thousands(account.malformed));
+    }
+    if account.dropped > 0 {
+        let _ = write!(line, ", {} not shown because the output was too slow", thousands(account.dropped));
+    }
+    let _ = write!(line, "; {} processes running", thousands(account.live as u64));
+    tell(format_args!("{line}"));
+}
+
+/// Whether something is missing from what was shown.
+pub(crate) fn is_incomplete(account: &Account) -> bool {
+    account.ledger.lost() > 0 || account.malformed > 0 || account.dropped > 0
+}
+
+/// What a watched command came to: one line.
+pub(crate) fn command(tally: &Tally, elapsed: Duration) {
+    let mut line = format!("{} in {}", count(tally.processes, "process", "processes"), duration(elapsed));
+    if !tally.longest_chain.is_empty() {
+        let chain = &tally.longest_chain;
+        let _ = write!(line, "; longest chain {}: {}", chain.len(), shorten(chain));
+    }
+    let _ = write!(line, "; {}", count(tally.failures, "failure", "failures"));
+    let running = tally.processes.saturating_sub(tally.ended);
+    if running > 0 {
+        let _ = write!(line, "; {running} still running");
+    }
+    tell(format_args!("{line}"));
+}
+
+/// A chain that is too long to read is shown by its ends.
+fn shorten(chain: &[String]) -> String {
+    const ENDS: usize = 4;
+    if chain.len() <= 2 * ENDS {
+        return chain.join(" → ");
+    }
+    let (first, last) = (&chain[..ENDS], &chain[chain.len() - ENDS..]);
+    format!("{} → … → {}", first.join(" → "), last.join(" → "))
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
+/// Digits in groups of three: `1,234,567`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn long_chains_show_their_ends() {
+        let chain: Vec<_> = (1..=12).map(|n| n.to_string()).collect();
+        assert_eq!(shorten(&chain[..3]), "1 → 2 → 3");
+        assert_eq!(shorten(&chain), "1 → 2 → 3 → 4 → … → 9 → 10 → 11 → 12");
+    }
+}

@@ -1,0 +1,42 @@
+//! The best source that works here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::connector::ConnectorSource;
+use crate::ebpf::{EbpfConfig, EbpfSource};
+use crate::error::{SourceError, Unusable};
+use crate::poll::PollSource;
+use crate::source::{Source, SourceKind};
+
+/// A source, and why there is none better.
+pub struct Chosen {
+    /// The source; what happens from now on is recorded.
+    pub source: Box<dyn Source>,
+    /// The better ones that do not work here.
+    pub passed_over: Vec<Unusable>,
+}
+
+/// How often `/proc` is read where nothing better works.
+const POLLING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Opens the best source that works.
+pub fn open_best(config: EbpfConfig) -> Result<Chosen, SourceError> {
+    let mut passed_over = Vec::new();
+    for kind in [SourceKind::Ebpf, SourceKind::Connector, SourceKind::Polling] {
+        match open(kind, config) {
+            Ok(source) => return Ok(Chosen { source, passed_over }),
+            Err(reason) => passed_over.push(Unusable { kind, reason }),
+        }
+    }
+    Err(SourceError::NoneWorks(passed_over))
+}
+
+/// Opens this source and no other.
+pub fn open(kind: SourceKind, config: EbpfConfig) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match kind {
+        SourceKind::Ebpf => Box::new(EbpfSource::open(config)?),
+        SourceKind::Connector => Box::new(ConnectorSource::open()?),
+        SourceKind::Polling => Box::new(PollSource::new(POLLING_INTERVAL, Path::new("/proc"))?),
+    })
+}

@@ -1,0 +1,246 @@
+//! The best source: programs in the kernel that tell of every fork, exec and exit.
+
+mod raw;
+
+use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use procession::{BootTime, Event, EventKind, ProcessKey};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::clock;
+use crate::error::SourceError;
+use crate::proc::Procfs;
+use crate::record::layout::{kind, stat};
+use crate::record::{Decoder, Malformed, RecordId, identify};
+use crate::source::{Count, KernelCounts, Sink, Source, SourceKind};
+use crate::walk;
+
+pub use raw::EbpfError;
+use raw::{RawConfig, RawSensor};
+
+/// How the eBPF source behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EbpfConfig {
+    /// Bytes of kernel memory in which records wait to be read; rounded up to a power of two.
+    pub ring_bytes: u32,
+}
+
+impl Default for EbpfConfig {
+    /// 8 MiB: about 4,000 processes from fork to exit.
+    fn default() -> Self {
+        Self { ring_bytes: RawConfig::default().ring_bytes }
+    }
+}
+
+/// Process events from eBPF programs.
+pub struct EbpfSource {
+    raw: RawSensor,
+    decoder: Decoder,
+    losses: Losses,
+    /// Records that came in during the walk, to be handed over by the first poll.
+    waiting: Vec<Vec<u8>>,
+    malformed: u64,
+}
+
+impl EbpfSource {
+    /// Loads and attaches the programs: from here on every event is recorded.
+    pub fn open(config: EbpfConfig) -> Result<Self, SourceError> {
+        let raw = RawSensor::load(RawConfig { ring_bytes: config.ring_bytes, ..RawConfig::default() })?;
+        release_loader_memory();
+        Ok(Self {
+            raw,
+            decoder: Decoder::default(),
+            losses: Losses::default(),
+            waiting: Vec::new(),
+            malformed: 0,
+        })
+    }
+
+    /// Hands over everything that is in the ring. Returns whether there was anything.
+    fn drain(&mut self, sink: Sink<'_>) -> Result<bool, SourceError> {
+        let mut any = false;
+        for record in std::mem::take(&mut self.waiting) {
+            any = true;
+            self.hand_over(&record, sink)?;
+        }
+        loop {
+            // The ring cannot be asked for its losses while it lends a record, so one that comes
+            // after a gap is copied.
+            let after_gap = {
+                let Some(record) = self.raw.ring().next() else { break };
+                any = true;
+                if identify(&record).is_ok_and(|id| self.losses.is_next(id)) {
+                    self.decoder.hand_over(&record, sink, &mut self.malformed);
+                    continue;
+                }
+                record.to_vec()
+            };
+            self.hand_over(&after_gap, sink)?;
+        }
+        Ok(any)
+    }
+
+    /// Hands over one record, and before it a report of what was lost since the one before.
+    fn hand_over(&mut self, record: &[u8], sink: Sink<'_>) -> Result<(), SourceError> {
+        if let Ok(id) = identify(record)
+            && self.losses.has_gap_before(id)
+        {
+            self.report_losses(id.time, sink)?;
+        }
+        self.decoder.hand_over(record, sink, &mut self.malformed);
+        Ok(())
+    }
+
+    fn report_losses(&mut self, time: BootTime, sink: Sink<'_>) -> Result<(), SourceError> {
+        let lost = self.losses.since_last_report(&self.raw.stats()?);
+        if lost > 0 {
+            sink(&Event { time, kind: EventKind::Lost(lost) });
+        }
+        Ok(())
+    }
+
+    /// Takes what is in the ring without handing it over yet.
+    fn set_aside(&mut self) {
+        while let Some(record) = self.raw.ring().next() {
+            self.waiting.push(record.to_vec());
+        }
+    }
+}
+
+impl Source for EbpfSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
+    }
+
+    /// With the kernel's task iterator; from `/proc` where the kernel has none that we can use.
+    fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        if self.raw.walk_refused().is_some() {
+            return walk::walk(&Procfs::open(Path::new("/proc"))?, sink).map(drop);
+        }
+        let records = self.raw.walk().map_err(SourceError::io("walk over the running processes"))?;
+        self.set_aside();
+        let born: HashSet<ProcessKey> = self.waiting.iter().filter_map(|record| birth(record)).collect();
+        let mut found = split(&records);
+        // A process whose birth is in the ring is told of by that. Of the others, parents began
+        // before their children.
+        found.retain(|(id, _)| !born.contains(&id.subject));
+        found.sort_by_key(|(id, _)| (id.began, id.subject.pid));
+        for (_, record) in found {
+            self.decoder.hand_over(record, sink, &mut self.malformed);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
+        if self.drain(sink)? {
+            return Ok(());
+        }
+        let timeout = Timespec::try_from(timeout)
+            .map_err(|_| SourceError::io("wait")(ErrorKind::InvalidInput.into()))?;
+        let mut ring = [PollFd::new(self.raw.ring(), PollFlags::IN)];
+        match poll(&mut ring, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(SourceError::io("wait for records of the eBPF programs")(error.into())),
+        }
+        self.drain(sink).map(|_| ())
+    }
+
+    fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.raw.detach();
+        // A program that was running when it was detached may still be writing its last record.
+        while self.drain(sink)? {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.report_losses(clock::now(), sink)
+    }
+
+    fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    fn kernel_counts(&self) -> Option<KernelCounts> {
+        let stats = self.raw.stats().ok()?;
+        let count = |attempted: usize, lost: usize| Count { attempted: stats[attempted], lost: stats[lost] };
+        Some(KernelCounts {
+            fork: count(stat::FORK, stat::FORK_LOST),
+            exec: count(stat::EXEC, stat::EXEC_LOST),
+            exit: count(stat::EXIT, stat::EXIT_LOST),
+            arguments: count(stat::ARGS, stat::ARGS_LOST),
+        })
+    }
+}
+
+/// Finds out where in the order records are missing, and how many.
+///
+/// Each CPU numbers what it tries to submit, so a gap in its numbers shows that something was lost
+/// there. How many events that were, the kernel's own counts tell: not every record is an event.
+#[derive(Debug, Default)]
+struct Losses {
+    last_seq: HashMap<u32, u64>,
+    reported: u64,
+}
+
+impl Losses {
+    /// Whether `id` directly follows the record before it on its CPU. It is remembered if so.
+    fn is_next(&mut self, id: RecordId) -> bool {
+        let last = self.last_seq.entry(id.cpu).or_default();
+        let is_next = id.seq == *last + 1;
+        if is_next {
+            *last = id.seq;
+        }
+        is_next
+    }
+
+    /// Whether records are missing before `id`, which is remembered.
+    fn has_gap_before(&mut self, id: RecordId) -> bool {
+        let last = self.last_seq.insert(id.cpu, id.seq).unwrap_or_default();
+        id.seq > last + 1
+    }
+
+    fn since_last_report(&mut self, stats: &[u64; stat::COUNT]) -> u64 {
+        let lost = stats[stat::FORK_LOST] + stats[stat::EXEC_LOST] + stats[stat::EXIT_LOST];
+        lost - std::mem::replace(&mut self.reported, lost).min(lost)
+    }
+}
+
+impl Decoder {
+    fn hand_over(&mut self, record: &[u8], sink: Sink<'_>, malformed: &mut u64) {
+        match self.decode(record) {
+            Ok(Some(event)) => sink(&event),
+            Ok(None) => {}
+            Err(Malformed) => *malformed += 1,
+        }
+    }
+}
+
+/// The image that `record` tells the begin of.
+fn birth(record: &[u8]) -> Option<ProcessKey> {
+    let id = identify(record).ok()?;
+    matches!(id.kind, kind::FORK | kind::EXEC).then_some(id.subject)
+}
+
+/// The records of a walk, which stand one after the other.
+fn split(mut bytes: &[u8]) -> Vec<(RecordId, &[u8])> {
+    let mut records = Vec::new();
+    while let Ok(id) = identify(bytes)
+        && let Some((record, rest)) = bytes.split_at_checked(id.len).filter(|_| id.len > 0)
+    {
+        records.push((id, record));
+        bytes = rest;
+    }
+    records
+}
+
+/// Gives back what parsing the kernel's types took: some 20 MB that the allocator would keep.
+fn release_loader_memory() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the allocator has no safe interface for this")]
+    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
