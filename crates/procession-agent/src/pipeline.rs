@@ -6,7 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use procession::{Event, Fact, FactKind, Ledger, LineageDetail, Outcome, Pid, ProcessId, Table, TableConfig};
+use procession::{
+    Event, Fact, FactKind, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, Process, ProcessId,
+    Table, TableConfig,
+};
 use procession_filter::Filter;
 use procession_sensor::{KernelCounts, Source, SourceError};
 
@@ -101,6 +104,17 @@ impl Pipeline {
         source.finish(&mut |event| fold(table, selection, tally, *root, event, out))
     }
 
+    /// The namespaces of the host: those of any thread of the kernel, or else of pid 1.
+    ///
+    /// `None` where neither is to be seen, as in a container.
+    pub fn host_namespaces(&self) -> Option<Namespaces> {
+        let image = |process: Process| process.image;
+        let threads = self.table.iter().filter_map(|(_, process)| image(process));
+        let mut threads = threads.filter(|image| image.nature() == Nature::KernelThread);
+        let init = || self.table.process(self.table.find_live(Pid(1))?).and_then(image);
+        threads.next().or_else(init)?.namespaces().copied()
+    }
+
     /// The table.
     pub fn table(&self) -> &Table {
         &self.table
@@ -148,6 +162,7 @@ fn fold(
 #[derive(Debug)]
 pub struct Observation {
     facts: Receiver<Fact>,
+    host_namespaces: Option<Namespaces>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Account, SourceError>>,
 }
@@ -165,17 +180,23 @@ impl Observation {
         let (sender, facts) = bounded(capacity);
         let mut queue = Queue { facts: sender, dropped: 0 };
         let pipeline = Pipeline::start(source, selection, &mut |fact| queue.offer(fact))?;
+        let host_namespaces = pipeline.host_namespaces();
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = Arc::clone(&stop);
             std::thread::Builder::new().name("pipeline".into()).spawn(move || run(pipeline, queue, &stop))
         };
-        Ok(Self { facts, stop, thread: thread.map_err(SourceError::io("start a thread"))? })
+        Ok(Self { facts, host_namespaces, stop, thread: thread.map_err(SourceError::io("start a thread"))? })
     }
 
     /// The facts, in order. Disconnects when the observation has stopped.
     pub fn facts(&self) -> &Receiver<Fact> {
         &self.facts
+    }
+
+    /// The namespaces of the host, as far as they are to be seen.
+    pub fn host_namespaces(&self) -> Option<Namespaces> {
+        self.host_namespaces
     }
 
     /// Asks to stop, when what has happened until now is handed out.

@@ -1,8 +1,8 @@
 //! From options to a renderer that fits where the output goes.
 
+use std::env;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant, SystemTime};
-use std::{env, fs};
 
 use jiff::tz::TimeZone;
 use procession::{BootTime, Fact, Namespaces, WallClock};
@@ -24,7 +24,8 @@ pub(crate) struct Display {
 }
 
 impl Display {
-    pub(crate) fn new(show: &ShowArgs, forks: bool, users: PasswdFile) -> Self {
+    /// `host`: the namespaces of the host, to tell which processes are in others.
+    pub(crate) fn new(show: &ShowArgs, forks: bool, users: PasswdFile, host: Option<Namespaces>) -> Self {
         let is_terminal = io::stdout().is_terminal();
         let palette =
             if is_coloured(show.color, is_terminal) { Palette::coloured() } else { Palette::plain() };
@@ -42,7 +43,9 @@ impl Display {
                 capabilities: show.credentials,
                 palette,
             }),
-            OutputArg::Json => Form::Json(JsonEncoder { node_name: node_name(), options: annotations(show) }),
+            OutputArg::Json => {
+                Form::Json(JsonEncoder { node_name: node_name(), options: annotations(show, host) })
+            }
         };
         let surroundings =
             Surroundings { clock: wall_clock(), zone: TimeZone::system(), users: users.users().clone() };
@@ -75,10 +78,11 @@ pub(crate) fn users() -> PasswdFile {
     file
 }
 
-fn annotations(show: &ShowArgs) -> AnnotationOptions {
+fn annotations(show: &ShowArgs, host: Option<Namespaces>) -> AnnotationOptions {
     AnnotationOptions {
         credentials: show.credentials,
-        namespaces: show.namespaces.then(host_namespaces),
+        // Where the host's are not to be seen, no process counts as being in them.
+        namespaces: show.namespaces.then(|| host.unwrap_or_default()),
         ancestors: show.ancestors,
     }
 }
@@ -111,26 +115,4 @@ fn wall_clock() -> WallClock {
     let nanos = u64::try_from(boot.tv_nsec).unwrap_or_default();
     let since_boot = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
     WallClock::new(BootTime::from_nanos(since_boot), SystemTime::now())
-}
-
-/// Those of pid 1; zero where we may not know them, and then no process counts as being in them.
-fn host_namespaces() -> Namespaces {
-    let inode = |kind: &str| {
-        let link = fs::read_link(format!("/proc/1/ns/{kind}")).ok()?;
-        let text = link.to_str()?.strip_suffix(']')?;
-        text.rsplit('[').next()?.parse().ok()
-    };
-    let inode = |kind: &str| inode(kind).unwrap_or_default();
-    Namespaces {
-        uts: inode("uts"),
-        ipc: inode("ipc"),
-        mnt: inode("mnt"),
-        pid: inode("pid"),
-        pid_for_children: inode("pid_for_children"),
-        net: inode("net"),
-        time: inode("time"),
-        time_for_children: inode("time_for_children"),
-        cgroup: inode("cgroup"),
-        user: inode("user"),
-    }
 }

@@ -43,7 +43,8 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     };
     let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
     let observation = Observation::start(source, Selection { scope, filter, lineage }, QUEUE)?;
-    let mut output = Output::new(Display::new(&args.show, args.select.fork, users));
+    let mut output =
+        Output::new(Display::new(&args.show, args.select.fork, users, observation.host_namespaces()));
 
     let started = Instant::now();
     let watched = Watched::start(&args.command)?;

@@ -3,7 +3,7 @@
 //! | source | needs | gives |
 //! |---|---|---|
 //! | eBPF | root (CAP_BPF, CAP_PERFMON), BTF | every fork, exec and exit with full detail, in kernel order, with exact loss counts |
-//! | proc connector | CAP_NET_ADMIN | notices of all of them; details are read from `/proc` a moment later |
+//! | proc connector | CAP_NET_ADMIN before Linux 6.6, nothing since | notices of all of them; details are read from `/proc` a moment later |
 //! | polling | nothing | what lives long enough to be seen in `/proc` |
 
 mod choose;

@@ -57,12 +57,17 @@ impl Sighting {
 pub(crate) fn walk(procfs: &Procfs, sink: Sink<'_>) -> Result<Vec<Sighting>, SourceError> {
     let mut sightings = survey(procfs)?;
     let owners = Owners::of(&sightings);
+    tell(procfs, &mut sightings, &owners, sink);
+    Ok(sightings)
+}
+
+/// Reads processes in full and tells of them, in the order in which they stand.
+pub(crate) fn tell(procfs: &Procfs, sightings: &mut [Sighting], owners: &Owners, sink: Sink<'_>) {
     let mut details = Details::default();
-    for sighting in &mut sightings {
+    for sighting in sightings {
         let owner = owners.key_of(sighting.stat.parent);
         sighting.tell(procfs, owner, &mut details, sink);
     }
-    Ok(sightings)
 }
 
 /// The processes that are there now, parents before children. Zombies are not: they have ended.

@@ -20,7 +20,6 @@ pub(crate) fn storm(scene: &mut Scene, number: u64) -> Result<()> {
     thread::scope(|scope| {
         let shares = (0..threads).map(|thread| number / threads + u64::from(thread < number % threads));
         let spawners: Vec<_> = shares.map(|share| scope.spawn(move || spawn(program, share))).collect();
-        // A spawner panics never; if it did, so would this.
         spawners.into_iter().try_for_each(|spawner| spawner.join().expect("a spawner does not panic"))
     })?;
     scene.push(Event::Count(Count { forks: number, execs: number, exits: number }));

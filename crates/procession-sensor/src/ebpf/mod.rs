@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use procession::{BootTime, Event, EventKind, ProcessKey};
+use procession::{BootTime, Event, EventKind, Pid, ProcessKey};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -17,7 +17,7 @@ use crate::proc::Procfs;
 use crate::record::layout::{kind, stat};
 use crate::record::{Decoder, Malformed, RecordId, identify};
 use crate::source::{Count, KernelCounts, Sink, Source, SourceKind};
-use crate::walk;
+use crate::walk::{self, Owners};
 
 pub use raw::EbpfError;
 use raw::{RawConfig, RawSensor};
@@ -118,13 +118,24 @@ impl Source for EbpfSource {
 
     /// With the kernel's task iterator; from `/proc` where the kernel has none that we can use.
     fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        let procfs = Procfs::open(Path::new("/proc"))?;
         if self.raw.walk_refused().is_some() {
-            return walk::walk(&Procfs::open(Path::new("/proc"))?, sink).map(drop);
+            return walk::walk(&procfs, sink).map(drop);
         }
         let records = self.raw.walk().map_err(SourceError::io("walk over the running processes"))?;
+        let mut sightings = walk::survey(&procfs)?;
         self.set_aside();
         let born: HashSet<ProcessKey> = self.waiting.iter().filter_map(|record| birth(record)).collect();
+        let born_pids: HashSet<Pid> = born.iter().map(|key| key.pid).collect();
+
+        // Kernels can keep processes out of the iterator; such a one is known from /proc alone.
+        // This goes first: what is hidden is the machine's own init, if anything.
         let mut found = split(&records);
+        let found_pids: HashSet<Pid> = found.iter().map(|(id, _)| id.subject.pid).collect();
+        let owners = Owners::of(&sightings);
+        sightings.retain(|it| !found_pids.contains(&it.pid) && !born_pids.contains(&it.pid));
+        walk::tell(&procfs, &mut sightings, &owners, sink);
+
         // A process whose birth is in the ring is told of by that. Of the others, parents began
         // before their children.
         found.retain(|(id, _)| !born.contains(&id.subject));

@@ -277,7 +277,12 @@ impl Texts {
         let start = self.bytes.len();
         match text.state {
             text_state::ABSENT => return Ok(start..start),
-            text_state::NAME_ONLY => return Ok(self.push(until_nul(components))),
+            // The kernel shows a file without a directory as one in the root: `/memfd:name`.
+            text_state::NAME_ONLY => {
+                self.bytes.push(b'/');
+                self.bytes.extend_from_slice(until_nul(components));
+                return Ok(start..self.bytes.len());
+            }
             // As the kernel's own d_path marks it.
             text_state::UNREACHABLE => self.bytes.extend_from_slice(b"(unreachable)"),
             _ => {}

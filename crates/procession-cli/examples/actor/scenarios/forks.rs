@@ -1,6 +1,6 @@
 //! Who forks whom, and how.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::{io, process};
 
 use anyhow::Result;
@@ -45,16 +45,18 @@ fn descend(links: &[Slot]) -> i32 {
 }
 
 pub(super) fn fan(scene: &mut Scene) -> Result<()> {
+    let actor = scene.actor;
     let gate = &scene.board[0].id;
-    let children = (0..50).map(|code| scene.fork(|| wait_at(gate, code))).collect::<Result<Vec<u32>>>()?;
+    // No child outlives an actor that gave up.
+    let open = || gate.load(SeqCst) != 0 || sys::parent() != actor;
+    let wait_and_exit = |code| {
+        sys::until(open);
+        code
+    };
+    let children = (0..50).map(|code| scene.fork(|| wait_and_exit(code)));
+    let children = children.collect::<Result<Vec<u32>>>()?;
     gate.store(1, SeqCst);
     children.into_iter().try_for_each(|child| scene.reap(child).map(drop))
-}
-
-/// Waits for the gate to open, then returns the code.
-fn wait_at(gate: &AtomicU32, code: i32) -> i32 {
-    sys::until(|| gate.load(SeqCst) != 0);
-    code
 }
 
 pub(super) fn vfork(scene: &mut Scene) -> Result<()> {

@@ -56,6 +56,9 @@ pub(super) fn other_execs(scene: &mut Scene) -> Result<()> {
 const LEADER_CODE: i32 = 3;
 const LAST_CODE: i32 = 5;
 
+/// In one process the last thread ends by exit_group(2), in another by exit(2). Kernels that give
+/// every process a group exit code report the last thread's in both; older ones the leader's in the
+/// second.
 pub(super) fn leader_exits_first(scene: &mut Scene) -> Result<()> {
     for end in [sys::exit_process as fn(i32) -> !, sys::exit_thread] {
         let pid = scene.fork(|| {
@@ -83,9 +86,9 @@ pub(super) fn exit_race(scene: &mut Scene) -> Result<()> {
 
 /// 16 threads, the leader one of them, end at once: in the first of every three processes each by
 /// exit(2), in the second each by exit_group(2), in the third half of them by each. Each has its
-/// own code; which becomes the process's, wait(2) says.
+/// own code; which becomes the process's, only wait(2) can say.
 fn race(index: i32) -> i32 {
-    const THREADS: i32 = 16;
+    const THREADS: usize = 16;
     fn end(index: i32, thread: i32) -> ! {
         let alone = match index % 3 {
             0 => true,
@@ -95,8 +98,8 @@ fn race(index: i32) -> i32 {
         let code = 1 + thread;
         if alone { sys::exit_thread(code) } else { sys::exit_process(code) }
     }
-    let start = Arc::new(Barrier::new(16));
-    for thread in 1..THREADS {
+    let start = Arc::new(Barrier::new(THREADS));
+    for thread in (1..).take(THREADS - 1) {
         let start = Arc::clone(&start);
         thread::spawn(move || {
             start.wait();

@@ -1,0 +1,80 @@
+//! Processes as fast as they can be started: none may be lost.
+
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+use procession::{Counted, LineageDetail, Pid};
+use procession_agent::{Account, Observation, Scope, Selection};
+use procession_filter::{Filter, Kinds};
+use procession_sensor::{EbpfConfig, SourceKind, open};
+
+use crate::scenarios::read;
+use crate::truth::Event;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let storm = |processes, ring_bytes, check: fn(&Account) -> Result<(), String>| {
+        move || {
+            let account = storm(processes, ring_bytes);
+            check_balance(&account);
+            check(&account).map_err(Failed::from)
+        }
+    };
+    vec![
+        // An unoptimised build decodes too slowly for a fair storm; CI runs this one optimised.
+        Trial::test("load::fifty_thousand_processes_and_none_is_lost", storm(50_000, 8 << 20, nothing_lost))
+            .with_ignored_flag(cfg!(debug_assertions)),
+        Trial::test("load::what_a_small_ring_loses_is_counted", storm(10_000, 64 << 10, |_| Ok(()))),
+    ]
+}
+
+fn nothing_lost(account: &Account) -> Result<(), String> {
+    if account.ledger.lost() == 0 { Ok(()) } else { Err(format!("{account:?}")) }
+}
+
+/// Runs `processes` processes under a sensor of its own.
+fn storm(processes: u64, ring_bytes: u32) -> Account {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("truth");
+    let source = open(SourceKind::Ebpf, EbpfConfig { ring_bytes }).unwrap();
+    let selection = Selection {
+        scope: Scope::DescendantsOf(Pid(std::process::id())),
+        filter: Filter::new(Kinds::default()),
+        lineage: LineageDetail::Parent,
+    };
+    let observation = Observation::start(source, selection, 1 << 20).unwrap();
+    let mut actor = Command::new(crate::actor());
+    let status = actor.args(["storm", &processes.to_string(), "--truth"]).arg(&file).status().unwrap();
+    assert!(status.success());
+    observation.stop();
+    let facts = observation.facts().iter().count() as u64;
+    let account = observation.join().unwrap();
+    let truth = read(&file);
+    let [Event::Count(count)] = truth[..] else { panic!("a storm tells its counts: {truth:?}") };
+    assert_eq!((count.forks, count.execs, count.exits), (processes, processes, processes));
+    // The actor itself execs and exits, too.
+    assert!(
+        facts + account.ledger.lost() + account.dropped >= count.execs + count.exits + 2,
+        "{facts} {account:?}"
+    );
+    if account.ledger.lost() == 0 {
+        assert_eq!(facts, count.execs + count.exits + 2, "each is seen once");
+        assert_eq!(account.tally.processes, processes + 1);
+    }
+    account
+}
+
+/// What the kernel tried to hand over was received or is counted as lost, kind by kind.
+fn check_balance(account: &Account) {
+    let kernel = account.kernel.unwrap();
+    for (kind, count) in
+        [(Counted::Fork, kernel.fork), (Counted::Exec, kernel.exec), (Counted::Exit, kernel.exit)]
+    {
+        assert_eq!(
+            account.ledger.account(kind).received + count.lost,
+            count.attempted,
+            "{kind:?} {account:?}"
+        );
+    }
+    assert_eq!(kernel.fork.lost + kernel.exec.lost + kernel.exit.lost, account.ledger.lost());
+    assert_eq!(account.malformed, 0);
+}

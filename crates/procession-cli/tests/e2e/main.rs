@@ -1,0 +1,59 @@
+//! The whole product on the real kernel.
+//!
+//! `scenarios` plays each scenario of the `actor` example under our own sensor, in this process,
+//! and compares what was seen with what the actor knows it did. `program` runs the `procession`
+//! program as a person would. `load` starts processes as fast as they can be started.
+//!
+//! All of it needs root and eBPF. Without them the tests are reported as ignored and why is said;
+//! with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod load;
+mod observer;
+mod program;
+mod scenarios;
+#[path = "../../examples/actor/truth.rs"]
+mod truth;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use procession_sensor::{EbpfConfig, SourceKind};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They observe the whole machine, and would see one another.
+    arguments.test_threads = Some(1);
+    let unable =
+        procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err().map(|error| error.to_string());
+    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
+    if let Some(reason) = unable.as_ref().filter(|_| !required) {
+        eprintln!("SKIPPED: all end-to-end tests: {reason}");
+    }
+    let trials = scenarios::trials().into_iter().chain(program::trials()).chain(load::trials());
+    let trials = trials.map(|trial| match &unable {
+        None => trial,
+        Some(reason) if required => fails(trial.name(), reason.clone()),
+        Some(_) => trial.with_ignored_flag(true),
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn fails(name: &str, reason: String) -> Trial {
+    Trial::test(name.to_owned(), move || Err(Failed::from(reason)))
+}
+
+/// The program under test.
+const PROCESSION: &str = env!("CARGO_BIN_EXE_procession");
+
+/// The `actor` example, which Cargo builds along with these tests.
+fn actor() -> PathBuf {
+    let here = env::current_exe().unwrap();
+    // target/PROFILE/deps/e2e-HASH -> target/PROFILE/examples/actor
+    let actor = here.parent().unwrap().parent().unwrap().join("examples/actor");
+    assert!(actor.exists(), "{} is missing: run the tests with cargo", actor.display());
+    actor
+}

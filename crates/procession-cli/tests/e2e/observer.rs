@@ -1,0 +1,61 @@
+//! Our sensor and table, at work in this process.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use procession::{Fact, FactKind, LineageDetail, Pid};
+use procession_agent::{Observation, Scope, Selection};
+use procession_filter::{Filter, Kinds};
+use procession_sensor::{EbpfConfig, SourceKind, open};
+
+/// Sees what this process starts.
+pub(crate) struct Observer(Observation);
+
+impl Observer {
+    /// The one of this process: loading the sensor once is enough.
+    pub(crate) fn get() -> MutexGuard<'static, Self> {
+        static OBSERVER: OnceLock<Mutex<Observer>> = OnceLock::new();
+        OBSERVER.get_or_init(|| Mutex::new(Self::start())).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start() -> Self {
+        let source = open(SourceKind::Ebpf, EbpfConfig::default()).unwrap();
+        let selection = Selection {
+            scope: Scope::DescendantsOf(Pid(std::process::id())),
+            filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true }),
+            lineage: LineageDetail::Parent,
+        };
+        Self(Observation::start(source, selection, 1 << 20).unwrap())
+    }
+
+    /// Runs `command`, and returns what its descendants did, in the order in which it was seen.
+    pub(crate) fn run(&self, command: &mut Command) -> Vec<Fact> {
+        let mut child = command.spawn().unwrap();
+        let actor = Pid(child.id());
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{command:?} ended with {status}");
+
+        let mut family = HashSet::from([actor]);
+        let mut facts = Vec::new();
+        loop {
+            let fact =
+                self.0.facts().recv_timeout(Duration::from_secs(10)).expect("the exit of the actor is seen");
+            let pid = fact.process.pid();
+            match fact.kind {
+                FactKind::Exit { .. } if pid == actor => return facts,
+                FactKind::Fork => {
+                    let parent = fact.process.parent.map(|link| link.key.pid);
+                    if parent.is_some_and(|parent| family.contains(&parent)) {
+                        family.insert(pid);
+                    }
+                }
+                _ => {}
+            }
+            if pid != actor && family.contains(&pid) {
+                facts.push(fact);
+            }
+        }
+    }
+}

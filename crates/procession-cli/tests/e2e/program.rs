@@ -1,0 +1,380 @@
+//! The `procession` program, used as a person or a script would.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let tests: [(&str, fn()); _] = [
+        ("a_live_exec_shows_within_a_second", a_live_exec_shows_within_a_second),
+        ("events_reach_the_output_within_100_ms", events_reach_the_output_soon),
+        ("json_has_the_reference_form", json_has_the_reference_form),
+        ("the_status_of_a_command_is_passed_on", the_status_of_a_command_is_passed_on),
+        ("a_command_that_cannot_run_is_an_error", a_command_that_cannot_run_is_an_error),
+        ("only_what_the_command_starts_is_shown", only_what_the_command_starts_is_shown),
+        ("filters_select", filters_select),
+        ("interrupt_ends_with_an_account", interrupt_ends_with_an_account),
+        ("terminate_is_passed_on_to_the_command", terminate_is_passed_on_to_the_command),
+        ("a_closed_pipe_is_no_error", a_closed_pipe_is_no_error),
+        ("what_already_runs_is_shown_once_parents_first", what_already_runs_is_shown_once_parents_first),
+        ("a_normal_user_gets_a_fallback_and_why", a_normal_user_gets_a_fallback_and_why),
+        ("each_fallback_sees_a_process", each_fallback_sees_a_process),
+        ("a_source_that_does_not_work_is_an_error", a_source_that_does_not_work_is_an_error),
+        ("bad_options_are_explained", bad_options_are_explained),
+        ("every_compiler_of_a_build_is_seen_once", every_compiler_of_a_build_is_seen_once),
+    ];
+    let trial = |(name, test): (&str, fn())| {
+        Trial::test(format!("program::{name}"), move || {
+            test();
+            Ok(())
+        })
+    };
+    tests.into_iter().map(trial).collect()
+}
+
+fn watch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(crate::PROCESSION);
+    command.arg("watch").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    watch(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A watch at work, whose lines are read as they come.
+struct Live {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Live {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = watch(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Runs `true` under a name of its own until the watch shows it, which is how it says that it
+    /// is ready.
+    fn wait_until_ready(&mut self) {
+        let ready = std::thread::spawn(|| {
+            for _ in 0..100 {
+                Command::new("true").arg("is-it-ready").status().unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        self.wait_for("is-it-ready");
+        drop(ready);
+    }
+
+    fn wait_for(&mut self, text: &str) -> String {
+        self.lines.by_ref().map(Result::unwrap).find(|line| line.contains(text)).unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn finish(self) -> Output {
+        let Self { child, lines } = self;
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        let mut output = child.wait_with_output().unwrap();
+        output.stdout = rest.join("\n").into_bytes();
+        output
+    }
+}
+
+fn a_live_exec_shows_within_a_second() {
+    let started = Instant::now();
+    let mut live = Live::start(&["--exec"]);
+    live.wait_until_ready();
+    // The promise is a second. Machines that test are slow and busy, and debug builds are slower.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    live.signal(Signal::INT);
+    live.finish();
+}
+
+fn events_reach_the_output_soon() {
+    let mut live = Live::start(&["--exec"]);
+    live.wait_until_ready();
+    let mut delays: Vec<Duration> = (0..21)
+        .map(|n| {
+            let name = format!("event-{n}-of-21");
+            let started = Instant::now();
+            Command::new("true").arg(&name).status().unwrap();
+            live.wait_for(&name);
+            started.elapsed()
+        })
+        .collect();
+    live.signal(Signal::INT);
+    live.finish();
+    delays.sort();
+    // The median, so that a busy machine does not fail it; the batching timer alone takes 20 ms.
+    assert!(delays[10] < Duration::from_millis(100), "{delays:?}");
+}
+
+fn json_has_the_reference_form() {
+    let output = run(&["-o", "json", "--credentials", "--namespaces", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(output.status.code(), Some(3));
+    let lines = json_lines(&output);
+    let exec = &lines.iter().find(|line| line.get("process_exec").is_some()).unwrap()["process_exec"];
+    let process = &exec["process"];
+    assert_eq!(process["arguments"], "-c \"exit 3\"");
+    assert_eq!(process["flags"], "execve clone");
+    assert_eq!(process["uid"], 0);
+    assert_eq!(process["cap"]["effective"].as_array().unwrap().contains(&"CAP_SYS_ADMIN".into()), true);
+    assert_eq!(process["ns"]["pid"]["is_host"], true);
+    assert_eq!(process["parent_exec_id"], exec["parent"]["exec_id"]);
+    assert_eq!(exec["parent"]["binary"], crate::PROCESSION);
+    let exit = &lines.iter().find(|line| line.get("process_exit").is_some()).unwrap()["process_exit"];
+    assert_eq!(exit["status"], 3);
+    assert_eq!(exit["process"]["exec_id"], process["exec_id"], "one process, one id");
+}
+
+fn the_status_of_a_command_is_passed_on() {
+    for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
+        let output = run(&["--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(code), "{script}");
+    }
+    let output = run(&["--", "sh", "-c", "sh -c 'sh -c true; true'; exit 7"]);
+    let summary = stderr(&output);
+    assert!(summary.contains("3 processes in "), "{summary}");
+    assert!(summary.contains("longest chain 3: sh → sh → sh; 1 failure"), "{summary}");
+}
+
+fn a_command_that_cannot_run_is_an_error() {
+    let output = run(&["--", "/no/such/program"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        "procession: cannot run `/no/such/program`: No such file or directory (os error 2)\n"
+    );
+}
+
+fn only_what_the_command_starts_is_shown() {
+    let mut noise = Command::new("sh");
+    noise.args(["-c", "while :; do /bin/echo noise >/dev/null; done"]).process_group(0);
+    let mut noise = noise.spawn().unwrap();
+    let output = run(&["-o", "json", "--", "sh", "-c", "ls / >/dev/null; (sh -c true; true)"]);
+    noise.kill().unwrap();
+    noise.wait().unwrap();
+    let lines = json_lines(&output);
+    let execs: Vec<_> =
+        lines.iter().filter_map(|line| line["process_exec"]["process"]["binary"].as_str()).collect();
+    assert_eq!(execs, ["/usr/bin/sh", "/usr/bin/ls", "/usr/bin/sh"]);
+    let exits = lines.iter().filter(|line| line.get("process_exit").is_some()).count();
+    assert_eq!(exits, 4, "the subshell that ran nothing of its own ends, too");
+}
+
+fn filters_select() {
+    let script = ["--", "sh", "-c", "ls /; true; id -u"];
+    let kinds = |options: &[&str]| -> Vec<String> {
+        let output = run(&[&["-o", "json"], options, &script[..]].concat());
+        let kind = |event: Value| event.as_object()?.keys().find(|key| key.starts_with("process_")).cloned();
+        // The command writes to the same output.
+        stdout(&output).lines().filter_map(|line| kind(serde_json::from_str(line).ok()?)).collect()
+    };
+    assert!(kinds(&["--exec"]).iter().all(|kind| kind == "process_exec"));
+    assert!(kinds(&["--exit"]).iter().all(|kind| kind == "process_exit"));
+    assert_eq!(kinds(&["--binary", "/ls$"]).len(), 2);
+    assert_eq!(kinds(&["--binary", "/ls$", "--binary", "/id$", "--exec"]).len(), 2);
+    assert_eq!(kinds(&["--user", "nobody"]).len(), 0);
+    assert_eq!(kinds(&["--user", "root", "--user", "12345", "--exec"]).len(), 3);
+    assert_eq!(kinds(&["--pid", "1"]).len(), 0);
+}
+
+fn interrupt_ends_with_an_account() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut live = Live::start(&[]);
+        live.wait_until_ready();
+        live.signal(signal);
+        let output = live.finish();
+        assert_eq!(output.status.code(), Some(0));
+        let account = stderr(&output);
+        assert!(account.starts_with("procession: ") && account.lines().count() == 1, "{account}");
+        assert!(account.contains(" events seen, none lost; "), "{account}");
+        assert!(account.ends_with(" processes running\n"), "{account}");
+    }
+}
+
+fn terminate_is_passed_on_to_the_command() {
+    let mut live = Live::start(&["--", "sleep", "1000"]);
+    live.wait_for("sleep");
+    live.signal(Signal::TERM);
+    assert_eq!(live.finish().status.code(), Some(128 + 15));
+}
+
+fn a_closed_pipe_is_no_error() {
+    let procession = crate::PROCESSION;
+    let script = format!("{procession} watch --running -o json | head -n 1; echo ${{PIPESTATUS[0]}}");
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(stdout(&output).lines().last(), Some("0"), "{output:?}");
+    assert!(!stderr(&output).contains("panicked") && !stderr(&output).contains("cannot"), "{output:?}");
+}
+
+fn what_already_runs_is_shown_once_parents_first() {
+    // Processes come and go during the walk.
+    let mut churn = Command::new("sh");
+    churn.args(["-c", "while :; do sleep 0.001 & sleep 0.002; done"]).process_group(0);
+    let mut churn = churn.spawn().unwrap();
+    let output = run(&["--running", "-o", "json", "--duration", "1s"]);
+    churn.kill().unwrap();
+    churn.wait().unwrap();
+
+    let mut seen = HashMap::new();
+    let mut missing_parents = Vec::new();
+    for line in json_lines(&output) {
+        let Some(process) = line.get("process_exec").map(|exec| exec["process"].clone()) else { continue };
+        let id = process["exec_id"].as_str().unwrap().to_owned();
+        if process["flags"].as_str().unwrap().contains("procFS") && process["pid"] != 1 && process["pid"] != 2
+        {
+            let parent = process["parent_exec_id"].as_str().unwrap();
+            if !seen.contains_key(parent) {
+                missing_parents.push(process.clone());
+            }
+        }
+        let twice = seen.insert(id, process.clone());
+        assert_eq!(twice, None, "{process}");
+    }
+    assert_eq!(missing_parents, Vec::<Value>::new());
+    let kernel_thread = seen.values().find(|process| process["binary"] == "[kthreadd]").unwrap();
+    assert_eq!(kernel_thread["pid"], 2);
+    assert!(seen.values().any(|process| process["pid"] == 1 && process["binary"] != "[kthreadd]"));
+}
+
+fn as_nobody(arguments: &[&str]) -> Output {
+    // A copy, because the build directory may not be open to everybody.
+    let directory =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let program = directory.path().join("procession");
+    fs::copy(crate::PROCESSION, &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(arguments).stdin(Stdio::null()).uid(65534).gid(65534).current_dir("/");
+    command.output().unwrap()
+}
+
+fn a_normal_user_gets_a_fallback_and_why() {
+    let output = as_nobody(&["watch", "--", "sh", "-c", "sleep 0.5; exit 5"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("procession: cannot use eBPF: ") && told.contains("root"), "{told}");
+    assert!(told.contains("procession: using "), "{told}");
+    assert!(told.lines().count() <= 5, "no spew: {told}");
+    assert!(stdout(&output).contains("sleep 0.5"), "{output:?}");
+}
+
+fn each_fallback_sees_a_process() {
+    for source in ["connector", "polling"] {
+        let output = run(&["--source", source, "--running", "--", "sh", "-c", "sleep 0.6; exit 4"]);
+        assert_eq!(output.status.code(), Some(4), "{source}");
+        let shown = stdout(&output);
+        assert!(shown.lines().any(|line| line.contains("sleep 0.6")), "{source}: {shown}");
+        assert!(shown.lines().any(|line| line.contains(" end ")), "{source}: {shown}");
+        assert!(stderr(&output).contains("procession: using "), "{source}");
+    }
+}
+
+fn a_source_that_does_not_work_is_an_error() {
+    let output = as_nobody(&["watch", "--source", "ebpf"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.starts_with("procession: cannot watch with eBPF: "), "{told}");
+}
+
+fn bad_options_are_explained() {
+    for (arguments, expected) in [
+        (&["--binary", "("][..], "`(` is not a regular expression that can be used"),
+        (&["--user", "no-such-user"], "there is no user `no-such-user` in /etc/passwd"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+    for arguments in
+        [&["--duration", "soon"][..], &["--ring-size", "1"], &["--output", "xml"], &["--pid", "x"]]
+    {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains("--help"), "{}", stderr(&output));
+    }
+}
+
+/// A real build: a workspace with libraries, a build script and a program.
+fn every_compiler_of_a_build_is_seen_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"one\", \"two\", \"program\"]\n");
+    let package = |name: &str, rest: &str| {
+        format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\n{rest}"
+        )
+    };
+    write("one/Cargo.toml", &package("one", ""));
+    write("one/src/lib.rs", "pub fn one() -> u32 { 1 }\n");
+    write("two/Cargo.toml", &package("two", "one = { path = \"../one\" }\n"));
+    write("two/src/lib.rs", "pub fn two() -> u32 { one::one() + 1 }\n");
+    write("two/build.rs", "fn main() { println!(\"cargo::rerun-if-changed=build.rs\"); }\n");
+    write("program/Cargo.toml", &package("program", "two = { path = \"../two\" }\n"));
+    write("program/src/main.rs", "fn main() { println!(\"{}\", two::two()); }\n");
+    // What cargo runs instead of rustc: notes its own pid, and becomes rustc.
+    let log = root.join("compilers");
+    write("rustc-logged", &format!("#!/bin/sh\necho $$ >> {}\nexec \"$@\"\n", log.display()));
+    fs::set_permissions(root.join("rustc-logged"), fs::Permissions::from_mode(0o755)).unwrap();
+
+    let output =
+        watch(&["-o", "json", "--ancestors", "--exec", "--", "cargo", "build", "--quiet", "--offline"])
+            .current_dir(root)
+            .env("RUSTC_WRAPPER", root.join("rustc-logged"))
+            .env("CARGO_TARGET_DIR", root.join("target"))
+            .output()
+            .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let compilers: Vec<u64> =
+        fs::read_to_string(log).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    assert!(compilers.len() >= 5, "{compilers:?}");
+    let lines = json_lines(&output);
+    for compiler in compilers {
+        let of_pid = |line: &&Value| line["process_exec"]["process"]["pid"] == compiler;
+        let execs: Vec<&Value> = lines.iter().filter(of_pid).map(|line| &line["process_exec"]).collect();
+        let is_wrapper =
+            |exec: &&&Value| exec["process"]["binary"].as_str().unwrap().ends_with("/rustc-logged");
+        assert_eq!(execs.iter().filter(is_wrapper).count(), 1, "{compiler}: {execs:#?}");
+        for exec in execs {
+            let ancestors = exec["ancestors"].as_array().unwrap();
+            let chain: Vec<_> = std::iter::once(&exec["parent"])
+                .chain(ancestors)
+                .map(|it| it["binary"].as_str().unwrap_or_default())
+                .collect();
+            assert!(chain.iter().any(|binary| binary.ends_with("/cargo")), "{chain:?}");
+            assert!(chain.contains(&crate::PROCESSION), "{chain:?}");
+        }
+    }
+}
