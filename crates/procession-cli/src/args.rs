@@ -8,7 +8,7 @@ use procession_sensor::SourceKind;
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -36,21 +36,24 @@ pub(crate) struct WatchArgs {
     pub(crate) show: ShowArgs,
 
     /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WHERE)]
     pub(crate) duration: Option<Duration>,
 
     /// Where events come from; `auto` takes the best that works
-    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE")]
+    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE", help_heading = WHERE)]
     pub(crate) source: SourceArg,
 
     /// Kernel memory in which events wait to be read (eBPF), rounded up to a power of two
-    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size, env = "PROCESSION_RING_SIZE")]
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size)]
+    #[arg(env = "PROCESSION_RING_SIZE", help_heading = WHERE)]
     pub(crate) ring_size: u32,
 
     /// Run this command, and watch it and what it starts; exit with its status
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", help_heading = None)]
     pub(crate) command: Vec<OsString>,
 }
+
+const WHERE: &str = "What to watch, and how long";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,6 +68,7 @@ Conditions of different kinds must all hold; repeated ones are alternatives.";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What to show")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub(crate) struct SelectArgs {
     /// Show programs that are run; with no such option, --exec and --exit are on
     #[arg(long)]
@@ -97,6 +101,7 @@ pub(crate) struct SelectArgs {
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "How to show it")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub(crate) struct ShowArgs {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]

@@ -92,34 +92,27 @@ fn present(
             return Ok(None);
         }
         match (signals.asked(), watched) {
-            (None, _) => {}
             (Some(_), None) => return Ok(None),
-            // The terminal sends Ctrl-C to the command as well. A request to terminate comes to
-            // this program alone, and is passed on. Either way the command has the last word.
-            (Some(Asked::Interrupt), Some(_)) => {}
             (Some(Asked::Terminate), Some(watched)) if !is_terminated => {
                 is_terminated = true;
                 watched.terminate();
             }
-            (Some(Asked::Terminate), Some(_)) => {}
+            // The terminal sends Ctrl-C to the command as well, and the command has the last word.
+            _ => {}
         }
     }
 }
 
 fn choose(args: &WatchArgs) -> anyhow::Result<Box<dyn Source>> {
     let config = EbpfConfig { ring_bytes: args.ring_size };
-    match args.source.only() {
-        Some(kind) => {
-            let source = open(kind, config).with_context(|| format!("cannot watch with {kind}"))?;
-            summary::source(kind, &[]);
-            Ok(source)
-        }
-        None => {
-            let Chosen { source, passed_over } = open_best(config)?;
-            summary::source(source.kind(), &passed_over);
-            Ok(source)
-        }
+    if let Some(kind) = args.source.only() {
+        let source = open(kind, config).with_context(|| format!("cannot watch with {kind}"))?;
+        summary::source(kind, &[]);
+        return Ok(source);
     }
+    let Chosen { source, passed_over } = open_best(config)?;
+    summary::source(source.kind(), &passed_over);
+    Ok(source)
 }
 
 fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {

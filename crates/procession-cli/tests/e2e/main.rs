@@ -8,6 +8,7 @@
 //! with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
 mod load;
 mod observer;
@@ -17,8 +18,9 @@ mod scenarios;
 mod truth;
 
 use std::env;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use procession_sensor::{EbpfConfig, SourceKind};
@@ -49,11 +51,17 @@ fn fails(name: &str, reason: String) -> Trial {
 /// The program under test.
 const PROCESSION: &str = env!("CARGO_BIN_EXE_procession");
 
-/// The `actor` example, which Cargo builds along with these tests.
-fn actor() -> PathBuf {
-    let here = env::current_exe().unwrap();
-    // target/PROFILE/deps/e2e-HASH -> target/PROFILE/examples/actor
-    let actor = here.parent().unwrap().parent().unwrap().join("examples/actor");
-    assert!(actor.exists(), "{} is missing: run the tests with cargo", actor.display());
-    actor
+/// The `actor` example, built as these tests are: Cargo does not do it for a single test target.
+fn actor() -> &'static Path {
+    static ACTOR: OnceLock<PathBuf> = OnceLock::new();
+    ACTOR.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "procession-cli", "--example", "actor"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "{build:?}");
+        // target/PROFILE/deps/e2e-HASH -> target/PROFILE/examples/actor
+        env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("actor")
+    })
 }

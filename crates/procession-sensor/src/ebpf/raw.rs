@@ -49,15 +49,12 @@ pub enum EbpfError {
     #[error("read kernel types from /sys/kernel/btf/vmlinux (needs CONFIG_DEBUG_INFO_BTF)")]
     NoBtf(#[source] BtfError),
     /// The caller lacks a capability, or a lockdown forbids BPF.
-    #[error("{operation} `{object}`: not permitted (needs root, or CAP_BPF and CAP_PERFMON)")]
+    #[error("not permitted: it needs root, or CAP_BPF and CAP_PERFMON, to {operation} `{object}`")]
     NotPermitted {
         /// What was tried.
         operation: &'static str,
         /// On which map, program or object.
         object: &'static str,
-        /// What the system said.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
     },
     /// The object does not fit this kernel, or its maps cannot be had.
     #[error("create the maps of BPF object `sensor.bpf.o`")]
@@ -186,7 +183,10 @@ fn load_object(btf: &Btf, config: RawConfig) -> Result<Ebpf, EbpfError> {
         .load(OBJECT)
         .map_err(|source| {
             if is_permission(&source) {
-                return not_permitted("create the maps of BPF object", "sensor.bpf.o", source);
+                return EbpfError::NotPermitted {
+                    operation: "create the maps of BPF object",
+                    object: "sensor.bpf.o",
+                };
             }
             EbpfError::Object(Box::new(source))
         })
@@ -226,7 +226,7 @@ where
 
 fn failed(operation: &'static str, program: &'static str, source: ProgramError) -> EbpfError {
     if is_permission(&source) {
-        return not_permitted(operation, program, source);
+        return EbpfError::NotPermitted { operation, object: program };
     }
     match source {
         ProgramError::LoadError { io_error, verifier_log } => {
@@ -234,14 +234,6 @@ fn failed(operation: &'static str, program: &'static str, source: ProgramError) 
         }
         source => EbpfError::Program { operation, program, source: Box::new(source) },
     }
-}
-
-fn not_permitted(
-    operation: &'static str,
-    object: &'static str,
-    source: impl Error + Send + Sync + 'static,
-) -> EbpfError {
-    EbpfError::NotPermitted { operation, object, source: Box::new(source) }
 }
 
 /// Whether the kernel said EPERM: the verifier says EACCES when it refuses a program.
