@@ -5,6 +5,28 @@
 //! | eBPF | root (CAP_BPF, CAP_PERFMON), BTF | every fork, exec and exit with full detail, in kernel order, with exact loss counts |
 //! | proc connector | CAP_NET_ADMIN before Linux 6.6, nothing since | notices of all of them; details are read from `/proc` a moment later |
 //! | polling | nothing | what lives long enough to be seen in `/proc` |
+//!
+//! All of them are a [`Source`] of the same [`Event`](procession::Event)s. [`open_best`] takes the
+//! best that works here, and tells why not a better one.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use procession_sensor::{EbpfConfig, open_best};
+//!
+//! let mut chosen = open_best(EbpfConfig::default())?;
+//! for unusable in &chosen.passed_over {
+//!     eprintln!("cannot use {unusable}");
+//! }
+//! chosen.source.walk(&mut |event| println!("already there: {event:?}"))?;
+//! loop {
+//!     chosen.source.poll(Duration::from_millis(20), &mut |event| println!("{event:?}"))?;
+//! }
+//! # #[expect(unreachable_code)]
+//! # Ok::<(), procession_sensor::SourceError>(())
+//! ```
+
+#![deny(unsafe_code)]
 
 mod choose;
 mod clock;
