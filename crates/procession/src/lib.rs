@@ -52,6 +52,7 @@ mod status;
 mod table;
 pub mod text;
 mod time;
+mod uid;
 
 pub use arguments::Arguments;
 pub use credentials::{Capabilities, CapabilitySet, Credentials, Gid, PrivilegeChange, Uid};
@@ -68,3 +69,4 @@ pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance};
 pub use status::{ExitStatus, Signal};
 pub use table::{Ancestors, Applied, Handle, ProcessId, Table, TableConfig};
 pub use time::{BootTime, WallClock};
+pub use uid::{BootId, NotABootId, ProcessUid};
