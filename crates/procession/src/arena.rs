@@ -1,18 +1,15 @@
-//! A generational arena whose memory goes down as well as up.
+//! An arena whose memory goes down as well as up.
 //!
-//! Slots live in pages of fixed size. An index names a slot; a generation tells its successive
-//! tenants apart. A page without tenants is given back, and when it is taken again its slots go on
-//! with later generations, so an old index never finds a new tenant.
+//! Slots live in pages of fixed size. A page without tenants is given back.
 
 use std::num::NonZeroU32;
 
-/// Names one tenant of one slot.
+/// Names a slot. Whoever keeps one knows that its tenant stays, or checks who the tenant is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Index {
-    slot: u32,
-    /// Never zero, so that an optional index is no larger than an index.
-    generation: NonZeroU32,
-}
+pub(crate) struct Slot(
+    /// Index and one, so that an optional slot is no larger than a slot.
+    NonZeroU32,
+);
 
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
@@ -22,6 +19,8 @@ pub(crate) struct Arena<T> {
     /// The one page that keeps its memory without a tenant, so that a tenant that comes and goes
     /// is cheap.
     spare: Option<u32>,
+    /// Pages that have memory.
+    allocated: usize,
     len: usize,
 }
 
@@ -30,31 +29,33 @@ const PAGE_SLOTS: u32 = 256;
 #[derive(Debug)]
 struct Page<T> {
     /// `None` while the page is given back.
-    slots: Option<Box<[Slot<T>]>>,
-    free: Vec<u8>,
-    /// Later than that of every tenant the page ever had.
-    next_generation: NonZeroU32,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    generation: NonZeroU32,
-    tenant: Option<T>,
+    slots: Option<Box<[Option<T>]>>,
+    free: FreeSlots,
 }
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Self { pages: Vec::new(), open: Vec::new(), spare: None, len: 0 }
+        Self { pages: Vec::new(), open: Vec::new(), spare: None, allocated: 0, len: 0 }
     }
 }
 
 impl<T> Arena<T> {
+    /// Bytes of one page: what an insertion may add.
+    pub(crate) const PAGE_BYTES: usize = PAGE_SLOTS as usize * size_of::<Option<T>>();
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    /// Bytes of memory in use.
+    pub(crate) fn bytes(&self) -> usize {
+        self.allocated * Self::PAGE_BYTES
+            + self.pages.capacity() * size_of::<Page<T>>()
+            + self.open.capacity() * size_of::<u32>()
+    }
+
     /// `None` only when 2³² tenants live at once.
-    pub(crate) fn insert(&mut self, tenant: T) -> Option<Index> {
+    pub(crate) fn insert(&mut self, tenant: T) -> Option<Slot> {
         let number = match self.open.last() {
             Some(&number) => number,
             None => self.add_page()?,
@@ -63,80 +64,121 @@ impl<T> Arena<T> {
             self.spare = None;
         }
         let page = &mut self.pages[number as usize];
+        let allocated = &mut self.allocated;
         let slots = page.slots.get_or_insert_with(|| {
-            (0..PAGE_SLOTS).map(|_| Slot { generation: NonZeroU32::MIN, tenant: None }).collect()
+            *allocated += 1;
+            (0..PAGE_SLOTS).map(|_| None).collect()
         });
-        let position = page.free.pop()?;
-        let generation = page.next_generation;
-        page.next_generation = generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        slots[usize::from(position)] = Slot { generation, tenant: Some(tenant) };
-        if page.free.is_empty() {
+        let position = page.free.take()?;
+        slots[usize::from(position)] = Some(tenant);
+        if page.free.is_none() {
             self.open.pop();
         }
         self.len += 1;
-        Some(Index { slot: number * PAGE_SLOTS + u32::from(position), generation })
+        NonZeroU32::new(number * PAGE_SLOTS + u32::from(position) + 1).map(Slot)
     }
 
-    pub(crate) fn remove(&mut self, index: Index) -> Option<T> {
-        let (number, position) = locate(index);
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
+        let (number, position) = locate(slot);
         let page = self.pages.get_mut(number as usize)?;
-        let slot = page.slots.as_mut()?.get_mut(usize::from(position))?;
-        if slot.generation != index.generation {
-            return None;
-        }
-        let tenant = slot.tenant.take()?;
+        let tenant = page.slots.as_mut()?.get_mut(usize::from(position))?.take()?;
         self.len -= 1;
-        if page.free.is_empty() {
+        if page.free.is_none() {
             self.open.push(number);
         }
-        page.free.push(position);
-        if page.free.len() == PAGE_SLOTS as usize {
+        page.free.put(position);
+        if page.free.is_all() {
             match self.spare {
-                Some(_) => page.slots = None,
+                Some(_) => {
+                    page.slots = None;
+                    self.allocated -= 1;
+                }
                 None => self.spare = Some(number),
             }
         }
         Some(tenant)
     }
 
-    pub(crate) fn get(&self, index: Index) -> Option<&T> {
-        let (number, position) = locate(index);
-        let slot = self.pages.get(number as usize)?.slots.as_ref()?.get(usize::from(position))?;
-        slot.tenant.as_ref().filter(|_| slot.generation == index.generation)
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+        let (number, position) = locate(slot);
+        self.pages.get(number as usize)?.slots.as_ref()?.get(usize::from(position))?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, index: Index) -> Option<&mut T> {
-        let (number, position) = locate(index);
-        let slot = self.pages.get_mut(number as usize)?.slots.as_mut()?.get_mut(usize::from(position))?;
-        slot.tenant.as_mut().filter(|_| slot.generation == index.generation)
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        let (number, position) = locate(slot);
+        self.pages.get_mut(number as usize)?.slots.as_mut()?.get_mut(usize::from(position))?.as_mut()
     }
 
     /// All tenants, in the order of their slots.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &T)> {
-        self.pages.iter().zip(0..).flat_map(|(page, number): (_, u32)| {
-            let slots = page.slots.iter().flatten().zip(0..);
-            slots.filter_map(move |(slot, position): (_, u32)| {
-                let index = Index { slot: number * PAGE_SLOTS + position, generation: slot.generation };
-                Some((index, slot.tenant.as_ref()?))
-            })
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+        (0..self.slot_count()).filter_map(|index| {
+            let slot = Slot(NonZeroU32::new(index + 1)?);
+            Some((slot, self.get(slot)?))
         })
+    }
+
+    /// The first tenant at or after the slot number `from`, counted from zero; with its number.
+    pub(crate) fn next_from(&self, from: u32) -> Option<(u32, Slot, &T)> {
+        let mut index = from;
+        while index < self.slot_count() {
+            if self.pages[(index / PAGE_SLOTS) as usize].free.is_all() {
+                index = (index / PAGE_SLOTS + 1) * PAGE_SLOTS;
+                continue;
+            }
+            let slot = Slot(NonZeroU32::new(index + 1)?);
+            if let Some(tenant) = self.get(slot) {
+                return Some((index, slot, tenant));
+            }
+            index += 1;
+        }
+        None
+    }
+
+    fn slot_count(&self) -> u32 {
+        u32::try_from(self.pages.len()).map_or(u32::MAX, |pages| pages * PAGE_SLOTS)
     }
 
     fn add_page(&mut self) -> Option<u32> {
         let number = u32::try_from(self.pages.len()).ok().filter(|n| *n < u32::MAX / PAGE_SLOTS)?;
-        self.pages.push(Page {
-            slots: None,
-            free: (0..=u8::MAX).rev().collect(),
-            next_generation: NonZeroU32::MIN,
-        });
+        self.pages.push(Page { slots: None, free: FreeSlots::all() });
         self.open.push(number);
         Some(number)
     }
 }
 
-const fn locate(index: Index) -> (u32, u8) {
-    let [position, ..] = (index.slot % PAGE_SLOTS).to_le_bytes();
-    (index.slot / PAGE_SLOTS, position)
+fn locate(slot: Slot) -> (u32, u8) {
+    let index = slot.0.get() - 1;
+    let [position, ..] = (index % PAGE_SLOTS).to_le_bytes();
+    (index / PAGE_SLOTS, position)
+}
+
+/// Which slots of a page are free: one bit each.
+#[derive(Debug)]
+struct FreeSlots([u64; PAGE_SLOTS as usize / 64]);
+
+impl FreeSlots {
+    const fn all() -> Self {
+        Self([u64::MAX; 4])
+    }
+
+    fn is_all(&self) -> bool {
+        self.0 == [u64::MAX; 4]
+    }
+
+    fn is_none(&self) -> bool {
+        self.0 == [0; 4]
+    }
+
+    fn take(&mut self) -> Option<u8> {
+        let (word, base) = self.0.iter_mut().zip([0, 64, 128, 192]).find(|(word, _)| **word != 0)?;
+        let bit = u8::try_from(word.trailing_zeros()).ok()?;
+        *word &= *word - 1;
+        Some(base + bit)
+    }
+
+    fn put(&mut self, position: u8) {
+        self.0[usize::from(position / 64)] |= 1 << (position % 64);
+    }
 }
 
 #[cfg(test)]
@@ -148,40 +190,44 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Against a plain map: what was inserted is found until it is removed, and never after.
+        /// Against a plain map: what was inserted is found until it is removed.
         #[test]
         fn behaves_like_a_map(actions in prop::collection::vec(any::<(bool, u16)>(), 0..2_000)) {
             let mut arena = Arena::default();
             let mut model = HashMap::new();
-            let mut gone = Vec::new();
             for (insert, value) in actions {
                 if insert || model.is_empty() {
-                    let index = arena.insert(value).unwrap();
-                    prop_assert!(model.insert(index, value).is_none());
+                    let slot = arena.insert(value).unwrap();
+                    prop_assert!(model.insert(slot, value).is_none());
                 } else {
-                    let index = *model.keys().nth(usize::from(value) % model.len()).unwrap();
-                    prop_assert_eq!(arena.remove(index), model.remove(&index));
-                    gone.push(index);
+                    let slot = *model.keys().nth(usize::from(value) % model.len()).unwrap();
+                    prop_assert_eq!(arena.remove(slot), model.remove(&slot));
+                    prop_assert_eq!(arena.get(slot), None);
                 }
             }
             prop_assert_eq!(arena.len(), model.len());
-            prop_assert!(gone.iter().all(|index| arena.get(*index).is_none()));
-            let found: HashMap<_, _> = arena.iter().map(|(index, value)| (index, *value)).collect();
-            prop_assert_eq!(found, model);
+            let found: HashMap<_, _> = arena.iter().map(|(slot, value)| (slot, *value)).collect();
+            prop_assert_eq!(&found, &model);
+            let mut from = 0;
+            let mut walked = 0;
+            while let Some((number, slot, value)) = arena.next_from(from) {
+                prop_assert_eq!(model.get(&slot), Some(value));
+                from = number + 1;
+                walked += 1;
+            }
+            prop_assert_eq!(walked, model.len());
         }
     }
 
     #[test]
-    fn empty_pages_are_given_back_and_old_indices_stay_dead() {
+    fn empty_pages_are_given_back() {
         let mut arena = Arena::default();
-        let indices: Vec<_> = (0..10_000).map(|i| arena.insert(i).unwrap()).collect();
-        for index in &indices {
-            arena.remove(*index);
+        let slots: Vec<_> = (0..10_000_u64).map(|i| arena.insert(i).unwrap()).collect();
+        let full = arena.bytes();
+        for slot in slots {
+            arena.remove(slot);
         }
-        assert_eq!(arena.pages.iter().filter(|page| page.slots.is_some()).count(), 1);
-        for i in 0..10_000 {
-            arena.insert(i).unwrap();
-        }
-        assert!(indices.iter().all(|index| arena.get(*index).is_none()));
+        assert_eq!(arena.allocated, 1);
+        assert!(arena.bytes() * 10 < full, "{} of {full}", arena.bytes());
     }
 }

@@ -1,76 +1,142 @@
 //! What a process runs between two execs.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use triomphe::ThinArc;
 
 use crate::arguments::Arguments;
 use crate::credentials::{Credentials, PrivilegeChange};
-use crate::event::{FileIdentity, Nature, WorkingDirectory};
+use crate::event::{FileIdentity, Nature, Program, WorkingDirectory};
+use crate::intern::Footprint;
 use crate::namespaces::{Cgroup, Namespaces};
 
 /// The image of a process: immutable, and shared by all processes that forked from it until they
-/// exec or change their credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+/// exec or change their credentials. To clone it is to count one more user.
+#[derive(Clone)]
+pub struct Image(ThinArc<Head, u8>);
+
+/// What stands before the bytes of the arguments.
+struct Head {
+    program: Arc<ProgramFile>,
+    directory: Arc<Directory>,
+    setting: Arc<Setting>,
+    arguments_len: usize,
+    privileges: PrivilegeChange,
+    /// Entries of the table that have this image. Only the table's owner reads and changes it.
+    entries: AtomicU32,
+}
+
+/// A program, as it was named, found and loaded: the same for all who run it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ProgramFile {
     pub(crate) nature: Nature,
-    pub(crate) binary: Arc<[u8]>,
-    pub(crate) executable: Arc<[u8]>,
+    pub(crate) binary: Box<[u8]>,
+    pub(crate) executable: Box<[u8]>,
     pub(crate) comm: Box<[u8]>,
-    pub(crate) cwd: Cwd,
-    pub(crate) arguments: Box<[u8]>,
-    pub(crate) arguments_len: usize,
     pub(crate) file: Option<FileIdentity>,
-    pub(crate) privileges: PrivilegeChange,
-    pub(crate) setting: Setting,
 }
 
-/// As whom and where an image runs. Few distinct ones exist, so they are shared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Setting {
-    pub(crate) credentials: Option<Arc<Credentials>>,
-    pub(crate) namespaces: Option<Arc<Namespaces>>,
-    pub(crate) cgroup: Option<Arc<Cgroup<Box<[u8]>>>>,
+/// [`ProgramFile`], borrowed from an event: it hashes and compares alike.
+#[derive(Hash)]
+struct ProgramKey<'a> {
+    nature: Nature,
+    binary: &'a [u8],
+    executable: &'a [u8],
+    comm: &'a [u8],
+    file: Option<FileIdentity>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cwd {
+/// A working directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Directory {
+    kind: DirectoryKind,
+    path: Box<[u8]>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum DirectoryKind {
+    #[default]
     Unknown,
-    Path(Arc<[u8]>),
-    Tail(Arc<[u8]>),
+    Path,
+    Tail,
+}
+
+/// As whom and where an image runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Setting {
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) namespaces: Option<Namespaces>,
+    pub(crate) cgroup: Option<Cgroup<Box<[u8]>>>,
+}
+
+/// [`Setting`], borrowed: it hashes and compares alike.
+#[derive(Hash)]
+pub(crate) struct SettingKey<'a> {
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) namespaces: Option<Namespaces>,
+    pub(crate) cgroup: Option<Cgroup<&'a [u8]>>,
 }
 
 impl Image {
+    pub(crate) fn new(
+        program: Arc<ProgramFile>,
+        directory: Arc<Directory>,
+        setting: Arc<Setting>,
+        arguments: Arguments<'_>,
+        privileges: PrivilegeChange,
+    ) -> Self {
+        let arguments_len = arguments.total_len;
+        let head =
+            Head { program, directory, setting, arguments_len, privileges, entries: AtomicU32::new(0) };
+        Self(ThinArc::from_header_and_slice(head, arguments.bytes))
+    }
+
+    /// The same image in another setting.
+    pub(crate) fn in_setting(&self, setting: Arc<Setting>) -> Self {
+        let head = self.head();
+        let (program, directory) = (Arc::clone(&head.program), Arc::clone(&head.directory));
+        Self::new(program, directory, setting, self.arguments(), head.privileges)
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
     /// A program, or a thread of the kernel.
     pub fn nature(&self) -> Nature {
-        self.nature
+        self.head().program.nature
     }
 
     /// The file named in the exec, absolute. Empty: unknown.
     pub fn binary(&self) -> &[u8] {
-        &self.binary
+        &self.head().program.binary
     }
 
     /// The file that the kernel loaded; the interpreter of a script. Empty: unknown.
     pub fn executable(&self) -> &[u8] {
-        &self.executable
+        &self.head().program.executable
     }
 
     /// The command name at the time of the exec, at most 15 bytes.
     pub fn comm(&self) -> &[u8] {
-        &self.comm
+        &self.head().program.comm
     }
 
     /// Working directory at the time of the exec.
     pub fn cwd(&self) -> WorkingDirectory<'_> {
-        match &self.cwd {
-            Cwd::Unknown => WorkingDirectory::Unknown,
-            Cwd::Path(path) => WorkingDirectory::Path(path),
-            Cwd::Tail(path) => WorkingDirectory::Tail(path),
+        let Directory { kind, path } = &*self.head().directory;
+        match kind {
+            DirectoryKind::Unknown => WorkingDirectory::Unknown,
+            DirectoryKind::Path => WorkingDirectory::Path(path),
+            DirectoryKind::Tail => WorkingDirectory::Tail(path),
         }
     }
 
     /// The arguments, `argv[0]` first.
     pub fn arguments(&self) -> Arguments<'_> {
-        Arguments { bytes: &self.arguments, total_len: self.arguments_len }
+        Arguments { bytes: &self.0.slice, total_len: self.head().arguments_len }
     }
 
     /// The arguments after `argv[0]` in the reference system's text form.
@@ -82,31 +148,165 @@ impl Image {
 
     /// The file behind the image.
     pub fn file(&self) -> Option<FileIdentity> {
-        self.file
+        self.head().program.file
     }
 
     /// How the exec raised the rights of the process.
     pub fn privileges(&self) -> PrivilegeChange {
-        self.privileges
+        self.head().privileges
     }
 
     /// Ids and capabilities.
     pub fn credentials(&self) -> Option<&Credentials> {
-        self.setting.credentials.as_deref()
+        self.setting().credentials.as_ref()
     }
 
     /// Namespaces.
     pub fn namespaces(&self) -> Option<&Namespaces> {
-        self.setting.namespaces.as_deref()
+        self.setting().namespaces.as_ref()
     }
 
     /// Id of the control group; zero: unknown.
     pub fn cgroup_id(&self) -> u64 {
-        self.setting.cgroup.as_ref().map_or(0, |cgroup| cgroup.id)
+        self.setting().cgroup.as_ref().map_or(0, |cgroup| cgroup.id)
     }
 
     /// Path of the control group in its hierarchy. Empty: unknown.
     pub fn cgroup_path(&self) -> &[u8] {
-        self.setting.cgroup.as_ref().map_or(b"", |cgroup| &cgroup.path)
+        self.setting().cgroup.as_ref().map_or(b"", |cgroup| &cgroup.path)
+    }
+
+    pub(crate) fn setting(&self) -> &Arc<Setting> {
+        &self.head().setting
+    }
+
+    pub(crate) fn program(&self) -> &Arc<ProgramFile> {
+        &self.head().program
+    }
+
+    /// Counts one more entry, and returns the bytes that the table now has to account for.
+    pub(crate) fn enter(&self) -> usize {
+        match self.head().entries.fetch_add(1, Ordering::Relaxed) {
+            0 => self.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Counts one entry less, and returns the bytes that the table no longer has to account for.
+    pub(crate) fn leave(&self) -> usize {
+        match self.head().entries.fetch_sub(1, Ordering::Relaxed) {
+            1 => self.bytes(),
+            _ => 0,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        image_bytes(self.0.slice.len())
+    }
+}
+
+/// Bytes of an image with so many bytes of arguments, as allocators hand them out.
+pub(crate) fn image_bytes(arguments: usize) -> usize {
+    const COUNT_AND_LENGTH: usize = 2 * size_of::<usize>();
+    const ALLOCATION: usize = 16;
+    (COUNT_AND_LENGTH + size_of::<Head>() + arguments + size_of::<usize>()).next_multiple_of(ALLOCATION)
+}
+
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (self.head(), other.head());
+        one.program == two.program
+            && one.directory == two.directory
+            && one.setting == two.setting
+            && one.privileges == two.privileges
+            && self.arguments() == other.arguments()
+    }
+}
+
+impl Eq for Image {}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("nature", &self.nature())
+            .field("binary", &self.binary().escape_ascii().to_string())
+            .field("executable", &self.executable().escape_ascii().to_string())
+            .field("arguments", &self.arguments().bytes.escape_ascii().to_string())
+            .field("cwd", &self.cwd().as_bytes().escape_ascii().to_string())
+            .field("file", &self.file())
+            .field("privileges", &self.privileges())
+            .field("setting", self.setting())
+            .finish()
+    }
+}
+
+impl ProgramFile {
+    pub(crate) fn interned_by(
+        program: &Program<'_>,
+        intern: &mut crate::intern::Interner<Self>,
+    ) -> Arc<Self> {
+        let Program { nature, binary, executable, comm, file, .. } = *program;
+        intern.get(&ProgramKey { nature, binary, executable, comm, file }, || Self {
+            nature,
+            binary: binary.into(),
+            executable: executable.into(),
+            comm: comm.into(),
+            file,
+        })
+    }
+}
+
+impl PartialEq<ProgramKey<'_>> for ProgramFile {
+    fn eq(&self, other: &ProgramKey<'_>) -> bool {
+        self.nature == other.nature
+            && *self.binary == *other.binary
+            && *self.executable == *other.executable
+            && *self.comm == *other.comm
+            && self.file == other.file
+    }
+}
+
+impl Footprint for ProgramFile {
+    fn heap_bytes(&self) -> usize {
+        self.binary.len() + self.executable.len() + self.comm.len()
+    }
+}
+
+impl Directory {
+    pub(crate) fn interned_by(
+        cwd: WorkingDirectory<'_>,
+        intern: &mut crate::intern::Interner<Self>,
+    ) -> Arc<Self> {
+        let kind = match cwd {
+            WorkingDirectory::Unknown => DirectoryKind::Unknown,
+            WorkingDirectory::Path(_) => DirectoryKind::Path,
+            WorkingDirectory::Tail(_) => DirectoryKind::Tail,
+        };
+        intern.get(&(kind, cwd.as_bytes()), || Self { kind, path: cwd.as_bytes().into() })
+    }
+}
+
+impl PartialEq<(DirectoryKind, &[u8])> for Directory {
+    fn eq(&self, (kind, path): &(DirectoryKind, &[u8])) -> bool {
+        self.kind == *kind && *self.path == **path
+    }
+}
+
+impl Footprint for Directory {
+    fn heap_bytes(&self) -> usize {
+        self.path.len()
+    }
+}
+
+impl PartialEq<SettingKey<'_>> for Setting {
+    fn eq(&self, other: &SettingKey<'_>) -> bool {
+        let cgroup = self.cgroup.as_ref().map(|cgroup| Cgroup { id: cgroup.id, path: &*cgroup.path });
+        self.credentials == other.credentials && self.namespaces == other.namespaces && cgroup == other.cgroup
+    }
+}
+
+impl Footprint for Setting {
+    fn heap_bytes(&self) -> usize {
+        self.cgroup.as_ref().map_or(0, |cgroup| cgroup.path.len())
     }
 }

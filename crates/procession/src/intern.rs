@@ -6,79 +6,122 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+/// A value that says how large it is.
+pub(crate) trait Footprint {
+    /// Bytes on the heap beyond the value itself.
+    fn heap_bytes(&self) -> usize;
+}
+
 /// A set of shared values.
 ///
 /// Values that nobody else holds are dropped whenever the set has doubled since the last sweep, so
 /// that it never holds more than twice what is in use, at constant cost per insertion.
 #[derive(Debug)]
-pub(crate) struct Interner<T: ?Sized> {
+pub(crate) struct Interner<T> {
     values: HashTable<Arc<T>>,
     hasher: RandomState,
     sweep_at: usize,
+    value_bytes: usize,
 }
 
 const FIRST_SWEEP: usize = 64;
 
-impl<T: ?Sized> Default for Interner<T> {
+impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { values: HashTable::new(), hasher: RandomState::default(), sweep_at: FIRST_SWEEP }
+        Self {
+            values: HashTable::new(),
+            hasher: RandomState::default(),
+            sweep_at: FIRST_SWEEP,
+            value_bytes: 0,
+        }
     }
 }
 
-impl<T: ?Sized + Hash + Eq> Interner<T> {
+impl<T: Hash + Eq + Footprint> Interner<T> {
+    /// Bytes of memory in use.
+    pub(crate) fn bytes(&self) -> usize {
+        self.value_bytes + self.values.allocation_size()
+    }
+
+    /// Bytes that the next insertion may add, the value itself apart.
+    pub(crate) fn growth(&self) -> usize {
+        if self.values.len() == self.values.capacity() { 2 * self.values.allocation_size() } else { 0 }
+    }
+
     /// The shared value equal to `value`, made by `make` when there is none yet.
     ///
     /// `V` hashes and compares as `T` does.
-    pub(crate) fn get<V>(&mut self, value: &V, make: impl FnOnce() -> Arc<T>) -> Arc<T>
+    pub(crate) fn get<V: Hash>(&mut self, value: &V, make: impl FnOnce() -> T) -> Arc<T>
     where
-        V: ?Sized + Hash,
         T: PartialEq<V>,
     {
         let hash = self.hasher.hash_one(value);
         if let Some(shared) = self.values.find(hash, |shared| **shared == *value) {
             return Arc::clone(shared);
         }
-        self.sweep_if_due();
-        let shared = make();
+        if self.values.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let shared = Arc::new(make());
+        self.value_bytes += bytes_of(&*shared);
         let hasher = &self.hasher;
         self.values.insert_unique(hash, Arc::clone(&shared), |shared| hasher.hash_one(&**shared));
         shared
     }
 
-    fn sweep_if_due(&mut self) {
-        if self.values.len() < self.sweep_at {
-            return;
-        }
-        self.values.retain(|shared| Arc::strong_count(shared) > 1);
+    /// Drops what nobody else holds.
+    pub(crate) fn sweep(&mut self) {
+        let value_bytes = &mut self.value_bytes;
+        self.values.retain(|shared| {
+            let is_used = Arc::strong_count(shared) > 1;
+            if !is_used {
+                *value_bytes -= bytes_of(&**shared);
+            }
+            is_used
+        });
         self.sweep_at = (self.values.len() * 2).max(FIRST_SWEEP);
         let hasher = &self.hasher;
-        self.values.shrink_to(self.sweep_at, |shared| hasher.hash_one(&**shared));
+        self.values.shrink_to(self.values.len(), |shared| hasher.hash_one(&**shared));
     }
+}
+
+/// With the two counts of an [`Arc`].
+fn bytes_of<T: Footprint>(value: &T) -> usize {
+    2 * size_of::<usize>() + size_of::<T>() + value.heap_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bytes(interner: &mut Interner<[u8]>, value: &[u8]) -> Arc<[u8]> {
-        interner.get(value, || value.into())
+    impl Footprint for String {
+        fn heap_bytes(&self) -> usize {
+            self.capacity()
+        }
+    }
+
+    fn text(interner: &mut Interner<String>, value: &str) -> Arc<String> {
+        interner.get(&value.to_owned(), || value.to_owned())
     }
 
     #[test]
     fn equal_values_are_one_allocation() {
         let mut interner = Interner::default();
-        let (a, b) = (bytes(&mut interner, b"/bin/sh"), bytes(&mut interner, b"/bin/sh"));
+        let (a, b) = (text(&mut interner, "/bin/sh"), text(&mut interner, "/bin/sh"));
         assert!(Arc::ptr_eq(&a, &b));
     }
 
     #[test]
     fn values_nobody_holds_go() {
         let mut interner = Interner::default();
-        let kept = bytes(&mut interner, b"kept");
+        let kept = text(&mut interner, "kept");
+        let small = interner.bytes();
         for i in 0..100_000_u32 {
-            bytes(&mut interner, &i.to_le_bytes());
+            text(&mut interner, &i.to_string());
         }
         assert!(interner.values.len() <= FIRST_SWEEP + 1, "{}", interner.values.len());
-        assert!(Arc::ptr_eq(&kept, &bytes(&mut interner, b"kept")));
+        assert!(Arc::ptr_eq(&kept, &text(&mut interner, "kept")));
+        interner.sweep();
+        assert!(interner.bytes() <= small + 16 * FIRST_SWEEP, "{}", interner.bytes());
     }
 }

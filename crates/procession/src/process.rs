@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::credentials::{Credentials, Uid};
 use crate::ids::{Pid, ProcessKey};
-use crate::image::Image;
+use crate::image::{Image, ProgramFile};
 use crate::status::ExitStatus;
 use crate::time::BootTime;
 
@@ -30,7 +30,9 @@ pub struct Process {
     /// Pid in the innermost pid namespace. `None`: that is the host's, or it is unknown.
     pub ns_pid: Option<Pid>,
     /// What it runs. `None`: never learnt.
-    pub image: Option<Arc<Image>>,
+    pub image: Option<Image>,
+    /// What is left of it, when memory was short.
+    pub tombstone: Option<Tombstone>,
     /// How this image ended. `None`: it runs.
     pub end: Option<End>,
 }
@@ -47,9 +49,13 @@ impl Process {
         self.previous.or_else(|| self.parent.map(|link| link.key))
     }
 
-    /// The file named in the exec. Empty: unknown.
+    /// The file named in the exec. Empty: unknown. A tombstone still knows it.
     pub fn binary(&self) -> &[u8] {
-        self.image.as_ref().map_or(b"", |image| image.binary())
+        match (&self.image, &self.tombstone) {
+            (Some(image), _) => image.binary(),
+            (None, Some(tombstone)) => &tombstone.program.binary,
+            (None, None) => b"",
+        }
     }
 
     /// Ids and capabilities.
@@ -60,6 +66,20 @@ impl Process {
     /// Effective user.
     pub fn user(&self) -> Option<Uid> {
         Some(self.credentials()?.euid)
+    }
+}
+
+/// What is left of an image when memory was short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    pub(crate) program: Arc<ProgramFile>,
+    pub(crate) stands_for: u32,
+}
+
+impl Tombstone {
+    /// How many older images in the same chain it stands for, besides its own.
+    pub fn stands_for(&self) -> u32 {
+        self.stands_for
     }
 }
 

@@ -305,7 +305,7 @@ fn a_removed_entry_does_not_take_a_later_one_of_the_same_name_with_it() {
 
 #[test]
 fn a_chain_a_million_deep_is_walked_and_dropped_without_recursion() {
-    let mut table = Table::new(TableConfig { grace: Duration::ZERO });
+    let mut table = Table::new(TableConfig { grace: Duration::ZERO, ..TableConfig::default() });
     let link = |n: u32| ProcessKey::new(Pid(n), BootTime::from_nanos(u64::from(n)));
     for n in 1..1_000_000 {
         let child = link(n + 1);

@@ -84,7 +84,7 @@ impl<'a> Converter<'a> {
     }
 
     fn process(self, process: &'a procession::Process, tid: Pid) -> Process<'a> {
-        let image = process.image.as_deref();
+        let image = process.image.as_ref();
         let credentials = process.credentials();
         let annotated = credentials.filter(|_| self.options.credentials);
         let container = ContainerId::of_process(process);

@@ -1,24 +1,26 @@
 //! Walks along the links between entries. No step hashes anything.
 
-use crate::arena::Index;
-use crate::process::{EndKind, Process, Provenance};
+use crate::arena::Slot;
+use crate::process::{Process, Provenance};
 
+use super::node::{Life, Node};
 use super::{ProcessId, Table};
 
 /// The chain of processes that leads to one, nearest first. See [`Table::ancestors`].
 #[derive(Clone, Debug)]
 pub struct Ancestors<'t> {
     table: &'t Table,
-    next: Option<Index>,
+    next: Option<Slot>,
 }
 
 impl Iterator for Ancestors<'_> {
     type Item = ProcessId;
 
     fn next(&mut self) -> Option<ProcessId> {
-        let current = self.next?;
-        self.next = self.table.nodes.get(current)?.parent;
-        Some(ProcessId(current))
+        let node = self.table.nodes.get(self.next?)?;
+        let id = ProcessId { slot: self.next?, key: node.key() };
+        self.next = node.parent;
+        Some(id)
     }
 }
 
@@ -27,19 +29,19 @@ impl Table {
     ///
     /// Each in the image it ran at the time of the fork.
     pub fn ancestors(&self, id: ProcessId) -> Ancestors<'_> {
-        Ancestors { table: self, next: self.nodes.get(id.0).and_then(|node| node.parent) }
+        Ancestors { table: self, next: self.node(id).and_then(|node| node.parent) }
     }
 
     /// The parent of `id` by the reference system's rule: the image that it replaced when there
     /// was no fork in between, else the image that forked it.
     pub fn reference_parent(&self, id: ProcessId) -> Option<ProcessId> {
-        let node = self.nodes.get(id.0)?;
-        node.previous.or(node.parent).map(ProcessId)
+        let node = self.node(id)?;
+        self.id_of(node.previous.or(node.parent)?)
     }
 
     /// The image that `id` replaced by an exec with no fork in between.
     pub fn previous_image(&self, id: ProcessId) -> Option<ProcessId> {
-        self.nodes.get(id.0)?.previous.map(ProcessId)
+        self.id_of(self.node(id)?.previous?)
     }
 
     /// Snapshots of [`reference_parent`](Self::reference_parent), its own, and so on: the list
@@ -50,40 +52,42 @@ impl Table {
     }
 
     /// The processes that `id` forked from this image and that have not ended, newest first.
+    ///
+    /// A tombstone no longer knows its children.
     pub fn children(&self, id: ProcessId) -> impl Iterator<Item = ProcessId> {
-        let first = self.nodes.get(id.0).and_then(|node| node.first_child);
-        std::iter::successors(first, |index| self.nodes.get(*index)?.next_sibling)
-            .filter(|index| self.nodes.get(*index).is_some_and(|node| node.end.is_none()))
-            .map(ProcessId)
+        let first = self.node(id).and_then(|_| self.body(id.slot)?.first_child);
+        std::iter::successors(first, |slot| self.body(*slot)?.next_sibling)
+            .filter(|slot| self.nodes.get(*slot).is_some_and(Node::is_running))
+            .filter_map(|slot| self.id_of(slot))
     }
 
     /// Whether `ancestor`, in any of its images, is among the processes that led to `id`.
     pub fn descends_from(&self, id: ProcessId, ancestor: ProcessId) -> bool {
-        let Some(ancestor) = self.nodes.get(ancestor.0) else { return false };
+        let Some(ancestor) = self.node(ancestor) else { return false };
         self.ancestors(id).any(|id| {
-            let node = self.nodes.get(id.0);
-            node.is_some_and(|node| node.key.pid == ancestor.key.pid && node.began == ancestor.began)
+            let node = self.node(id);
+            node.is_some_and(|node| node.pid == ancestor.pid && node.began == ancestor.began)
         })
     }
 
     /// The current image of the process that `id` is an image of, if that process is alive.
     pub fn current_image(&self, id: ProcessId) -> Option<ProcessId> {
-        let node = self.nodes.get(id.0)?;
-        let index = self.live_index_of(node.key.pid)?;
-        self.nodes.get(index).filter(|live| live.began == node.began).map(|_| ProcessId(index))
+        let node = self.node(id)?;
+        let live = self.live_slot_of(node.pid)?;
+        self.nodes.get(live).filter(|live| live.began == node.began)?;
+        self.id_of(live)
     }
 
     /// How many of the ancestors of `id`, from the nearest on, were seen starting.
     pub(crate) fn observed_depth(&self, id: ProcessId) -> u32 {
         let seen = self.ancestors(id).take_while(|id| {
-            self.nodes.get(id.0).is_some_and(|node| node.parent_provenance == Provenance::Observed)
+            self.node(*id).is_some_and(|node| node.parent_provenance == Provenance::Observed)
         });
         u32::try_from(seen.count()).unwrap_or(u32::MAX)
     }
 
     /// Whether the process has exited, rather than gone on in another image.
     pub fn has_exited(&self, id: ProcessId) -> bool {
-        let end = self.nodes.get(id.0).and_then(|node| node.end);
-        end.is_some_and(|end| end.how != EndKind::Replaced)
+        self.node(id).is_some_and(|node| !matches!(node.life, Life::Running | Life::Replaced))
     }
 }

@@ -1,50 +1,60 @@
-//! The process table: a deterministic fold over events.
+//! The process table: a deterministic fold over events, within a budget of bytes.
 //!
 //! One owner applies events with `&mut self`; time comes with the events or through
 //! [`Table::advance`]. Readers never touch the table: they get [`Process`] snapshots.
 //!
 //! * `apply` holds what each kind of event does, and the repairs when one is missing.
+//! * `links` takes and drops the links between entries, and with them the entries themselves.
 //! * `lineage` walks the links.
-//! * `reclaim` decides when an entry goes.
+//! * `reclaim` decides when an entry goes because time has passed.
+//! * `pressure` decides what goes because memory is short.
 
 mod apply;
+mod handle;
 mod lineage;
+mod links;
 mod node;
+mod pressure;
 mod reclaim;
+mod shared;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use std::hash::BuildHasher as _;
 
-use crate::arena::{Arena, Index};
-use crate::credentials::Credentials;
+use crate::arena::{Arena, Slot};
 use crate::event::Event;
 use crate::ids::{Pid, ProcessKey};
-use crate::intern::Interner;
+use crate::image::Image;
+use crate::index::Index;
 use crate::ledger::{Ledger, Outcome};
-use crate::namespaces::{Cgroup, Namespaces};
 use crate::process::Process;
 use crate::time::BootTime;
 
-use node::Node;
+use handle::Released;
+use node::{Body, Node};
+use pressure::Pressure;
+use reclaim::Queue;
+use shared::Shared;
 
+pub use handle::Handle;
 pub use lineage::Ancestors;
+pub use pressure::{Explanation, MINIMUM_BUDGET};
 
 /// How a [`Table`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableConfig {
     /// How long an ended image that nothing needs is kept, so that late events still find it.
     pub grace: Duration,
+    /// The most memory that the table may use, in bytes; at least [`MINIMUM_BUDGET`].
+    pub budget: usize,
 }
 
 impl Default for TableConfig {
-    /// A grace time of 30 seconds.
+    /// A grace time of 30 seconds, and 256 MiB.
     fn default() -> Self {
-        Self { grace: Duration::from_secs(30) }
+        Self { grace: Duration::from_secs(30), budget: 256 << 20 }
     }
 }
 
@@ -54,29 +64,33 @@ pub struct Table {
     config: TableConfig,
     now: BootTime,
     nodes: Arena<Node>,
+    bodies: Arena<Body>,
     /// Every node, by its key.
-    by_key: HashTable<Index>,
+    by_key: Index,
     /// The current image of every live process, by pid.
-    live: HashTable<Index>,
+    live: Index,
     hasher: RandomState,
     shared: Shared,
+    /// Bytes of the images that nodes have.
+    image_bytes: usize,
     /// Ended nodes in the order in which their grace time is over.
-    grace: VecDeque<(BootTime, Index)>,
+    grace: Queue,
+    /// Ended nodes whose grace time is over and that others keep, oldest first.
+    ancestors: Queue,
+    released: Released,
+    pressure: Pressure,
+    /// Memory for the loop of `remove_unkept`, kept between its calls.
+    candidates: Vec<Slot>,
     ledger: Ledger,
-}
-
-/// Values that many images have in common.
-#[derive(Debug, Default)]
-struct Shared {
-    bytes: Interner<[u8]>,
-    credentials: Interner<Credentials>,
-    namespaces: Interner<Namespaces>,
-    cgroups: Interner<Cgroup<Box<[u8]>>>,
 }
 
 /// Names an entry of the table for as long as the entry is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProcessId(Index);
+pub struct ProcessId {
+    slot: Slot,
+    /// Whose it was: a slot gets new tenants.
+    key: ProcessKey,
+}
 
 /// What [`Table::apply`] did with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,24 +103,11 @@ pub struct Applied {
     pub process: Option<ProcessId>,
 }
 
-/// Keeps an entry in the table while it lives. Clones share one hold.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    process: Process,
-    _hold: Arc<()>,
-}
-
-impl Handle {
-    /// The process as it was when the handle was taken.
-    pub fn process(&self) -> &Process {
-        &self.process
-    }
-}
-
 impl Table {
-    /// An empty table.
+    /// An empty table. A budget below [`MINIMUM_BUDGET`] is raised to it.
     pub fn new(config: TableConfig) -> Self {
-        Self { config, ..Self::default() }
+        let budget = config.budget.max(MINIMUM_BUDGET);
+        Self { config: TableConfig { budget, ..config }, ..Self::default() }
     }
 
     /// Folds `event` into the table.
@@ -115,7 +116,10 @@ impl Table {
     /// place in the [`ledger`](Self::ledger).
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
         self.advance(event.time);
-        self.fold(event)
+        self.make_room(event);
+        let applied = self.fold(event);
+        self.stay_within_budget();
+        applied
     }
 
     /// Lets time pass: what has ended long enough ago, and nothing needs, is dropped.
@@ -153,69 +157,96 @@ impl Table {
 
     /// The entry of the image called `key`, live or ended.
     pub fn find(&self, key: ProcessKey) -> Option<ProcessId> {
-        self.index_of(key).map(ProcessId)
+        self.slot_of(key).map(|slot| ProcessId { slot, key })
     }
 
     /// The current image of the live process `pid`.
     pub fn find_live(&self, pid: Pid) -> Option<ProcessId> {
-        self.live_index_of(pid).map(ProcessId)
+        self.live_slot_of(pid).and_then(|slot| self.id_of(slot))
     }
 
     /// A snapshot of an entry. `None`: the entry has gone.
     pub fn process(&self, id: ProcessId) -> Option<Process> {
-        self.nodes.get(id.0).map(|node| node.snapshot(self))
-    }
-
-    /// A snapshot that also keeps the entry, and with it the chain of its parents, in the table.
-    pub fn hold(&mut self, id: ProcessId) -> Option<Handle> {
-        let process = self.process(id)?;
-        let hold = self.nodes.get_mut(id.0)?.hold.get_or_insert_default();
-        Some(Handle { process, _hold: Arc::clone(hold) })
+        self.node(id).map(|node| node.snapshot(self))
     }
 
     /// Every entry, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (ProcessId, Process)> {
-        self.nodes.iter().map(|(index, node)| (ProcessId(index), node.snapshot(self)))
+        self.nodes.iter().map(|(slot, node)| (ProcessId { slot, key: node.key() }, node.snapshot(self)))
     }
 
-    fn index_of(&self, key: ProcessKey) -> Option<Index> {
-        let is_it = |index: &Index| self.nodes.get(*index).is_some_and(|node| node.key == key);
-        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
+    fn node(&self, id: ProcessId) -> Option<&Node> {
+        self.nodes.get(id.slot).filter(|node| node.key() == id.key)
     }
 
-    fn live_index_of(&self, pid: Pid) -> Option<Index> {
-        let is_it = |index: &Index| self.nodes.get(*index).is_some_and(|node| node.key.pid == pid);
-        self.live.find(self.hasher.hash_one(pid), is_it).copied()
+    fn id_of(&self, slot: Slot) -> Option<ProcessId> {
+        self.nodes.get(slot).map(|node| ProcessId { slot, key: node.key() })
     }
 
-    fn link_live(&mut self, pid: Pid, index: Index) {
+    fn body(&self, slot: Slot) -> Option<&Body> {
+        self.bodies.get(self.nodes.get(slot)?.body()?)
+    }
+
+    fn body_mut(&mut self, slot: Slot) -> Option<&mut Body> {
+        self.bodies.get_mut(self.nodes.get(slot)?.body()?)
+    }
+
+    fn image(&self, slot: Slot) -> Option<&Image> {
+        self.body(slot)?.image.as_ref()
+    }
+
+    fn set_image(&mut self, slot: Slot, image: Option<Image>) {
+        let entered = image.as_ref().map_or(0, Image::enter);
+        let Some(body) = self.body_mut(slot) else {
+            if let Some(image) = image {
+                image.leave();
+            }
+            return;
+        };
+        let left = std::mem::replace(&mut body.image, image).as_ref().map_or(0, Image::leave);
+        self.image_bytes = self.image_bytes + entered - left;
+    }
+
+    fn slot_of(&self, key: ProcessKey) -> Option<Slot> {
+        let is_it = |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.key() == key);
+        self.by_key.find(self.hasher.hash_one(key), is_it)
+    }
+
+    fn live_slot_of(&self, pid: Pid) -> Option<Slot> {
+        let is_it = |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.pid == pid);
+        self.live.find(self.hasher.hash_one(pid), is_it)
+    }
+
+    fn link_live(&mut self, pid: Pid, slot: Slot) {
         self.unlink_live(pid);
         let (hasher, nodes) = (&self.hasher, &self.nodes);
-        self.live.insert_unique(hasher.hash_one(pid), index, |index| {
-            nodes.get(*index).map_or(0, |node| hasher.hash_one(node.key.pid))
+        self.live.insert(hasher.hash_one(pid), slot, |slot| {
+            nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid))
         });
     }
 
     fn unlink_live(&mut self, pid: Pid) {
-        let nodes = &self.nodes;
-        let is_it = |index: &Index| nodes.get(*index).is_some_and(|node| node.key.pid == pid);
-        if let Ok(entry) = self.live.find_entry(self.hasher.hash_one(pid), is_it) {
-            entry.remove();
-        }
-    }
-
-    fn link_key(&mut self, key: ProcessKey, index: Index) {
         let (hasher, nodes) = (&self.hasher, &self.nodes);
-        self.by_key.insert_unique(hasher.hash_one(key), index, |index| {
-            nodes.get(*index).map_or(0, |node| hasher.hash_one(node.key))
+        let is_it = |slot: &Slot| nodes.get(*slot).is_some_and(|node| node.pid == pid);
+        self.live.remove(hasher.hash_one(pid), is_it, |slot| {
+            nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid))
         });
     }
 
-    fn unlink_key(&mut self, key: ProcessKey, index: Index) {
+    fn link_key(&mut self, key: ProcessKey, slot: Slot) {
+        let (hasher, nodes) = (&self.hasher, &self.nodes);
+        self.by_key.insert(hasher.hash_one(key), slot, |slot| {
+            nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.key()))
+        });
+    }
+
+    fn unlink_key(&mut self, key: ProcessKey, slot: Slot) {
+        let (hasher, nodes) = (&self.hasher, &self.nodes);
         // By identity, not by key alone: a later entry of the same name must stay.
-        let is_it = |other: &Index| *other == index;
-        if let Ok(entry) = self.by_key.find_entry(self.hasher.hash_one(key), is_it) {
-            entry.remove();
-        }
+        self.by_key.remove(
+            hasher.hash_one(key),
+            |other| *other == slot,
+            |slot| nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.key())),
+        );
     }
 }

@@ -1,65 +1,139 @@
-//! One entry of the table.
+//! One entry of the table, in two parts: what every entry has, and what goes when memory is short.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::arena::Index;
+use crate::arena::Slot;
 use crate::event::{Precision, Subject};
 use crate::ids::{Pid, ProcessKey};
-use crate::image::Image;
-use crate::process::{End, Origin, ParentLink, Process, Provenance};
+use crate::image::{Image, ProgramFile};
+use crate::process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombstone};
+use crate::status::ExitStatus;
 use crate::time::BootTime;
 
 use super::Table;
 
-/// An image of a process.
+/// An image of a process: the part that stays even of a tombstone.
 ///
 /// Invariants: `kept_by` is the number of nodes whose `parent` or `previous` is this one; a node
 /// that is kept is never removed, so links never dangle; every link leads to a node that precedes
-/// (`Table::precedes`), so links form no cycle. Only `reclaim` takes and drops links.
+/// (`Table::precedes`), so links form no cycle. Only `links` takes and drops links.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) key: ProcessKey,
+    pub(super) start: BootTime,
     pub(super) began: BootTime,
-    pub(super) precision: Precision,
-    pub(super) origin: Origin,
-    pub(super) parent: Option<Index>,
-    pub(super) parent_provenance: Provenance,
-    pub(super) owner: Option<ProcessKey>,
-    pub(super) previous: Option<Index>,
-    pub(super) ns_pid: Option<Pid>,
-    pub(super) image: Option<Arc<Image>>,
-    pub(super) end: Option<End>,
-    /// The list of nodes whose `parent` is this one, linked through their `sibling` fields.
-    pub(super) first_child: Option<Index>,
-    pub(super) next_sibling: Option<Index>,
-    pub(super) previous_sibling: Option<Index>,
+    /// Meaningful once `life` is not [`Life::Running`].
+    pub(super) ended: BootTime,
+    pub(super) detail: Detail,
+    pub(super) pid: Pid,
+    pub(super) parent: Option<Slot>,
+    pub(super) previous: Option<Slot>,
     pub(super) kept_by: u32,
-    /// The grace time after its end is over: it goes as soon as nothing keeps it.
-    pub(super) grace_over: bool,
-    pub(super) hold: Option<Arc<()>>,
+    pub(super) life: Life,
+    pub(super) origin: Origin,
+    pub(super) parent_provenance: Provenance,
+    pub(super) precision: Precision,
+}
+
+/// A tombstone takes 64 bytes and its place in the index.
+const _: () = assert!(size_of::<Option<Node>>() <= 64);
+const _: () = assert!(size_of::<Option<Body>>() <= 56);
+
+/// The other half of a node.
+#[derive(Debug)]
+pub(super) enum Detail {
+    /// In the arena of bodies.
+    Body(Slot),
+    /// Gone for want of memory. What it ran is left, and how many older ones it stands for.
+    Tombstone { program: Arc<ProgramFile>, folded: u32 },
+}
+
+/// How far an image has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Running,
+    Exited,
+    Replaced,
+    Vanished,
+}
+
+/// The part of an entry that a tombstone has lost.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    pub(super) image: Option<Image>,
+    owner_start: BootTime,
+    owner_pid: Option<NonZeroU32>,
+    ns_pid: Option<NonZeroU32>,
+    /// The kernel's form uses 16 bits; all ones is none.
+    status: Status,
+    /// The list of nodes whose `parent` is this one, linked through their `sibling` fields.
+    pub(super) first_child: Option<Slot>,
+    pub(super) next_sibling: Option<Slot>,
+    pub(super) previous_sibling: Option<Slot>,
+    /// The place in one of the queues of those that have ended.
+    pub(super) after: Option<Slot>,
+    pub(super) before: Option<Slot>,
+    /// Handles that keep the entry.
+    pub(super) holds: u32,
+    pub(super) queue: Waiting,
+}
+
+#[derive(Debug)]
+struct Status(u32);
+
+impl Default for Status {
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
+}
+
+/// Which queue an entry is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// In none.
+    #[default]
+    No,
+    /// For the end of its grace time.
+    Grace,
+    /// Ended and kept by others: to become a tombstone when memory is short.
+    Ancestor,
 }
 
 impl Node {
-    pub(super) fn new(subject: Subject, origin: Origin) -> Self {
+    pub(super) fn new(subject: Subject, origin: Origin, body: Slot) -> Self {
         Self {
-            key: subject.key,
+            start: subject.key.start,
             began: subject.began,
-            precision: subject.precision,
-            origin,
+            ended: BootTime::ZERO,
+            detail: Detail::Body(body),
+            pid: subject.key.pid,
             parent: None,
-            parent_provenance: Provenance::Inferred,
-            owner: None,
             previous: None,
-            ns_pid: None,
-            image: None,
-            end: None,
-            first_child: None,
-            next_sibling: None,
-            previous_sibling: None,
             kept_by: 0,
-            grace_over: false,
-            hold: None,
+            life: Life::Running,
+            origin,
+            parent_provenance: Provenance::Inferred,
+            precision: subject.precision,
         }
+    }
+
+    pub(super) fn key(&self) -> ProcessKey {
+        ProcessKey::new(self.pid, self.start)
+    }
+
+    pub(super) fn body(&self) -> Option<Slot> {
+        match self.detail {
+            Detail::Body(body) => Some(body),
+            Detail::Tombstone { .. } => None,
+        }
+    }
+
+    pub(super) fn is_tombstone(&self) -> bool {
+        matches!(self.detail, Detail::Tombstone { .. })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.life == Life::Running
     }
 
     /// Whether `other` is this process, perhaps in another image.
@@ -68,27 +142,72 @@ impl Node {
     /// ticks are compared: a pid cannot come round within ten milliseconds.
     pub(super) fn is_same_process(&self, other: Subject) -> bool {
         let exact = self.precision == Precision::Nanoseconds && other.precision == Precision::Nanoseconds;
-        self.key.pid == other.key.pid
+        self.pid == other.key.pid
             && if exact { self.began == other.began } else { self.began.as_ticks() == other.began.as_ticks() }
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.hold.as_ref().is_some_and(|hold| Arc::strong_count(hold) > 1)
+    /// Where the node stands in the order that links follow. See `Table::precedes`.
+    pub(super) fn rank(&self) -> (BootTime, Pid, BootTime) {
+        (self.began, self.pid, self.start)
     }
 
     pub(super) fn snapshot(&self, table: &Table) -> Process {
-        let key_of = |index| table.nodes.get(index).map(|node| node.key);
+        let key_of = |slot| table.nodes.get(slot).map(Node::key);
+        let body = self.body().and_then(|body| table.bodies.get(body));
         let parent = self.parent.and_then(key_of);
         Process {
-            key: self.key,
+            key: self.key(),
             began: self.began,
             origin: self.origin,
             parent: parent.map(|key| ParentLink { key, provenance: self.parent_provenance }),
-            owner: self.owner,
+            owner: body.and_then(Body::owner),
             previous: self.previous.and_then(key_of),
-            ns_pid: self.ns_pid,
-            image: self.image.clone(),
-            end: self.end,
+            ns_pid: body.and_then(Body::ns_pid),
+            image: body.and_then(|body| body.image.clone()),
+            tombstone: match &self.detail {
+                Detail::Body(_) => None,
+                Detail::Tombstone { program, folded } => {
+                    Some(Tombstone { program: Arc::clone(program), stands_for: *folded })
+                }
+            },
+            end: self.end(body.and_then(Body::status)),
         }
+    }
+
+    fn end(&self, status: Option<ExitStatus>) -> Option<End> {
+        let how = match self.life {
+            Life::Running => return None,
+            Life::Exited => EndKind::Exited(status),
+            Life::Replaced => EndKind::Replaced,
+            Life::Vanished => EndKind::Vanished,
+        };
+        Some(End { time: self.ended, how })
+    }
+}
+
+impl Body {
+    pub(super) fn owner(&self) -> Option<ProcessKey> {
+        self.owner_pid.map(|pid| ProcessKey::new(Pid(pid.get()), self.owner_start))
+    }
+
+    pub(super) fn set_owner(&mut self, owner: Option<ProcessKey>) {
+        self.owner_pid = owner.and_then(|owner| NonZeroU32::new(owner.pid.0));
+        self.owner_start = owner.map_or(BootTime::ZERO, |owner| owner.start);
+    }
+
+    pub(super) fn ns_pid(&self) -> Option<Pid> {
+        self.ns_pid.map(|pid| Pid(pid.get()))
+    }
+
+    pub(super) fn set_ns_pid(&mut self, pid: Option<Pid>) {
+        self.ns_pid = pid.and_then(|pid| NonZeroU32::new(pid.0));
+    }
+
+    pub(super) fn status(&self) -> Option<ExitStatus> {
+        (self.status.0 != u32::MAX).then_some(ExitStatus::from_raw(self.status.0))
+    }
+
+    pub(super) fn set_status(&mut self, status: Option<ExitStatus>) {
+        self.status = status.map_or_else(Status::default, |status| Status(status.as_raw()));
     }
 }
