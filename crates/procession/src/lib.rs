@@ -26,6 +26,12 @@
 //! assert_eq!(parents[0].key, shell);
 //! ```
 //!
+//! # Memory
+//!
+//! A table has a budget in bytes ([`TableConfig::budget`]) and keeps within it: an exec loop or a
+//! fork bomb cannot make it grow, nor push other processes out. What it does when memory is short,
+//! and what it then still knows, is told by [`Table::explain`].
+//!
 //! # The words
 //!
 //! * **process**: a thread group. Threads are not tracked.
