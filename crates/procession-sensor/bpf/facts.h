@@ -10,11 +10,12 @@
 /*
  * The pid at the innermost level, and the namespace of that level. The address is computed on a
  * plain number: before 6.12 the verifier refuses a variable offset on a BTF pointer, and aya 0.14
- * refuses any index but 0 on what has become a flexible array.
+ * refuses any index but 0 on what has become a flexible array. A cast alone does not make it one:
+ * what a plain load takes from a task stays a pointer to the verifier, what a helper copies does not.
  */
 static __always_inline void fill_pid_namespace(struct facts *facts, struct task_struct *leader)
 {
-	struct pid *pid = leader->thread_pid;
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
 	u64 level = BPF_CORE_READ(pid, level);
 	u64 entry = (u64)pid + bpf_core_field_offset(struct pid, numbers) +
 		    level * bpf_core_type_size(struct upid);

@@ -33,6 +33,9 @@ mod clock;
 mod connector;
 mod ebpf;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod poll;
 mod proc;
 mod record;

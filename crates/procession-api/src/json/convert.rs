@@ -203,8 +203,8 @@ fn process_credentials(credentials: &Credentials) -> ProcessCredentials {
 }
 
 fn binary_properties(process: &procession::Process, credentials: &Credentials) -> BinaryProperties {
-    let raised = process.image.as_ref().map(|image| image.privileges()).unwrap_or_default();
-    let file = process.image.as_ref().and_then(|image| image.file()).filter(FileIdentity::is_unlinked);
+    let raised = process.image.as_ref().map(procession::Image::privileges).unwrap_or_default();
+    let file = process.image.as_ref().and_then(procession::Image::file).filter(FileIdentity::is_unlinked);
     let changes = [
         (raised.file_capabilities, "PRIVILEGES_RAISED_EXEC_FILE_CAP"),
         (raised.setuid_root, "PRIVILEGES_RAISED_EXEC_FILE_SETUID"),

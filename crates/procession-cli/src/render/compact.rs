@@ -66,7 +66,7 @@ impl Compact {
         out.push(b' ');
         put(out, binary, GoText(&text::to_valid_utf8(fact.process.binary())));
         out.push(b' ');
-        let list = fact.process.image.as_ref().map(|image| image.arguments_text()).unwrap_or_default();
+        let list = fact.process.image.as_ref().map(procession::Image::arguments_text).unwrap_or_default();
         put(out, arguments, GoText(&text::to_valid_utf8(&list)));
         if let FactKind::Exit { status: how, .. } = fact.kind {
             out.push(b' ');

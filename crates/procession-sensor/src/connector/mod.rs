@@ -42,6 +42,12 @@ use crate::source::{KernelCounts, Sink, Source, SourceKind};
 /// The most notices that one poll handles, so that a storm does not keep it from returning.
 const NOTICES_PER_POLL: usize = 16_384;
 
+/// Hands `datagram` to the parser of messages.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse(datagram: &[u8]) {
+    let _ = message::Message::parse(datagram);
+}
+
 /// How long a poll waits at most while a repair is under way.
 const REPAIR_PAUSE: Duration = Duration::from_millis(20);
 

@@ -1,6 +1,6 @@
 //! The best source: programs in the kernel that tell of every fork, exec and exit.
 
-mod raw;
+pub(crate) mod raw;
 
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -130,7 +130,7 @@ impl Source for EbpfSource {
 
         // Kernels can keep processes out of the iterator; such a one is known from /proc alone.
         // This goes first: what is hidden is the machine's own init, if anything.
-        let mut found = split(&records);
+        let mut found = split(&records, &mut self.malformed);
         let found_pids: HashSet<Pid> = found.iter().map(|(id, _)| id.subject.pid).collect();
         let owners = Owners::of(&sightings);
         sightings.retain(|it| !found_pids.contains(&it.pid) && !born_pids.contains(&it.pid));
@@ -199,7 +199,7 @@ impl Losses {
     /// Whether `id` directly follows the record before it on its CPU. It is remembered if so.
     fn is_next(&mut self, id: RecordId) -> bool {
         let last = self.last_seq.entry(id.cpu).or_default();
-        let is_next = id.seq == *last + 1;
+        let is_next = id.seq == last.wrapping_add(1);
         if is_next {
             *last = id.seq;
         }
@@ -209,7 +209,7 @@ impl Losses {
     /// Whether records are missing before `id`, which is remembered.
     fn has_gap_before(&mut self, id: RecordId) -> bool {
         let last = self.last_seq.insert(id.cpu, id.seq).unwrap_or_default();
-        id.seq > last + 1
+        id.seq > last.saturating_add(1)
     }
 
     fn since_last_report(&mut self, stats: &[u64; stat::COUNT]) -> u64 {
@@ -234,8 +234,9 @@ fn birth(record: &[u8]) -> Option<ProcessKey> {
     matches!(id.kind, kind::FORK | kind::EXEC).then_some(id.subject)
 }
 
-/// The records of a walk, which stand one after the other.
-fn split(mut bytes: &[u8]) -> Vec<(RecordId, &[u8])> {
+/// The records of a walk, which stand one after the other. What follows a bad one cannot be told
+/// apart, and counts as one.
+fn split<'a>(mut bytes: &'a [u8], malformed: &mut u64) -> Vec<(RecordId, &'a [u8])> {
     let mut records = Vec::new();
     while let Ok(id) = identify(bytes)
         && let Some((record, rest)) = bytes.split_at_checked(id.len).filter(|_| id.len > 0)
@@ -243,6 +244,7 @@ fn split(mut bytes: &[u8]) -> Vec<(RecordId, &[u8])> {
         records.push((id, record));
         bytes = rest;
     }
+    *malformed += u64::from(!bytes.is_empty());
     records
 }
 

@@ -215,7 +215,7 @@ fn read_path(process: &ProcessDir, name: &str, target: Option<&rustix::fs::Stat>
 }
 
 /// The number in `mnt:[4026531841]`; zero when there is none.
-fn namespace_inode(link: &[u8]) -> u32 {
+pub(super) fn namespace_inode(link: &[u8]) -> u32 {
     let digits = link.split(|byte| *byte == b'[').nth(1).and_then(|rest| rest.strip_suffix(b"]"));
     digits.and_then(number).unwrap_or(0)
 }

@@ -23,6 +23,17 @@ pub(crate) use details::Details;
 pub(crate) use directory::Procfs;
 pub(crate) use stat::{Comm, Stat};
 
+/// Hands `text` to every parser of this module.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse(text: &[u8]) {
+    let _ = Stat::parse(text);
+    let _ = status::Status::parse(text).credentials();
+    if let Some(path) = cgroup::path(text) {
+        assert!(path.starts_with(b"/"));
+    }
+    let _ = details::namespace_inode(text);
+}
+
 /// A number as the kernel prints it.
 fn number<T: FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()

@@ -72,7 +72,13 @@ struct Parts {
 }
 
 /// No argument block is larger: the kernel allows three quarters of its 8 MiB stack limit.
-const ARGUMENTS_MAX: usize = 6 << 20;
+pub(super) const ARGUMENTS_MAX: usize = 6 << 20;
+
+/// What one long argument block may leave allocated.
+pub(super) const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// Stands before a path that never meets the process's root, as in what getcwd(2) returns.
+const UNREACHABLE: &[u8] = b"(unreachable)";
 
 impl Decoder {
     /// The event in `bytes`; `None` for a part of an argument vector, which is kept for later.
@@ -86,6 +92,13 @@ impl Decoder {
             kind::ARGS => self.keep_part(bytes).map(|()| None),
             _ => Err(Malformed),
         }
+    }
+
+    /// Bytes of memory that the decoder has for itself.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let parts: usize = self.parts.values().map(|parts| parts.bytes.capacity()).sum();
+        self.texts.bytes.capacity() + self.arguments.capacity() + parts
     }
 
     fn keep_part(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
@@ -111,12 +124,16 @@ impl Decoder {
     fn image<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Event<'a>, Malformed> {
         let (record, data) = read::<layout::ImageRecord>(bytes)?;
         let inline = slice(data, record.args.offset, record.args.len)?;
-        let parts =
-            self.parts.remove(&record.header.cpu).filter(|parts| parts.subject == key(record.subject));
-        let block = match parts.filter(|parts| parts.start == inline.len() as u64) {
+        // A walk record holds all that there is, and may come between an exec and its parts.
+        let is_exec = record.header.kind == kind::EXEC;
+        let parts = if is_exec { self.parts.remove(&record.header.cpu) } else { None };
+        let continues =
+            |parts: &Parts| parts.subject == key(record.subject) && parts.start == inline.len() as u64;
+        self.arguments.clear();
+        self.arguments.shrink_to(KEPT_CAPACITY);
+        let block = match parts.filter(continues) {
             None => inline,
             Some(parts) => {
-                self.arguments.clear();
                 self.arguments.extend_from_slice(inline);
                 self.arguments.extend_from_slice(&parts.bytes);
                 &self.arguments
@@ -141,20 +158,12 @@ impl Decoder {
         let context = context(&record.facts, path);
         let process = subject(record.subject);
         let owner = key(record.owner);
-        let kind = if record.header.kind == kind::WALK {
-            EventKind::Running(Running { process, owner, context, program })
+        let kind = if is_exec {
+            let before = BootTime::from_nanos(record.replaced_image_start);
+            let replaces = Some(ProcessKey::new(process.key.pid, before));
+            EventKind::Exec(Exec { process, replaces, tid: Pid(record.old_tid), owner, context, program })
         } else {
-            EventKind::Exec(Exec {
-                process,
-                replaces: Some(ProcessKey::new(
-                    process.key.pid,
-                    BootTime::from_nanos(record.replaced_image_start),
-                )),
-                tid: Pid(record.old_tid),
-                owner,
-                context,
-                program,
-            })
+            EventKind::Running(Running { process, owner, context, program })
         };
         Ok(Event { time: BootTime::from_nanos(record.header.time), kind })
     }
@@ -174,13 +183,15 @@ fn fork(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
 
 fn exit(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
     let (record, _) = read::<layout::ExitRecord>(bytes)?;
+    // Not the copy in `record`: the event refers to `bytes`.
     let comm = std::mem::offset_of!(layout::ExitRecord, comm);
+    let comm = bytes.get(comm..comm + record.comm.len()).ok_or(Malformed)?;
     let exit = Exit {
         process: subject(record.subject),
         tid: Pid(record.subject.tid),
         owner: key(record.owner),
         status: Some(ExitStatus::from_raw(record.status)),
-        comm: until_nul(bytes.get(comm..).ok_or(Malformed)?),
+        comm: until_nul(comm),
     };
     Ok(Event { time: BootTime::from_nanos(record.header.time), kind: EventKind::Exit(exit) })
 }
@@ -215,8 +226,8 @@ impl Texts {
         self.bytes.clear();
         self.executable = self.push_path(record.exe, data)?;
         self.cwd = self.push_path(record.cwd, data)?;
-        if record.cwd.flags & layout::TEXT_DELETED != 0 {
-            // As getcwd and the reference system show a directory that is no longer there.
+        if record.cwd.flags & layout::TEXT_DELETED != 0 && !self.cwd.is_empty() {
+            // As /proc/PID/cwd and the reference system show a directory that is no longer there.
             self.bytes.extend_from_slice(b" (deleted)");
             self.cwd.end = self.bytes.len();
         }
@@ -247,13 +258,17 @@ impl Texts {
         }
         let start = self.bytes.len();
         self.bytes.extend_from_within(self.cwd.clone());
+        let top =
+            if self.bytes[start..].starts_with(UNREACHABLE) { start + UNREACHABLE.len() } else { start };
         for component in filename.split(|byte| *byte == b'/') {
             match component {
                 b"" | b"." => {}
-                b".." => {
-                    let parent = self.bytes[start..].iter().rposition(|byte| *byte == b'/');
-                    self.bytes.truncate(start + parent.unwrap_or(0));
-                }
+                b".." => match self.bytes[top..].iter().rposition(|byte| *byte == b'/') {
+                    Some(parent) => self.bytes.truncate(top + parent),
+                    // Out of the part of the path that is known.
+                    None if self.cwd_state == text_state::TRUNCATED => return self.executable.clone(),
+                    None => {}
+                },
                 name => {
                     if self.bytes.last() != Some(&b'/') || self.bytes.len() == start {
                         self.bytes.push(b'/');
@@ -283,8 +298,7 @@ impl Texts {
                 self.bytes.extend_from_slice(until_nul(components));
                 return Ok(start..self.bytes.len());
             }
-            // As the kernel's own d_path marks it.
-            text_state::UNREACHABLE => self.bytes.extend_from_slice(b"(unreachable)"),
+            text_state::UNREACHABLE => self.bytes.extend_from_slice(UNREACHABLE),
             _ => {}
         }
         let components = components.strip_suffix(b"\0").unwrap_or(components);

@@ -1,0 +1,78 @@
+//! Every target, on its seeds and on random changes of them.
+
+use std::fs;
+use std::path::Path;
+
+/// Changed inputs for each target. The order is the same in every run.
+const INPUTS: usize = 20_000;
+
+/// Marsaglia's xorshift: enough to change bytes with.
+struct Random(u64);
+
+impl Random {
+    /// Any number below `end`, which is not 0.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).expect("it is below a usize")
+    }
+
+    /// Changes a few bytes, or cuts out or repeats a piece.
+    fn change(&mut self, input: &mut Vec<u8>) {
+        for _ in 0..=self.below(4) {
+            let at = self.below(input.len() + 1);
+            let end = at + self.below((input.len() - at).min(32) + 1);
+            match self.below(5) {
+                0 => drop(input.drain(at..end)),
+                1 => input.truncate(at),
+                2 => input.extend_from_within(at..end),
+                3 => input[at..end].fill(u8::MAX),
+                _ => input[at..end].iter_mut().for_each(|byte| *byte ^= 1 << self.below(8)),
+            }
+        }
+    }
+}
+
+fn check(target: fn(&[u8]), seeds: &str) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(seeds);
+    let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let seeds: Vec<_> = files.into_iter().map(|file| fs::read(file).unwrap()).collect();
+    for seed in &seeds {
+        target(seed);
+    }
+    // The long ones take their time and are no more telling than the others.
+    let short: Vec<_> = seeds.iter().filter(|seed| seed.len() < 8_192).collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..INPUTS {
+        let mut input = short[random.below(short.len())].clone();
+        random.change(&mut input);
+        target(&input);
+    }
+}
+
+#[test]
+fn records() {
+    check(procession_fuzz::records, "../crates/procession-sensor/tests/data");
+}
+
+#[test]
+fn proc_files() {
+    check(procession_fuzz::proc_files, "seeds/proc_files");
+}
+
+#[test]
+fn netlink() {
+    check(procession_fuzz::netlink, "seeds/netlink");
+}
+
+#[test]
+fn exec_id() {
+    check(procession_fuzz::exec_id, "seeds/exec_id");
+}
+
+#[test]
+fn container_id() {
+    check(procession_fuzz::container_id, "seeds/container_id");
+}
