@@ -1,5 +1,7 @@
 //! Argument vectors, as the kernel keeps them and as text.
 
+use crate::reference::join_arguments;
+
 /// The arguments of an image: NUL-terminated strings one after the other, `argv[0]` first.
 ///
 /// Nothing is interpreted: empty arguments, line breaks and bytes that are not UTF-8 are kept.
@@ -44,27 +46,15 @@ impl<'a> Arguments<'a> {
     /// preceded by a space. `trailing_empty_kept` is false when the working directory was the
     /// root or unknown: the reference then loses empty arguments at the end.
     ///
-    /// The text cannot be read back into arguments; use [`iter`](Self::iter) for that.
+    /// It is what [`decode_arguments`](crate::reference::decode_arguments) makes of the same
+    /// arguments in a block. It cannot be read back into them; use [`iter`](Self::iter) for that.
     pub fn joined(&self, trailing_empty_kept: bool) -> Vec<u8> {
         let mut rest: Vec<&[u8]> = self.iter().skip(1).collect();
         if !trailing_empty_kept {
             let kept = rest.iter().rposition(|argument| !argument.is_empty()).map_or(0, |last| last + 1);
             rest.truncate(kept);
         }
-        let mut text = Vec::with_capacity(self.bytes.len());
-        for argument in rest {
-            if argument.contains(&b' ') {
-                text.extend_from_slice(b" \"");
-                text.extend_from_slice(argument);
-                text.push(b'"');
-            } else {
-                if !text.is_empty() {
-                    text.push(b' ');
-                }
-                text.extend_from_slice(argument);
-            }
-        }
-        text
+        join_arguments(rest)
     }
 }
 

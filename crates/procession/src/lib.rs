@@ -55,6 +55,7 @@ mod intern;
 mod ledger;
 mod namespaces;
 mod process;
+pub mod reference;
 mod status;
 mod table;
 pub mod text;

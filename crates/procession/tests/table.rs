@@ -1,146 +1,11 @@
-//! What the table makes of events, told in a small language.
-//!
-//! One event a line; `PID@START` is a key, and `N:` in front of a line is its time (else the
-//! time goes up by one with each line):
-//!
-//! ```text
-//! running 1@1 /sbin/init          found running, owned by nobody
-//! running 9@3 /bin/sh < 1@1       found running, owned by 1@1
-//! fork 1@1 > 10@5                 1@1 forks 10@5
-//! exec 10@5 > 10@7 /bin/ls < 1@1  10@5 runs /bin/ls and is 10@7 from then on
-//! exit 10@7 3                     10@7 exits with code 3
-//! lost 4
-//! ```
-//!
-//! A process's `began` is the start of the first key in its line, or what `began N` says at the end.
+//! What the table makes of events, told in the small language of `support`.
 
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read is a broken test")]
+mod support;
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
-use procession::{
-    BootTime, Context, Counted, EndKind, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey,
-    Program, Running, Subject, Table, TableConfig,
-};
+use procession::{BootTime, Context, Event, EventKind, Exit, Fork, Pid, ProcessKey, TableConfig};
 use proptest::prelude::*;
 
-fn key(text: &str) -> ProcessKey {
-    let (pid, start) = text.split_once('@').expect("PID@START");
-    ProcessKey::new(Pid(pid.parse().unwrap()), BootTime::from_nanos(start.parse().unwrap()))
-}
-
-fn subject(key: ProcessKey, began: BootTime) -> Subject {
-    Subject { key, began, precision: procession::Precision::Nanoseconds }
-}
-
-fn event(line: &str) -> EventKind<'_> {
-    let (line, began) = match line.split_once(" began ") {
-        Some((line, began)) => (line, Some(BootTime::from_nanos(began.parse().unwrap()))),
-        None => (line, None),
-    };
-    let (line, owner) = match line.split_once(" < ") {
-        Some((line, owner)) => (line, key(owner)),
-        None => (line, ProcessKey::NONE),
-    };
-    let words: Vec<_> = line.split_whitespace().collect();
-    match words[..] {
-        ["running", process, binary] => EventKind::Running(Running {
-            process: subject(key(process), began.unwrap_or(key(process).start)),
-            owner,
-            context: Context::default(),
-            program: Program { binary: binary.as_bytes(), ..Program::default() },
-        }),
-        ["fork", parent, ">", child] => EventKind::Fork(Fork {
-            child: subject(key(child), key(child).start),
-            parent: key(parent),
-            parent_tid: key(parent).pid,
-            owner: key(parent),
-            context: Context::default(),
-        }),
-        ["exec", old, ">", new, binary] => EventKind::Exec(Exec {
-            process: subject(key(new), began.unwrap_or(key(old).start)),
-            replaces: Some(key(old)),
-            tid: key(new).pid,
-            owner,
-            context: Context::default(),
-            program: Program { binary: binary.as_bytes(), ..Program::default() },
-        }),
-        ["exit", process, code] => EventKind::Exit(Exit {
-            process: subject(key(process), began.unwrap_or(key(process).start)),
-            tid: key(process).pid,
-            owner,
-            status: Some(ExitStatus::from_raw(code.parse::<u32>().unwrap() << 8)),
-            comm: b"comm",
-        }),
-        ["lost", count] => EventKind::Lost(count.parse().unwrap()),
-        _ => panic!("not an event: {line}"),
-    }
-}
-
-fn apply(table: &mut Table, script: &str) {
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (time, line) = match line.split_once(": ") {
-            Some((time, line)) => (BootTime::from_nanos(time.parse().unwrap()), line),
-            None => (BootTime::from_nanos(table.now().as_nanos() + 1), line),
-        };
-        let _ = table.apply(&Event { time, kind: event(line) });
-    }
-}
-
-fn table(script: &str) -> Table {
-    let mut table = Table::new(TableConfig::default());
-    apply(&mut table, script);
-    table
-}
-
-/// Every entry, a line each, sorted: `KEY BINARY < PARENT provenance [after PREVIOUS] END`.
-fn show(table: &Table) -> String {
-    let mut lines: Vec<_> = table
-        .iter()
-        .map(|(_, process)| {
-            let mut line = process.key.pid.to_string();
-            write!(line, "@{} {:?}", process.key.start.as_nanos(), process.origin).unwrap();
-            if !process.binary().is_empty() {
-                write!(line, " {}", String::from_utf8_lossy(process.binary())).unwrap();
-            }
-            if let Some(parent) = process.parent {
-                let key = parent.key;
-                write!(line, " < {}@{} {:?}", key.pid, key.start.as_nanos(), parent.provenance).unwrap();
-            }
-            if let Some(previous) = process.previous {
-                write!(line, " after {}@{}", previous.pid, previous.start.as_nanos()).unwrap();
-            }
-            match process.end.map(|end| end.how) {
-                None => {}
-                Some(EndKind::Exited(status)) => write!(line, " exited {}", status.unwrap().code()).unwrap(),
-                Some(how) => write!(line, " {how:?}").unwrap(),
-            }
-            line
-        })
-        .collect();
-    lines.sort();
-    lines.join("\n")
-}
-
-#[track_caller]
-fn check(script: &str, expected: &str) {
-    let table = table(script);
-    let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    assert_eq!(show(&table), expected.join("\n"), "after\n{script}");
-    check_ledger(&table);
-}
-
-fn check_ledger(table: &Table) {
-    for kind in Counted::ALL {
-        let account = table.ledger().account(kind);
-        assert_eq!(
-            account.received,
-            account.applied + account.duplicate + account.late + account.rejected,
-            "{kind:?}"
-        );
-    }
-}
+use support::{apply, check, check_ledger, key, show, subject, table, table_without_grace};
 
 #[test]
 fn fork_exec_exit() {
@@ -274,7 +139,7 @@ fn who_exited_or_was_replaced_goes_when_its_grace_is_over_and_no_child_lives() {
          1@1 Running /sbin/init",
         "a live child keeps its parent, the image shared since the fork is gone"
     );
-    apply(&mut table, "exit 11@8 0");
+    let _ = apply(&mut table, "exit 11@8 0");
     table.advance(BootTime::from_nanos(4 * grace));
     assert_eq!(show(&table), "1@1 Running /sbin/init");
 }
@@ -298,14 +163,14 @@ fn a_removed_entry_does_not_take_a_later_one_of_the_same_name_with_it() {
     let grace = u64::try_from(TableConfig::default().grace.as_nanos()).unwrap();
     let mut table = table("running 5@5 /a\nexit 5@5 0");
     table.advance(BootTime::from_nanos(2 * grace));
-    apply(&mut table, "running 5@5 /a");
+    let _ = apply(&mut table, "running 5@5 /a");
     table.advance(BootTime::from_nanos(4 * grace));
     assert!(table.find(key("5@5")).is_some());
 }
 
 #[test]
 fn a_chain_a_million_deep_is_walked_and_dropped_without_recursion() {
-    let mut table = Table::new(TableConfig { grace: Duration::ZERO, ..TableConfig::default() });
+    let mut table = table_without_grace();
     let link = |n: u32| ProcessKey::new(Pid(n), BootTime::from_nanos(u64::from(n)));
     for n in 1..1_000_000 {
         let child = link(n + 1);
@@ -340,7 +205,7 @@ fn the_order_of_fork_exec_and_exit_does_not_change_what_is_known_in_the_end() {
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let mut table = table("running 1@1 /sbin/init");
         for step in order {
-            apply(&mut table, story[step]);
+            let _ = apply(&mut table, story[step]);
         }
         let ended = table.find(key("10@7")).and_then(|id| table.process(id));
         let shown = show(&table);
@@ -387,7 +252,7 @@ proptest! {
             let (key, began) = (process.key, process.began);
             format!("exit {}@{} 0 began {}", key.pid, key.start.as_nanos(), began.as_nanos())
         }).collect();
-        apply(&mut table, &ends.join("\n"));
+        let _ = apply(&mut table, &ends.join("\n"));
         prop_assert_eq!(table.live(), 0);
         table.advance(BootTime::from_nanos(1 << 60));
         prop_assert_eq!(table.len(), 0, "{}", show(&table));
