@@ -1,5 +1,7 @@
 //! The pipeline, fed by a source that plays a script.
 
+#![expect(clippy::large_types_passed_by_value, reason = "events are made for one call")]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,10 +13,10 @@ use procession_agent::{Observation, Scope, Selection};
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{KernelCounts, Sink, Source, SourceError, SourceKind};
 
-/// Plays `walk` in the walk, one of `script` with each poll, and `rest` at the end.
+/// Plays `walk` in the walk, one of `live` with each poll, and `rest` at the end.
 struct Script {
     walk: Vec<Event<'static>>,
-    script: VecDeque<Event<'static>>,
+    live: VecDeque<Event<'static>>,
     rest: Vec<Event<'static>>,
 }
 
@@ -29,7 +31,7 @@ impl Source for Script {
     }
 
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
-        match self.script.pop_front() {
+        match self.live.pop_front() {
             Some(event) => sink(&event),
             None => std::thread::sleep(timeout),
         }
@@ -87,7 +89,7 @@ fn selection(scope: Scope) -> Selection {
 fn facts_come_in_order_and_the_rest_comes_at_the_end() {
     let source = Script {
         walk: vec![running(1, ProcessKey::NONE), running(5, key(1))],
-        script: [fork(5, 6), event(EventKind::Lost(3)), fork(6, 7)].into(),
+        live: [fork(5, 6), event(EventKind::Lost(3)), fork(6, 7)].into(),
         rest: vec![exit(7, 0)],
     };
     let observation = Observation::start(Box::new(source), selection(Scope::Everything), 100).unwrap();
@@ -112,7 +114,7 @@ fn facts_come_in_order_and_the_rest_comes_at_the_end() {
 fn a_scope_holds_what_a_process_starts_and_nothing_else() {
     let source = Script {
         walk: vec![running(1, ProcessKey::NONE), running(5, key(1)), running(8, key(1))],
-        script: [fork(5, 10), fork(8, 11), fork(10, 12), exit(10, 3), fork(12, 13), exit(5, 0)].into(),
+        live: [fork(5, 10), fork(8, 11), fork(10, 12), exit(10, 3), fork(12, 13), exit(5, 0)].into(),
         rest: Vec::new(),
     };
     let observation =
@@ -128,7 +130,7 @@ fn a_scope_holds_what_a_process_starts_and_nothing_else() {
 fn what_finds_no_room_is_counted() {
     let source = Script {
         walk: vec![running(1, ProcessKey::NONE)],
-        script: (2..=101).map(|pid| fork(1, pid)).collect(),
+        live: (2..=101).map(|pid| fork(1, pid)).collect(),
         rest: Vec::new(),
     };
     let observation = Observation::start(Box::new(source), selection(Scope::Everything), 10).unwrap();

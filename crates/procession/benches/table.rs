@@ -120,22 +120,24 @@ fn figure(bytes: Option<u64>) -> f64 {
 
 fn scale(targets: &mut Targets, big: bool) {
     println!(
-        "\n{:<16} {:>14} {:>14} {:>18} {:>18}",
+        "\n{:<16} {:>18} {:>18} {:>18} {:>18}",
         "live processes", "ours ns/event", "ours ns/lookup", "baseline ns/event", "baseline ns/lookup"
     );
     let largest = if big { 7 } else { 6 };
     let mut costs = Vec::new();
     for size in (3..=largest).map(|exponent| 10_u32.pow(exponent)) {
         let ours = point::<Ours>(size);
-        costs.push(ours.event.nanos);
-        print!("{size:<16} {:>14.1} {:>14.1} ", ours.event.nanos, ours.lookup.nanos);
+        costs.extend(ours.map(|ours| ours.event.nanos));
         // The baseline's copies of 10⁶ would need gigabytes.
-        if size <= 100_000 {
-            let Point { event, lookup } = point::<Theirs>(size);
-            println!("{:>18.1} {:>18.1}", event.nanos, lookup.nanos);
-        } else {
-            println!("{:>18} {:>18}", "-", "-");
+        let theirs = if size <= 100_000 { point::<Theirs>(size) } else { None };
+        print!("{size:<16}");
+        for point in [ours, theirs] {
+            match point {
+                Some(Point { event, lookup }) => print!(" {:>18.1} {:>18.1}", event.nanos, lookup.nanos),
+                None => print!(" {:>18} {:>18}", "-", "-"),
+            }
         }
+        println!();
     }
     if let [first, .., last] = costs[..] {
         targets.at_most("    cost per event, most to fewest live", last / first, 2.0);

@@ -11,7 +11,6 @@ use crate::arena::Slot;
 pub(crate) struct Index {
     shards: Box<[HashTable<Slot>]>,
     bytes: usize,
-    len: usize,
 }
 
 const SHARDS: usize = 64;
@@ -21,15 +20,11 @@ const SMALL: usize = 64;
 
 impl Default for Index {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| HashTable::new()).collect(), bytes: 0, len: 0 }
+        Self { shards: (0..SHARDS).map(|_| HashTable::new()).collect(), bytes: 0 }
     }
 }
 
 impl Index {
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Bytes of memory in use.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + SHARDS * size_of::<HashTable<Slot>>()
@@ -49,7 +44,6 @@ impl Index {
         let before = shard.allocation_size();
         shard.insert_unique(hash, slot, hash_of);
         self.bytes += shard.allocation_size() - before;
-        self.len += 1;
     }
 
     pub(crate) fn remove(
@@ -61,7 +55,6 @@ impl Index {
         let shard = &mut self.shards[shard(hash)];
         let Ok(entry) = shard.find_entry(hash, is_it) else { return };
         entry.remove();
-        self.len -= 1;
         if shard.capacity() > SMALL && shard.len() * 4 < shard.capacity() {
             let before = shard.allocation_size();
             shard.shrink_to(shard.len() * 2, hash_of);

@@ -1,5 +1,8 @@
 //! The budget in bytes: never exceeded, and the living keep their chains.
 
+#![expect(clippy::unwrap_used, reason = "a chain that is not there is a broken promise")]
+#![expect(clippy::large_types_passed_by_value, reason = "events are made for one call")]
+
 use std::collections::HashMap;
 use std::time::Duration;
 

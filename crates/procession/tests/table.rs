@@ -52,8 +52,7 @@ fn exec_whose_fork_is_missing_gets_the_parent_that_the_kernel_names() {
     check(
         "running 1@1 /sbin/init
          exec 10@5 > 10@7 /bin/ls < 1@1",
-        "10@5 Inferred < 1@1 Inferred Replaced
-         10@7 Exec /bin/ls < 1@1 Inferred after 10@5
+        "10@7 FirstExec /bin/ls < 1@1 Inferred
          1@1 Running /sbin/init",
     );
 }
@@ -81,7 +80,8 @@ fn exit_names_an_image_that_was_missed() {
     check(
         "running 10@5 /bin/sh
          exit 10@8 0 began 5",
-        "10@5 Running /bin/sh exited 0",
+        "10@5 Running /bin/sh Replaced
+         10@8 Inferred after 10@5 exited 0",
     );
 }
 

@@ -9,7 +9,7 @@ use std::iter;
 
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
-use aya::util::nr_cpus;
+use aya::util::{KernelVersion, nr_cpus};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 
 use crate::record::layout::stat;
@@ -22,6 +22,9 @@ const HOOKS: [(&str, &str); 3] =
     [("on_exec", "sched_process_exec"), ("on_exit", "sched_process_exit"), ("on_fork", "sched_process_fork")];
 
 const WALK: &str = "on_walk";
+
+/// The first kernel with all that the live programs use: task storage for tracepoints came last.
+const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 13, 0);
 
 /// How many lines of the verifier's log an error keeps: its verdict stands at the end.
 const VERDICT_LINES: usize = 8;
@@ -45,6 +48,14 @@ impl Default for RawConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EbpfError {
+    /// The kernel lacks what the programs use.
+    #[error("Linux {major}.{minor} is too old: it needs Linux 5.13 or later")]
+    TooOld {
+        /// Of the running kernel.
+        major: u32,
+        /// Likewise.
+        minor: u32,
+    },
     /// The kernel was built without the types that programs are fitted to.
     #[error("read kernel types from /sys/kernel/btf/vmlinux (needs CONFIG_DEBUG_INFO_BTF)")]
     NoBtf(#[source] BtfError),
@@ -112,6 +123,10 @@ impl RawSensor {
     /// Loads and attaches the three live programs, and loads the walk, which asks for a newer kernel
     /// (5.18 instead of 5.13) and may fail by itself: see [`Self::walk_refused`].
     pub(crate) fn load(config: RawConfig) -> Result<Self, EbpfError> {
+        Self::try_load(config).map_err(or_too_old)
+    }
+
+    fn try_load(config: RawConfig) -> Result<Self, EbpfError> {
         let btf = Btf::from_sys_fs().map_err(EbpfError::NoBtf)?;
         let mut ebpf = load_object(&btf, config)?;
         let ring = open_ring(&mut ebpf)?;
@@ -233,6 +248,18 @@ fn failed(operation: &'static str, program: &'static str, source: ProgramError) 
             EbpfError::Refused { program, verdict: last_lines(&verifier_log.to_string()), source: io_error }
         }
         source => EbpfError::Program { operation, program, source: Box::new(source) },
+    }
+}
+
+/// What a too old kernel says of its own differs with each version and explains nothing. It is asked
+/// for its version only after a failure, because distributions port features back.
+fn or_too_old(error: EbpfError) -> EbpfError {
+    match (error, KernelVersion::current()) {
+        (error @ EbpfError::NotPermitted { .. }, _) => error,
+        (_, Ok(version)) if version < OLDEST_KERNEL => {
+            EbpfError::TooOld { major: version.code() >> 16, minor: version.code() >> 8 & 0xff }
+        }
+        (error, _) => error,
     }
 }
 

@@ -12,8 +12,8 @@ static ALLOCATOR: Counting = Counting { allocations: AtomicU64::new(0), bytes: A
 
 /// The system's allocator, with a count of what was asked of it.
 ///
-/// The counts are loaded and stored rather than added to atomically: one thread allocates here,
-/// and an atomic addition would add to the time that is measured.
+/// The counts are loaded and stored rather than added to atomically: no two threads work at once
+/// while something is measured, and an atomic addition would add to the time.
 struct Counting {
     allocations: AtomicU64,
     bytes: AtomicU64,

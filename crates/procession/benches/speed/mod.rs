@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::iter::zip;
+use std::sync::mpsc;
+use std::thread;
 
 use procession::{Arguments as Argv, BootTime, ProcessKey};
 
@@ -36,6 +38,23 @@ fn compare(
     let costs: Vec<_> = (0..=rounds).map(|_| (ours(), baseline())).skip(1).collect();
     let (ours, baseline): (Vec<_>, Vec<_>) = costs.into_iter().unzip();
     Row { name, ours: Cost::median(&ours), baseline: Cost::median(&baseline) }
+}
+
+/// Rounds in a thread of their own, with what `make` keeps between them: so that the allocator has
+/// a heap for each side, and neither pays for what the other leaves behind.
+fn apart<R: FnMut() -> Cost>(make: impl FnOnce() -> R + Send + 'static) -> impl FnMut() -> Cost {
+    let (ask, asked) = mpsc::channel();
+    let (answer, answers) = mpsc::channel();
+    thread::spawn(move || {
+        let mut round = make();
+        while asked.recv().is_ok() {
+            let _ = answer.send(round());
+        }
+    });
+    move || {
+        let _ = ask.send(());
+        answers.recv().unwrap_or_default()
+    }
 }
 
 /// Live processes where a full table is wanted: as many as a cache of 65,536 entries can hold
@@ -116,50 +135,59 @@ impl Churn {
     }
 }
 
+/// A full cache that is given one batch after the other.
+struct Stream {
+    theirs: Theirs,
+    next: u32,
+}
+
+impl Stream {
+    fn new(step: fn(&Theirs, Who, &Arguments)) -> Self {
+        let mut stream = Self { theirs: Theirs::new(CAPACITY), next: 0 };
+        for _ in 0..=FULL / BATCH {
+            let _ = stream.round(step);
+        }
+        stream
+    }
+
+    fn round(&mut self, step: fn(&Theirs, Who, &Arguments)) -> Cost {
+        let numbers = self.next..self.next + BATCH;
+        self.next += BATCH;
+        let batch = numbers.map(|number| Who::new(number, BEGIN + u64::from(number) * 1_000));
+        let batch: Vec<_> = batch.map(|who| (who, Arguments::of(who))).collect();
+        Cost::of(BATCH, || {
+            for (who, arguments) in &batch {
+                step(&self.theirs, *who, arguments);
+            }
+        })
+    }
+}
+
 /// A and B.
 pub(crate) fn births() -> Vec<Row> {
-    let theirs = Theirs::new(CAPACITY);
-    let mut numbers = 0..u32::MAX;
-    let mut batch = |count| -> Vec<_> {
-        let batch = numbers.by_ref().take(count).map(|i| Who::new(i, BEGIN + u64::from(i) * 1_000));
-        batch.map(|who| (who, Arguments::of(who))).collect()
+    let ours = |round: fn(&mut Churn) -> Cost| {
+        apart(move || {
+            let mut churn = Churn::new();
+            move || round(&mut churn)
+        })
     };
-    let add = |batch: &[(Who, Arguments)]| {
-        for (who, arguments) in batch {
-            black_box(theirs.cache.add_exec(black_box(&Theirs::exec_event(*who, arguments, None))));
-        }
+    let theirs = |step: fn(&Theirs, Who, &Arguments)| {
+        apart(move || {
+            let mut stream = Stream::new(step);
+            move || stream.round(step)
+        })
     };
-    add(&batch(CAPACITY));
-    let mut churn = Churn::new();
-    let execs = compare(
-        "A   exec, full table",
-        9,
-        || churn.execs(),
-        || {
-            let batch = batch(BATCH as usize);
-            Cost::of(BATCH, || add(&batch))
-        },
-    );
-
-    // Anew, for the execs have driven the parents out of the cache.
-    let theirs = Theirs::new(CAPACITY);
-    let clone = |batch: &[(Who, Arguments)]| {
-        for (who, _) in batch {
-            let _ = black_box(theirs.cache.add_clone(black_box(&Theirs::clone_event(*who))));
-        }
+    let add_exec = |theirs: &Theirs, who, arguments: &Arguments| {
+        black_box(theirs.cache.add_exec(black_box(&Theirs::exec_event(who, arguments, None))));
     };
-    clone(&batch(CAPACITY));
-    let mut churn = Churn::new();
-    let forks = compare(
-        "B   fork, full table",
-        9,
-        || churn.forks(),
-        || {
-            let batch = batch(BATCH as usize);
-            Cost::of(BATCH, || clone(&batch))
-        },
-    );
-    vec![execs, forks]
+    let add_clone = |theirs: &Theirs, who, _: &Arguments| {
+        let added = theirs.cache.add_clone(black_box(&Theirs::clone_event(who)));
+        assert!(black_box(added).is_ok(), "the parent is cached");
+    };
+    vec![
+        compare("A   exec, full table", 9, ours(Churn::execs), theirs(add_exec)),
+        compare("B   fork, full table", 9, ours(Churn::forks), theirs(add_clone)),
+    ]
 }
 
 /// Processes that live, with others coming in the place of those that go.
@@ -346,11 +374,14 @@ pub(crate) fn live(system: &mut impl Processes, who: Who, arguments: &Arguments)
 
 /// F.
 pub(crate) fn lifecycle() -> Row {
-    let (mut ours, mut theirs) = (Lifecycles::<Ours>::new(), Lifecycles::<Theirs>::new());
-    let row = compare("F   whole lifecycle", 11, || ours.round(), || theirs.round());
-    assert!(ours.system.len() > 50_000, "{}", ours.system.len());
-    assert!(theirs.system.len() > 50_000, "{}", theirs.system.len());
-    row
+    fn side<S: Processes>() -> impl FnMut() -> Cost {
+        apart(|| {
+            let mut lifecycles = Lifecycles::<S>::new();
+            assert!(lifecycles.system.len() > 50_000, "{}", lifecycles.system.len());
+            move || lifecycles.round()
+        })
+    }
+    compare("F   whole lifecycle", 11, side::<Ours>(), side::<Theirs>())
 }
 
 /// Only one side of F, for a profiler to look at.
@@ -367,11 +398,15 @@ pub(crate) struct Point {
 }
 
 /// One point of the curve, of the table or of the baseline.
-pub(crate) fn point<S: Processes>(size: u32) -> Point {
-    let mut population = Population::<S>::new(size);
-    let mut dice = Dice(u64::from(size));
-    let events: Vec<_> = (0..8).map(|_| population.churn(BATCH, &mut dice)).skip(1).collect();
-    let keys = population.keys(LOOKUPS, usize::MAX, &mut dice);
-    let lookups: Vec<_> = (0..8).map(|_| population.finds(&keys)).skip(1).collect();
-    Point { event: Cost::median(&events), lookup: Cost::median(&lookups) }
+pub(crate) fn point<S: Processes>(size: u32) -> Option<Point> {
+    let measure = move || {
+        let mut population = Population::<S>::new(size);
+        let mut dice = Dice(u64::from(size));
+        let events: Vec<_> = (0..8).map(|_| population.churn(BATCH, &mut dice)).skip(1).collect();
+        let keys = population.keys(LOOKUPS, usize::MAX, &mut dice);
+        assert!(keys.iter().all(|key| population.system.find_both(*key)), "who lives is there");
+        let lookups: Vec<_> = (0..8).map(|_| population.finds(&keys)).skip(1).collect();
+        Point { event: Cost::median(&events), lookup: Cost::median(&lookups) }
+    };
+    thread::spawn(measure).join().ok()
 }

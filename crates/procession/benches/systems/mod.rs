@@ -16,7 +16,7 @@ use crate::workload::{
 
 /// What is compared.
 pub(crate) trait Processes {
-    /// With the parents in it, and room for `capacity`, where there is such a limit.
+    /// With the parents in it, and room for `capacity` entries.
     fn new(capacity: usize) -> Self;
     fn fork(&mut self, who: Who);
     fn exec(&mut self, who: Who, arguments: &Arguments);
@@ -57,8 +57,10 @@ impl Ours {
 }
 
 impl Processes for Ours {
-    fn new(_: usize) -> Self {
-        let mut ours = Self { table: Table::new(TableConfig::default()) };
+    fn new(capacity: usize) -> Self {
+        let default = TableConfig::default();
+        let budget = default.budget.max(capacity * 1_024);
+        let mut ours = Self { table: Table::new(TableConfig { budget, ..default }) };
         ours.run(INIT, ProcessKey::NONE, "/usr/lib/systemd/systemd", Parent(0).container());
         for parent in Parent::all() {
             ours.run(parent.key(), INIT, &parent.binary(), parent.container());

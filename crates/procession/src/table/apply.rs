@@ -44,7 +44,7 @@ impl Table {
         if pid == fork.parent.pid || pid == Pid(0) {
             return REJECTED;
         }
-        if let Some(known) = self.slot_of(fork.child.key).or_else(|| self.live_image_of(fork.child)) {
+        if let Some(known) = self.slot_of(fork.child.key).or_else(|| self.image_of(fork.child)) {
             return self.fork_of_known(known, fork);
         }
         let parent = self.resolve(fork.parent);
@@ -56,7 +56,7 @@ impl Table {
             self.relink_parent(slot, parent, Provenance::Observed);
         }
         self.note_owner(slot, fork.owner);
-        self.make_live(slot);
+        self.make_latest(slot);
         (Outcome::Applied, Some(slot))
     }
 
@@ -66,20 +66,37 @@ impl Table {
         if node.parent.is_some() && node.parent_provenance == Provenance::Observed {
             return (Outcome::Duplicate, Some(known));
         }
+        let is_news = node.origin == Origin::Inferred && node.key() == fork.child.key;
         let Some(parent) = self.resolve(fork.parent) else { return (Outcome::Late, Some(known)) };
-        let later_image = self.live_image_of(fork.child).filter(|live| *live != known);
-        for slot in [Some(known), later_image].into_iter().flatten() {
-            self.relink_parent(slot, parent, Provenance::Observed);
-        }
-        if self.body(known).is_some_and(|body| body.image.is_none()) {
-            let inherited = self.inherited_image(parent, &fork.context);
-            self.set_image(known, inherited);
+        if is_news {
+            self.note_owner(known, fork.owner);
             if let Some(node) = self.nodes.get_mut(known) {
                 node.origin = Origin::Fork;
             }
+            let inherited = self.inherited_image(parent, &fork.context);
+            self.set_image(known, inherited);
         }
-        self.note_owner(known, fork.owner);
+        let mut images = vec![known];
+        let latest = self.image_of(fork.child);
+        let earlier = |slot: &Slot| self.nodes.get(*slot)?.previous;
+        images.extend(std::iter::successors(latest, earlier).filter(|image| *image != known));
+        for image in images {
+            self.give_observed_parent(image, parent);
+        }
         (Outcome::Late, Some(known))
+    }
+
+    /// Puts the one who forked in the place of the one who owned the process when it was found,
+    /// which stays its owner.
+    fn give_observed_parent(&mut self, slot: Slot, parent: Slot) {
+        let former = self.nodes.get(slot).and_then(|node| node.parent);
+        let former = former.and_then(|former| self.nodes.get(former)).map(Node::key);
+        self.relink_parent(slot, parent, Provenance::Observed);
+        if let Some(former) = former
+            && self.body(slot).is_some_and(|body| body.owner().is_none())
+        {
+            self.note_owner(slot, former);
+        }
     }
 
     fn exec(&mut self, exec: &Exec<'_>) -> Result {
@@ -88,69 +105,104 @@ impl Table {
             return REJECTED;
         }
         let known = self.slot_of(subject.key);
-        if known.and_then(|known| self.nodes.get(known)).is_some_and(|node| node.origin != Origin::Inferred) {
+        let knew = known.and_then(|known| self.nodes.get(known)).map(|node| (node.origin, node.previous));
+        if let Some((Origin::Fork | Origin::FirstExec | Origin::Exec, _)) = knew {
             return (Outcome::Duplicate, known);
         }
         let old = self.image_to_replace(exec, known);
-        let first = old.and_then(|old| self.nodes.get(old)).is_some_and(|old| old.origin == Origin::Fork);
+        let first = self.is_first_exec(exec, old);
         let origin = if first { Origin::FirstExec } else { Origin::Exec };
         let Some(slot) = known.or_else(|| self.insert(subject, origin)) else { return REJECTED };
         self.describe(slot, subject, origin, &exec.program, &exec.context);
         match old {
-            Some(old) => self.replace(old, slot),
-            None => self.adopt(slot, exec.owner, Provenance::Inferred),
+            Some(old) => self.replace(old, slot, first),
+            None if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) => {
+                self.adopt(slot, exec.owner, Provenance::Inferred);
+            }
+            None => {}
         }
         self.note_owner(slot, exec.owner);
-        if self.nodes.get(slot).is_some_and(Node::is_running) {
-            self.make_live(slot);
-        }
-        // One that was heard of before, by its exit or as a parent, came too late.
+        self.make_latest(slot);
+        // One that was heard of before, by its exit, by a walk or as a parent, came too late.
         (if known.is_some() { Outcome::Late } else { Outcome::Applied }, Some(slot))
     }
 
-    /// The image that `exec` replaces; inferred when it was never heard of.
+    /// Whether `exec` replaces the image that the process shared with its parent since the fork.
+    ///
+    /// That image began when the process did. So did one that a walk found, which may be older:
+    /// nobody knows whether that process did an exec before.
+    fn is_first_exec(&self, exec: &Exec<'_>, old: Option<Slot>) -> bool {
+        let Some(old) = old.and_then(|old| self.nodes.get(old)) else {
+            return exec.replaces.is_some_and(|key| key.start == exec.process.began);
+        };
+        let began_with_process = old.start == old.began && old.precision == Precision::Nanoseconds;
+        old.origin == Origin::Fork || (old.origin == Origin::Inferred && began_with_process)
+    }
+
+    /// The image that `exec` replaces, if it was ever heard of; inferred when it is between two
+    /// that were.
     ///
     /// `known` is the entry of the new image, when it was heard of before.
     fn image_to_replace(&mut self, exec: &Exec<'_>, known: Option<Slot>) -> Option<Slot> {
         let subject = exec.process;
-        let live = self.live_image_of(subject).filter(|live| Some(*live) != known);
+        let latest = self.image_of(subject).filter(|latest| Some(*latest) != known);
         let Some(key) = exec.replaces.filter(|key| key.pid == subject.key.pid) else {
-            return live;
+            return latest;
         };
         if let Some(exact) = self.slot_of(key) {
             return Some(exact);
         }
-        // Where starts are known to the tick only, the names of one image need not be equal.
-        let coarse =
-            live.and_then(|live| self.nodes.get(live)).filter(|node| node.precision == Precision::Ticks);
-        if coarse.is_some() && key.start == subject.began {
-            return live;
+        // The image since the fork says nothing that the parent does not say.
+        if latest.is_none() && key.start == subject.began {
+            return None;
         }
-        let missed = self.infer(Subject { key, ..subject }, exec.owner)?;
-        if let Some(live) = live {
-            self.replace(live, missed);
-        }
-        Some(missed)
+        self.infer_between(latest, Subject { key, ..subject }, exec.owner)
     }
 
-    /// Makes `new` the image that replaced `old` in one process: it has the same parent.
-    fn replace(&mut self, old: Slot, new: Slot) {
+    /// An image that was missed, after `latest`, which is of the same process.
+    fn infer_between(&mut self, latest: Option<Slot>, missed: Subject, owner: ProcessKey) -> Option<Slot> {
+        // Where starts are known to the tick only, the names of one image need not be equal.
+        let coarse = latest
+            .and_then(|latest| self.nodes.get(latest))
+            .filter(|node| node.precision == Precision::Ticks);
+        if coarse.is_some() && missed.key.start == missed.began {
+            return latest;
+        }
+        let slot = self.infer(missed, owner)?;
+        if let Some(latest) = latest {
+            let first = self.nodes.get(latest).is_some_and(|node| node.origin == Origin::Fork);
+            self.replace(latest, slot, first);
+            self.make_latest(slot);
+        }
+        Some(slot)
+    }
+
+    /// Makes `new` the image that replaced `old` in one process: it has the same parent, and if
+    /// the process has ended already, that is its end.
+    fn replace(&mut self, old: Slot, new: Slot, first: bool) {
         let Some(node) = self.nodes.get(old) else { return };
-        let (parent, provenance) = (node.parent, node.parent_provenance);
-        let (shared_since_fork, runs) = (node.origin == Origin::Fork, node.is_running());
-        let ns_pid = self.body(old).and_then(Body::ns_pid);
+        let (parent, provenance, life, ended) = (node.parent, node.parent_provenance, node.life, node.ended);
+        let (ns_pid, status) = self.body(old).map_or((None, None), |body| (body.ns_pid(), body.status()));
         if let Some(parent) = parent {
             self.relink_parent(new, parent, provenance);
         }
         // The image shared since the fork says nothing that the parent does not say.
-        if !shared_since_fork {
+        if !first {
             self.link_previous(new, old);
         }
         if self.body(new).is_some_and(|body| body.ns_pid().is_none()) {
             self.set_ns_pid(new, ns_pid);
         }
-        if runs {
-            self.end(old, EndKind::Replaced);
+        let how = match life {
+            Life::Running => return self.end(old, EndKind::Replaced),
+            Life::Replaced => return,
+            Life::Exited => EndKind::Exited(status),
+            Life::Vanished => EndKind::Vanished,
+        };
+        self.end(old, EndKind::Replaced);
+        self.end(new, how);
+        if let Some(node) = self.nodes.get_mut(new) {
+            node.ended = ended;
         }
     }
 
@@ -159,7 +211,17 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let known = self.slot_of(subject.key).or_else(|| self.live_image_of(subject));
+        let latest = self.image_of(subject);
+        let is_later = |slot: Slot| self.nodes.get(slot).is_some_and(|node| subject.key.start > node.start);
+        let known = match (self.slot_of(subject.key), latest) {
+            (Some(exact), _) => Some(exact),
+            // The exit names an image that was missed, unless it has no name for it.
+            (None, Some(latest)) if subject.key.start != subject.began && is_later(latest) => {
+                let has_ended = self.nodes.get(latest).is_some_and(|node| node.life == Life::Exited);
+                if has_ended { Some(latest) } else { self.infer_between(Some(latest), subject, exit.owner) }
+            }
+            (None, latest) => latest,
+        };
         let life = known.and_then(|known| self.nodes.get(known)).map(|node| node.life);
         let outcome = match life {
             None | Some(Life::Running) => Outcome::Applied,
@@ -182,18 +244,41 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let known = self.slot_of(subject.key).or_else(|| self.live_image_of(subject));
-        let is_news = |node: &Node| node.origin == Origin::Inferred && node.is_running();
-        if known.and_then(|known| self.nodes.get(known)).is_some_and(|node| !is_news(node)) {
-            return (Outcome::Duplicate, known);
+        let exact = self.slot_of(subject.key);
+        let latest = self.image_of(subject);
+        if let Some(known) = exact.or(latest) {
+            let Some(node) = self.nodes.get(known) else { return REJECTED };
+            let is_undescribed = node.origin == Origin::Inferred && exact.is_some();
+            let is_missed_image = exact.is_none()
+                && node.is_running()
+                && node.precision == Precision::Nanoseconds
+                && subject.precision == Precision::Nanoseconds
+                && subject.key.start > node.start;
+            let is_inferred_process = node.origin == Origin::Inferred && node.is_running();
+            if !is_undescribed && !is_missed_image && !is_inferred_process {
+                return (Outcome::Duplicate, Some(known));
+            }
         }
+        let missed = latest.filter(|latest| {
+            let node = self.nodes.get(*latest);
+            exact.is_none() && node.is_some_and(|node| node.origin != Origin::Inferred)
+        });
+        let known = if missed.is_some() { exact } else { exact.or(latest) };
+        let has_ended = known.and_then(|known| self.nodes.get(known)).is_some_and(|node| !node.is_running());
         let Some(slot) = known.or_else(|| self.insert(subject, Origin::Running)) else { return REJECTED };
         self.describe(slot, subject, Origin::Running, &running.program, &running.context);
+        if let Some(missed) = missed {
+            let first = self.nodes.get(missed).is_some_and(|node| node.origin == Origin::Fork);
+            self.replace(missed, slot, first);
+        }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, running.owner, Provenance::Found);
         }
-        self.make_live(slot);
-        (Outcome::Applied, Some(slot))
+        self.note_owner(slot, running.owner);
+        if !has_ended {
+            self.make_latest(slot);
+        }
+        (if has_ended { Outcome::Late } else { Outcome::Applied }, Some(slot))
     }
 
     /// Gives a node what an event says of its image.
@@ -249,8 +334,9 @@ impl Table {
         let is_newer = key.start > node.start;
         let missed = self.infer(subject, ProcessKey::NONE)?;
         if is_newer {
-            self.replace(live, missed);
-            self.make_live(missed);
+            let first = self.nodes.get(live).is_some_and(|node| node.origin == Origin::Fork);
+            self.replace(live, missed, first);
+            self.make_latest(missed);
         } else {
             self.end(missed, EndKind::Vanished);
         }
@@ -263,7 +349,7 @@ impl Table {
         let slot = self.insert(subject, Origin::Inferred)?;
         self.ledger.record_inferred_process();
         if self.live_slot_of(subject.key.pid).is_none() {
-            self.make_live(slot);
+            self.make_latest(slot);
         }
         self.adopt(slot, owner, Provenance::Inferred);
         Some(slot)
@@ -275,25 +361,36 @@ impl Table {
             self.bodies.remove(body);
             return None;
         };
+        self.running += 1;
         self.link_key(subject.key, slot);
         Some(slot)
     }
 
-    /// Makes `slot` the current image of its pid.
+    /// Makes `slot` the latest image of its pid, unless a later one is known.
     ///
-    /// When the pid has another one, that process has exited, and the exit was missed.
-    fn make_live(&mut self, slot: Slot) {
-        let Some(pid) = self.nodes.get(slot).map(|node| node.pid) else { return };
-        if let Some(stale) = self.live_slot_of(pid).filter(|live| *live != slot) {
+    /// A process that the pid is seen to have left without an exit has vanished: its exit was
+    /// missed. That is so for the one that was there, or, when events come late, for this one.
+    fn make_latest(&mut self, slot: Slot) {
+        let Some(node) = self.nodes.get(slot) else { return };
+        let (pid, rank) = (node.pid, node.rank());
+        let other = self.latest_slot_of(pid).filter(|latest| *latest != slot);
+        let Some((other, node)) = other.and_then(|other| Some((other, self.nodes.get(other)?))) else {
+            return self.link_latest(pid, slot);
+        };
+        let (stale, is_later) = if node.rank() < rank { (other, true) } else { (slot, false) };
+        if is_later {
+            self.link_latest(pid, slot);
+        }
+        if self.nodes.get(stale).is_some_and(Node::is_running) {
             self.ledger.record_inferred_exit();
             self.end(stale, EndKind::Vanished);
         }
-        self.link_live(pid, slot);
     }
 
-    fn live_image_of(&self, subject: Subject) -> Option<Slot> {
-        let live = self.live_slot_of(subject.key.pid)?;
-        self.nodes.get(live).filter(|node| node.is_same_process(subject)).map(|_| live)
+    /// The latest image of the process, running or ended.
+    fn image_of(&self, subject: Subject) -> Option<Slot> {
+        let latest = self.latest_slot_of(subject.key.pid)?;
+        self.nodes.get(latest).filter(|node| node.is_same_process(subject)).map(|_| latest)
     }
 
     /// Makes `parent` the parent of `child`, in place of the one it had.

@@ -108,8 +108,9 @@ impl Table {
     pub(super) fn remove(&mut self, slot: Slot) -> [Option<Slot>; 2] {
         let Some(node) = self.nodes.get(slot) else { return [None; 2] };
         let (key, parent, previous, body) = (node.key(), node.parent, node.previous, node.body());
-        if node.is_running() && self.live_slot_of(key.pid) == Some(slot) {
-            self.unlink_live(key.pid);
+        self.running -= usize::from(node.is_running());
+        if self.latest_slot_of(key.pid) == Some(slot) {
+            self.unlink_latest(key.pid);
         }
         self.unlink_key(key, slot);
         self.unlink_sibling(slot);

@@ -67,8 +67,10 @@ pub struct Table {
     bodies: Arena<Body>,
     /// Every node, by its key.
     by_key: Index,
-    /// The current image of every live process, by pid.
-    live: Index,
+    /// Of every pid, the latest image of the latest process that had it, running or ended.
+    latest: Index,
+    /// Nodes that run: one for each live process.
+    running: usize,
     hasher: RandomState,
     shared: Shared,
     /// Bytes of the images that nodes have.
@@ -152,7 +154,7 @@ impl Table {
 
     /// Processes that are alive as far as the events tell.
     pub fn live(&self) -> usize {
-        self.live.len()
+        self.running
     }
 
     /// The entry of the image called `key`, live or ended.
@@ -213,22 +215,26 @@ impl Table {
     }
 
     fn live_slot_of(&self, pid: Pid) -> Option<Slot> {
-        let is_it = |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.pid == pid);
-        self.live.find(self.hasher.hash_one(pid), is_it)
+        self.latest_slot_of(pid).filter(|slot| self.nodes.get(*slot).is_some_and(Node::is_running))
     }
 
-    fn link_live(&mut self, pid: Pid, slot: Slot) {
-        self.unlink_live(pid);
+    fn latest_slot_of(&self, pid: Pid) -> Option<Slot> {
+        let is_it = |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.pid == pid);
+        self.latest.find(self.hasher.hash_one(pid), is_it)
+    }
+
+    fn link_latest(&mut self, pid: Pid, slot: Slot) {
+        self.unlink_latest(pid);
         let (hasher, nodes) = (&self.hasher, &self.nodes);
-        self.live.insert(hasher.hash_one(pid), slot, |slot| {
+        self.latest.insert(hasher.hash_one(pid), slot, |slot| {
             nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid))
         });
     }
 
-    fn unlink_live(&mut self, pid: Pid) {
+    fn unlink_latest(&mut self, pid: Pid) {
         let (hasher, nodes) = (&self.hasher, &self.nodes);
         let is_it = |slot: &Slot| nodes.get(*slot).is_some_and(|node| node.pid == pid);
-        self.live.remove(hasher.hash_one(pid), is_it, |slot| {
+        self.latest.remove(hasher.hash_one(pid), is_it, |slot| {
             nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid))
         });
     }

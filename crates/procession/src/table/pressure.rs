@@ -83,7 +83,7 @@ impl Table {
         self.nodes.bytes()
             + self.bodies.bytes()
             + self.by_key.bytes()
-            + self.live.bytes()
+            + self.latest.bytes()
             + self.image_bytes
             + self.shared.bytes()
     }
@@ -95,7 +95,7 @@ impl Table {
             used: self.memory(),
             entry_bytes: self.nodes.bytes(),
             body_bytes: self.bodies.bytes(),
-            index_bytes: self.by_key.bytes() + self.live.bytes(),
+            index_bytes: self.by_key.bytes() + self.latest.bytes(),
             image_bytes: self.image_bytes,
             shared_bytes: self.shared.bytes(),
             dropped_early: self.pressure.dropped_early,
@@ -119,7 +119,7 @@ impl Table {
     /// Makes room for what `event` may add.
     pub(super) fn make_room(&mut self, event: &Event<'_>) {
         // An event makes four entries at the most: its own, and inferred ones.
-        let tables = self.by_key.growth() + self.live.growth();
+        let tables = self.by_key.growth() + self.latest.growth();
         let pages = Arena::<Node>::PAGE_BYTES + Arena::<Body>::PAGE_BYTES;
         let image = match &event.kind {
             EventKind::Exec(exec) => self.shared.growth(&exec.program, &exec.context),

@@ -22,6 +22,7 @@ impl Table {
     pub(super) fn end(&mut self, slot: Slot, how: EndKind) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(slot) else { return };
+        self.running -= usize::from(node.is_running());
         node.ended = now;
         let (life, status) = match how {
             EndKind::Exited(status) => (Life::Exited, status),
@@ -29,12 +30,8 @@ impl Table {
             EndKind::Vanished => (Life::Vanished, None),
         };
         node.life = life;
-        let pid = node.pid;
         if let Some(body) = self.body_mut(slot) {
             body.set_status(status);
-        }
-        if self.live_slot_of(pid) == Some(slot) {
-            self.unlink_live(pid);
         }
         // One that is told of twice waits again, so that the queue stays in order.
         self.dequeue(slot);
