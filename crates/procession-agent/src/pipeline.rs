@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use procession::{
-    Event, Fact, FactKind, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, Process, ProcessId,
-    Table, TableConfig,
+    Event, Fact, FactKind, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId, Table,
+    TableConfig,
 };
 use procession_filter::Filter;
 use procession_sensor::{KernelCounts, Source, SourceError};
 
-use crate::tally::Tally;
+use crate::tally::{Counter, Tally};
 
 /// Which facts leave the pipeline, and with how much lineage.
 #[derive(Clone, Debug)]
@@ -31,18 +31,30 @@ pub struct Selection {
 pub enum Scope {
     /// All of them.
     Everything,
-    /// What this process starts, and what that starts, and so on; not the process itself.
-    DescendantsOf(Pid),
+    /// What the process with this pid starts from now on, and what that starts, and so on; not the
+    /// process itself.
+    DescendantsOf {
+        /// The pid that the process has in its own pid namespace.
+        pid: Pid,
+        /// Inode number of that namespace. `None`: the host's.
+        pid_namespace: Option<u32>,
+    },
 }
 
 /// A source and the table it feeds.
 pub struct Pipeline {
     source: Box<dyn Source>,
+    state: State,
+}
+
+/// What events are folded into.
+struct State {
     table: Table,
     selection: Selection,
-    tally: Tally,
+    counter: Counter,
     /// The process that the scope is about, found when the walk is over.
     root: Option<ProcessId>,
+    is_walking: bool,
 }
 
 /// What a pipeline did.
@@ -68,9 +80,6 @@ pub struct Account {
 /// kernel on a quiet machine.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long a stopped pipeline goes on when events keep coming.
-const DRAIN: Duration = Duration::from_secs(2);
-
 impl Pipeline {
     /// Takes in what already runs, and hands out the facts about it that `selection` admits.
     pub fn start(
@@ -78,92 +87,109 @@ impl Pipeline {
         selection: Selection,
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
-        let mut table = Table::new(TableConfig::default());
-        let mut tally = Tally::default();
-        source.walk(&mut |event| fold(&mut table, &selection, &mut tally, None, event, out))?;
-        let root = match selection.scope {
-            Scope::Everything => None,
-            Scope::DescendantsOf(pid) => table.find_live(pid),
-        };
-        Ok(Self { source, table, selection, tally, root })
+        let table = Table::new(TableConfig::default());
+        let mut state = State { table, selection, counter: Counter::default(), root: None, is_walking: true };
+        source.walk(&mut |event| state.fold(event, out))?;
+        state.is_walking = false;
+        if let Scope::DescendantsOf { pid, pid_namespace } = state.selection.scope {
+            state.root = Some(find_root(&state.table, pid, pid_namespace).ok_or(SourceError::RootNotFound)?);
+        }
+        if let Some(root) = state.root {
+            state.table.follow(root);
+        }
+        Ok(Self { source, state })
     }
 
     /// Waits for events, at most for `timeout`, and hands out the facts that come of them.
-    ///
-    /// Returns how many events there were, reports of losses included.
-    pub fn poll(&mut self, timeout: Duration, out: &mut dyn FnMut(Fact)) -> Result<u64, SourceError> {
-        let Self { source, table, selection, tally, root } = self;
-        let mut events = 0;
-        source.poll(timeout, &mut |event| {
-            events += 1;
-            fold(table, selection, tally, *root, event, out);
-        })?;
-        Ok(events)
+    pub fn poll(&mut self, timeout: Duration, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+        self.source.poll(timeout, &mut |event| self.state.fold(event, out))
     }
 
     /// Stops observing, and hands out what was observed until then.
     pub fn finish(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
-        let Self { source, table, selection, tally, root } = self;
-        source.finish(&mut |event| fold(table, selection, tally, *root, event, out))
+        self.source.finish(&mut |event| self.state.fold(event, out))
     }
 
     /// The namespaces of the host: those of any thread of the kernel, or else of pid 1.
     ///
     /// `None` where neither is to be seen, as in a container.
     pub fn host_namespaces(&self) -> Option<Namespaces> {
-        let image = |process: Process| process.image;
-        let threads = self.table.iter().filter_map(|(_, process)| image(process));
+        let table = self.table();
+        let threads = table.iter().filter_map(|(_, process)| process.image);
         let mut threads = threads.filter(|image| image.nature() == Nature::KernelThread);
-        let init = || self.table.process(self.table.find_live(Pid(1))?).and_then(image);
+        let init = || table.process(table.find_live(Pid(1))?)?.image;
         threads.next().or_else(init)?.namespaces().copied()
     }
 
     /// The table.
     pub fn table(&self) -> &Table {
-        &self.table
+        &self.state.table
     }
 
     /// What was done so far.
     pub fn account(&self) -> Account {
         Account {
-            ledger: *self.table.ledger(),
+            ledger: *self.table().ledger(),
             kernel: self.source.kernel_counts(),
-            live: self.table.live(),
+            live: self.table().live(),
             malformed: self.source.malformed(),
             dropped: 0,
-            tally: self.tally.clone(),
+            tally: self.state.counter.tally(self.table()),
         }
     }
 }
 
-/// Applies one event, and hands out what comes of it.
-fn fold(
-    table: &mut Table,
-    selection: &Selection,
-    tally: &mut Tally,
-    root: Option<ProcessId>,
-    event: &Event<'_>,
-    out: &mut dyn FnMut(Fact),
-) {
-    let applied = table.apply(event);
-    let (Some(id), Some(kind)) = (applied.process, FactKind::of(&event.kind)) else { return };
-    if applied.outcome == Outcome::Duplicate {
-        return;
+/// The process that calls itself `pid` in its namespace.
+fn find_root(table: &Table, pid: Pid, pid_namespace: Option<u32>) -> Option<ProcessId> {
+    let Some(namespace) = pid_namespace else { return table.find_live(pid) };
+    let is_it = |process: &procession::Process| {
+        let namespaces = process.image.as_ref().and_then(|image| image.namespaces());
+        process.end.is_none()
+            && process.ns_pid.unwrap_or(process.pid()) == pid
+            && namespaces.is_some_and(|namespaces| namespaces.pid == namespace)
+    };
+    let found = table.iter().find(|(_, process)| is_it(process)).map(|(id, _)| id);
+    // A source that reads /proc names processes as that namespace does.
+    found.or_else(|| table.find_live(pid))
+}
+
+impl State {
+    /// Applies one event, and hands out what comes of it.
+    fn fold(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Fact)) {
+        let applied = self.table.apply(event);
+        let (Some(id), Some(kind)) = (applied.process, FactKind::of(&event.kind)) else { return };
+        if applied.outcome == Outcome::Duplicate || !self.is_in_scope(id) {
+            return;
+        }
+        if self.root.is_some() {
+            self.counter.note(&mut self.table, id, kind);
+        }
+        // A process that is found running after the walk has started since: its own events were
+        // missed, or the source has none.
+        let has_started = kind == FactKind::Running && !self.is_walking;
+        let kind = if has_started { FactKind::Exec } else { kind };
+        let Selection { filter, lineage, .. } = &self.selection;
+        if self.table.process(id).is_some_and(|process| filter.admits(kind, &process))
+            && let Some(fact) = self.table.fact(id, event.time, kind, *lineage)
+        {
+            out(fact);
+        }
     }
-    if let Scope::DescendantsOf(_) = selection.scope {
-        let Some(root) = root.filter(|root| table.descends_from(id, *root)) else { return };
-        tally.note(table, root, id, kind);
-    }
-    if let Some(fact) = table.fact(id, event.time, kind, selection.lineage)
-        && selection.filter.admits(&fact)
-    {
-        out(fact);
+
+    fn is_in_scope(&self, id: ProcessId) -> bool {
+        match self.selection.scope {
+            Scope::Everything => true,
+            Scope::DescendantsOf { .. } => self
+                .root
+                .is_some_and(|root| self.table.is_followed(id) && !self.table.is_same_process(id, root)),
+        }
     }
 }
 
 /// A pipeline at work in a thread of its own.
 #[derive(Debug)]
 pub struct Observation {
+    found: Vec<Fact>,
     facts: Receiver<Fact>,
     host_namespaces: Option<Namespaces>,
     stop: Arc<AtomicBool>,
@@ -180,19 +206,26 @@ impl Observation {
         selection: Selection,
         capacity: usize,
     ) -> Result<Self, SourceError> {
-        let (sender, facts) = bounded(capacity);
-        let mut queue = Queue { facts: sender, dropped: 0 };
-        let pipeline = Pipeline::start(source, selection, &mut |fact| queue.offer(fact))?;
+        let mut found = Vec::new();
+        let pipeline = Pipeline::start(source, selection, &mut |fact| found.push(fact))?;
         let host_namespaces = pipeline.host_namespaces();
+        let (sender, facts) = bounded(capacity);
+        let queue = Queue { facts: sender, dropped: 0 };
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = Arc::clone(&stop);
             std::thread::Builder::new().name("pipeline".into()).spawn(move || run(pipeline, queue, &stop))
         };
-        Ok(Self { facts, host_namespaces, stop, thread: thread.map_err(SourceError::io("start a thread"))? })
+        let thread = thread.map_err(SourceError::io("start a thread"))?;
+        Ok(Self { found, facts, host_namespaces, stop, thread })
     }
 
-    /// The facts, in order. Disconnects when the observation has stopped.
+    /// Takes the facts about what already ran at the start, as far as they are selected.
+    pub fn take_found(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// The facts from then on, in order. Disconnects when the observation has stopped.
     pub fn facts(&self) -> &Receiver<Fact> {
         &self.facts
     }
@@ -219,8 +252,8 @@ fn run(mut pipeline: Pipeline, mut queue: Queue, stop: &AtomicBool) -> Result<Ac
     while !stop.load(Ordering::Acquire) {
         pipeline.poll(POLL, &mut |fact| queue.offer(fact))?;
     }
-    let deadline = Instant::now() + DRAIN;
-    while pipeline.poll(POLL, &mut |fact| queue.offer(fact))? > 0 && Instant::now() < deadline {}
+    // Sources other than eBPF may be told of an exit a moment after whoever waited for it.
+    pipeline.poll(POLL, &mut |fact| queue.offer(fact))?;
     pipeline.finish(&mut |fact| queue.offer(fact))?;
     Ok(Account { dropped: queue.dropped, ..pipeline.account() })
 }

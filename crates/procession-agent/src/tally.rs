@@ -1,6 +1,6 @@
 //! Running totals over the processes of a scope.
 
-use procession::{EndKind, FactKind, Origin, ProcessId, Table, text};
+use procession::{FactKind, Handle, Origin, ProcessId, Table, text};
 
 /// What a command and its descendants came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,54 +11,58 @@ pub struct Tally {
     pub ended: u64,
     /// Of those, the ones that ended by a signal or with a code other than zero.
     pub failures: u64,
+    /// Of those that ended, the ones of which nobody saw how.
+    pub unknown_ends: u64,
     /// The names of the programs in the longest chain of parents and children, oldest first.
     pub longest_chain: Vec<String>,
 }
 
-impl Tally {
-    /// Takes note of what happened to `id`, whose oldest ancestor in scope descends from `root`.
-    pub(crate) fn note(&mut self, table: &Table, root: ProcessId, id: ProcessId, kind: FactKind) {
-        match kind {
-            FactKind::Fork => self.processes += 1,
-            FactKind::Exec => self.note_chain(table, root, id),
-            FactKind::Exit { status, .. } => {
-                self.ended += 1;
-                self.failures += u64::from(status.is_some_and(|status| !status.success()));
-                self.note_chain(table, root, id);
-                // A process whose fork was missed is known from its end only.
-                let unseen = table.process(id).is_some_and(|process| process.origin == Origin::Inferred);
-                self.processes += u64::from(unseen);
-            }
-            FactKind::Running => {}
-        }
-    }
-
-    fn note_chain(&mut self, table: &Table, root: ProcessId, id: ProcessId) {
-        let in_scope = || table.ancestors(id).take_while(|ancestor| !same_process(table, *ancestor, root));
-        if in_scope().count() < self.longest_chain.len() {
-            return;
-        }
-        let mut names: Vec<_> = std::iter::once(id).chain(in_scope()).map(|id| name(table, id)).collect();
-        names.reverse();
-        self.longest_chain = names;
-    }
+/// A [`Tally`] in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    tally: Tally,
+    /// The process at the end of the longest chain, kept in the table until the chain is named.
+    deepest: Option<(u16, ProcessId, Handle)>,
 }
 
-fn same_process(table: &Table, one: ProcessId, other: ProcessId) -> bool {
-    match (table.process(one), table.process(other)) {
-        (Some(one), Some(other)) => one.pid() == other.pid() && one.began == other.began,
-        _ => false,
+impl Counter {
+    /// Takes note of what happened to `id`.
+    pub(crate) fn note(&mut self, table: &mut Table, id: ProcessId, kind: FactKind) {
+        match kind {
+            FactKind::Fork | FactKind::Running => self.tally.processes += 1,
+            FactKind::Exec => {}
+            FactKind::Exit { status, .. } => {
+                self.tally.ended += 1;
+                self.tally.failures += u64::from(status.is_some_and(|status| !status.success()));
+                self.tally.unknown_ends += u64::from(status.is_none());
+                // A process whose fork was missed is known from its end only.
+                let is_unseen = table.process(id).is_some_and(|process| process.origin == Origin::Inferred);
+                self.tally.processes += u64::from(is_unseen);
+            }
+        }
+        let depth = table.depth(id);
+        let is_deepest = self.deepest.as_ref().is_none_or(|(deepest, ..)| depth > *deepest);
+        // A fork goes on to run something else, which is what the chain should name.
+        if kind != FactKind::Fork && is_deepest {
+            self.deepest = table.hold(id).map(|handle| (depth, id, handle));
+        }
+    }
+
+    /// The totals so far.
+    pub(crate) fn tally(&self, table: &Table) -> Tally {
+        let mut chain = Vec::new();
+        if let Some((depth, id, _)) = self.deepest {
+            let ancestors = table.ancestors(id).take(usize::from(depth));
+            chain.extend(std::iter::once(id).chain(ancestors).map(|id| name(table, id)));
+            chain.reverse();
+        }
+        Tally { longest_chain: chain, ..self.tally.clone() }
     }
 }
 
 /// The last part of the path of the program that `id` runs, or ran last.
 fn name(table: &Table, id: ProcessId) -> String {
-    let process = table.process(id);
-    let ended = process
-        .as_ref()
-        .is_some_and(|process| matches!(process.end, Some(end) if end.how == EndKind::Replaced));
-    let process =
-        if ended { table.current_image(id).and_then(|id| table.process(id)).or(process) } else { process };
+    let process = table.current_image(id).and_then(|id| table.process(id)).or_else(|| table.process(id));
     let binary = process.as_ref().map_or(&b""[..], |process| process.binary());
     let base = binary.rsplit(|byte| *byte == b'/').next().unwrap_or(binary);
     text::to_valid_utf8(base).into_owned()

@@ -35,7 +35,7 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 
-    /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`
+    /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`; a command is asked to end
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WHERE)]
     pub(crate) duration: Option<Duration>,
 
@@ -107,7 +107,7 @@ pub(crate) struct ShowArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: OutputArg,
 
-    /// Indent by lineage: what a process starts stands below it
+    /// Indent by lineage: what a process starts while it is watched stands below it
     #[arg(long)]
     pub(crate) tree: bool,
 
@@ -190,19 +190,20 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err("expected a number with ms, s, m or h, for example 10s".to_owned()),
     };
     let seconds = number.parse::<f64>().map_err(|_| "expected a number, for example 10s".to_owned())? * scale;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    Duration::try_from_secs_f64(seconds).map_err(|_| "that is longer than anybody can wait".to_owned())
 }
 
 fn parse_size(text: &str) -> Result<u32, String> {
     let (number, scale) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
         _ => (text, 1),
     };
     let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(scale));
     match bytes {
         Some(bytes) if (MIN_RING..=MAX_RING).contains(&bytes) => Ok(bytes),
-        _ => Err("expected a size from 64K to 1024M, for example 8M".to_owned()),
+        _ => Err("expected a size from 64K to 1G, for example 8M".to_owned()),
     }
 }
 
@@ -236,7 +237,8 @@ mod tests {
     fn sizes() {
         assert_eq!(parse_size("8M"), Ok(8 << 20));
         assert_eq!(parse_size("65536"), Ok(65_536));
-        for bad in ["", "M", "1", "2048M", "99999999999"] {
+        assert_eq!(parse_size("1G"), Ok(1 << 30));
+        for bad in ["", "M", "1", "2G", "2048M", "99999999999"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }

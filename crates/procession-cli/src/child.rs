@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::thread;
+use std::{io, thread};
 
-use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::summary;
 
 /// A command at work.
 pub(crate) struct Watched {
@@ -17,16 +18,14 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// Starts `command`, its words as they were typed. It shares the terminal with this program.
-    pub(crate) fn start(command: &[OsString]) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn start(command: &[OsString]) -> Result<Option<Self>, CannotRun> {
         let Some((program, arguments)) = command.split_first() else { return Ok(None) };
-        let child = Command::new(program).args(arguments).spawn();
-        let child = child.with_context(|| format!("cannot run `{}`", program.display()))?;
+        let cannot_run = |error| CannotRun { program: program.clone(), error };
+        let child = Command::new(program).args(arguments).spawn().map_err(cannot_run)?;
         let pid = Pid::from_child(&child);
         let (sender, ended) = bounded(1);
-        thread::Builder::new()
-            .name("child".into())
-            .spawn(move || wait(child, &sender))
-            .context("cannot start a thread")?;
+        let waiter = thread::Builder::new().name("child".into());
+        waiter.spawn(move || wait(child, &sender)).map_err(cannot_run)?;
         Ok(Some(Self { pid, ended }))
     }
 
@@ -39,6 +38,20 @@ impl Watched {
     pub(crate) fn terminate(&self) {
         // It may have ended in this moment; then there is nobody to tell.
         let _ = kill_process(self.pid, Signal::TERM);
+    }
+}
+
+/// A command that cannot be run.
+pub(crate) struct CannotRun {
+    program: OsString,
+    error: io::Error,
+}
+
+impl CannotRun {
+    /// Says why, and gives the status that a shell would give.
+    pub(crate) fn tell(&self) -> ExitCode {
+        summary::tell(format_args!("cannot run `{}`: {}", self.program.display(), self.error));
+        ExitCode::from(if self.error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
     }
 }
 

@@ -5,7 +5,9 @@
 mod args;
 mod child;
 mod display;
+mod output;
 mod render;
+mod signals;
 mod summary;
 mod watch;
 
@@ -16,6 +18,11 @@ use clap::Parser as _;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    if std::env::args_os().next_back().is_some_and(|last| last == "--") {
+        // An empty variable in `watch -- $COMMAND` must not watch everything instead.
+        summary::tell(format_args!("there is no command after `--`"));
+        return ExitCode::from(2);
+    }
     let result = match Cli::parse().command {
         Command::Watch(args) => watch::run(&args),
     };

@@ -37,19 +37,30 @@ pub(crate) fn account(account: &Account) {
         "losses unknown with this source".to_owned()
     };
     let mut line = format!("{} events seen, {lost}", thousands(ledger.received()));
+    let skipped = skipped(account);
+    if skipped > 0 {
+        let _ =
+            write!(line, " and up to {} more that the kernel did not let the sensor see", thousands(skipped));
+    }
     if account.malformed > 0 {
         let _ = write!(line, ", {} unreadable", thousands(account.malformed));
     }
     if account.dropped > 0 {
         let _ = write!(line, ", {} not shown because the output was too slow", thousands(account.dropped));
     }
-    let _ = write!(line, "; {} processes running", thousands(account.live as u64));
+    // Of those whose exit was lost nobody knows.
+    let about = if is_incomplete(account) { "about " } else { "" };
+    let _ = write!(line, "; {about}{} processes running", thousands(account.live as u64));
     tell(format_args!("{line}"));
 }
 
 /// Whether something is missing from what was shown.
 pub(crate) fn is_incomplete(account: &Account) -> bool {
-    account.ledger.lost() > 0 || account.malformed > 0 || account.dropped > 0
+    account.ledger.lost() > 0 || skipped(account) > 0 || account.malformed > 0 || account.dropped > 0
+}
+
+fn skipped(account: &Account) -> u64 {
+    account.kernel.map_or(0, |kernel| kernel.skipped)
 }
 
 /// What a watched command came to: one line.
@@ -60,6 +71,9 @@ pub(crate) fn command(tally: &Tally, elapsed: Duration) {
         let _ = write!(line, "; longest chain {}: {}", chain.len(), shorten(chain));
     }
     let _ = write!(line, "; {}", count(tally.failures, "failure", "failures"));
+    if tally.unknown_ends > 0 {
+        let _ = write!(line, ", and {} of which nobody saw how they ended", thousands(tally.unknown_ends));
+    }
     let running = tally.processes.saturating_sub(tally.ended);
     if running > 0 {
         let _ = write!(line, "; {running} still running");

@@ -1,34 +1,31 @@
 //! `procession watch`.
 
-use std::io::{self, ErrorKind, Write as _};
 use std::process::{ExitCode, ExitStatus};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, never, select};
-use procession::{Fact, LineageDetail, Pid, Uid};
+use crossbeam_channel::{never, select};
+use procession::{LineageDetail, Pid, Uid};
 use procession_agent::{Observation, Scope, Selection};
 use procession_api::users::Users;
 use procession_filter::{Filter, Kinds};
-use procession_sensor::{Chosen, EbpfConfig, Source, open, open_best};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use procession_sensor::{Chosen, EbpfConfig, Source, open, open_best, own_pid_namespace};
 
 use crate::args::{SelectArgs, WatchArgs};
 use crate::child::{self, Watched};
 use crate::display::{self, Display};
+use crate::output::Output;
+use crate::signals::Signals;
 use crate::summary;
 
 /// Facts that may wait for a slow terminal or pipe.
 const QUEUE: usize = 1 << 16;
 
-/// Facts that are written at once at the most.
-const BATCH: usize = 1_024;
-
 /// How soon a signal or the end of `--duration` is noticed.
 const TICK: Duration = Duration::from_millis(50);
+
+/// What `timeout(1)` exits with when the time is up.
+const TIME_IS_UP: u8 = 124;
 
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
@@ -36,23 +33,38 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch()?;
     let source = choose(args)?;
 
-    let scope = if args.command.is_empty() {
-        Scope::Everything
-    } else {
-        Scope::DescendantsOf(Pid(std::process::id()))
-    };
+    let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
     let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
-    let observation = Observation::start(source, Selection { scope, filter, lineage }, QUEUE)?;
-    let mut output =
-        Output::new(Display::new(&args.show, args.select.fork, users, observation.host_namespaces()));
+    let mut observation = Observation::start(source, Selection { scope, filter, lineage }, QUEUE)?;
+    let display = Display::new(&args.show, args.select.fork, users, observation.host_namespaces());
+    let mut output = Output::new(display);
+    let mut found = observation.take_found().into_iter();
+    while let Some(first) = found.next() {
+        output.write(&first, found.by_ref(), &|_| !signals.is_any())?;
+    }
+    if signals.is_any() {
+        return Ok(ExitCode::SUCCESS);
+    }
 
     let started = Instant::now();
-    let watched = Watched::start(&args.command)?;
-    let limit = args.duration.map(|duration| started + duration);
-    let status = present(&observation, watched.as_ref(), limit, &signals, &mut output)?;
+    let watched = match Watched::start(&args.command) {
+        Ok(watched) => watched,
+        Err(error) => return Ok(error.tell()),
+    };
+    let mut session = Session {
+        observation: &observation,
+        watched: watched.as_ref(),
+        // Later than any clock can tell is never.
+        limit: args.duration.and_then(|duration| started.checked_add(duration)),
+        signals: &signals,
+        is_terminated: false,
+        is_time_up: false,
+    };
+    let status = session.present(&mut output)?;
+    let is_time_up = session.is_time_up;
     let elapsed = started.elapsed();
     observation.stop();
-    output.write_rest(observation.facts())?;
+    output.write_rest(observation.facts(), &|| !signals.is_any())?;
     let account = observation.join().context("the source of events failed")?;
 
     let Some(status) = status else {
@@ -63,44 +75,68 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     if summary::is_incomplete(&account) {
         summary::account(&account);
     }
-    Ok(child::exit_code(status))
+    Ok(if is_time_up { ExitCode::from(TIME_IS_UP) } else { child::exit_code(status) })
 }
 
-/// Shows facts until it is time to stop: the command has ended, the time is up, a signal came, or
-/// nobody reads the output any more. Returns the status of the command, if it has ended.
-fn present(
-    observation: &Observation,
-    watched: Option<&Watched>,
+/// The time in which facts are shown.
+struct Session<'s> {
+    observation: &'s Observation,
+    watched: Option<&'s Watched>,
     limit: Option<Instant>,
-    signals: &Signals,
-    output: &mut Output,
-) -> anyhow::Result<Option<ExitStatus>> {
-    let nothing = never();
-    let ended = watched.map_or(&nothing, Watched::ended);
-    let mut is_terminated = false;
-    loop {
-        select! {
-            recv(observation.facts()) -> fact => match fact {
-                Ok(fact) => output.write_batch(&fact, observation.facts())?,
-                // The pipeline stopped by itself; joining it tells why.
-                Err(_) => return Ok(None),
-            },
-            recv(ended) -> status => return Ok(status.ok()),
-            default(TICK) => {}
-        }
-        if limit.is_some_and(|limit| Instant::now() >= limit) || output.is_unread {
-            return Ok(None);
-        }
-        match (signals.asked(), watched) {
-            (Some(_), None) => return Ok(None),
-            (Some(Asked::Terminate), Some(watched)) if !is_terminated => {
-                is_terminated = true;
+    signals: &'s Signals,
+    /// The command was asked to end.
+    is_terminated: bool,
+    is_time_up: bool,
+}
+
+impl Session<'_> {
+    /// Shows facts until it is time to stop. A command has the last word: whatever happens, its end
+    /// is waited for, and its status returned.
+    fn present(&mut self, output: &mut Output) -> anyhow::Result<Option<ExitStatus>> {
+        let nothing = never();
+        let ended = self.watched.map_or(&nothing, Watched::ended);
+        let facts = self.observation.facts();
+        let mut failed = Ok(());
+        loop {
+            select! {
+                recv(facts) -> fact => match fact {
+                    Ok(fact) if failed.is_ok() && !output.is_unread() => {
+                        failed = output.write(&fact, facts.try_iter(), &|_| self.goes_on());
+                    }
+                    Ok(_) => {}
+                    // The pipeline stopped by itself; joining it tells why.
+                    Err(_) => return Ok(None),
+                },
+                recv(ended) -> status => return failed.map(|()| status.ok()),
+                default(TICK) => {}
+            }
+            let Some(watched) = self.watched else {
+                if self.is_over() || output.is_unread() || failed.is_err() {
+                    return failed.map(|()| None);
+                }
+                continue;
+            };
+            self.is_time_up |= self.limit.is_some_and(|limit| Instant::now() >= limit);
+            if !self.is_terminated && (self.is_time_up || self.signals.is_terminated()) {
+                self.is_terminated = true;
                 watched.terminate();
             }
-            // The terminal sends Ctrl-C to the command as well, and the command has the last word.
-            _ => {}
         }
     }
+
+    /// Whether it is worth waiting for a slow reader of the output.
+    fn goes_on(&self) -> bool {
+        if self.watched.is_some() { !self.signals.is_any() } else { !self.is_over() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.signals.is_any() || self.limit.is_some_and(|limit| Instant::now() >= limit)
+    }
+}
+
+/// What this process starts. In a pid namespace the kernel knows it by another number.
+fn this_process() -> Scope {
+    Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: own_pid_namespace() }
 }
 
 fn choose(args: &WatchArgs) -> anyhow::Result<Box<dyn Source>> {
@@ -138,74 +174,4 @@ fn uid(user: &str, users: &Users) -> anyhow::Result<Uid> {
         return Ok(Uid(number));
     }
     users.uid(user).with_context(|| format!("there is no user `{user}` in /etc/passwd; a number works too"))
-}
-
-/// The signals that ask to stop.
-struct Signals {
-    interrupt: Arc<AtomicBool>,
-    terminate: Arc<AtomicBool>,
-}
-
-enum Asked {
-    Interrupt,
-    Terminate,
-}
-
-impl Signals {
-    fn catch() -> anyhow::Result<Self> {
-        let signals = Self { interrupt: Arc::default(), terminate: Arc::default() };
-        flag::register(SIGINT, Arc::clone(&signals.interrupt)).context("cannot catch SIGINT")?;
-        flag::register(SIGTERM, Arc::clone(&signals.terminate)).context("cannot catch SIGTERM")?;
-        Ok(signals)
-    }
-
-    fn asked(&self) -> Option<Asked> {
-        if self.terminate.load(Ordering::Relaxed) {
-            Some(Asked::Terminate)
-        } else {
-            self.interrupt.load(Ordering::Relaxed).then_some(Asked::Interrupt)
-        }
-    }
-}
-
-/// Standard output: written in batches, and no longer when nobody reads it.
-struct Output {
-    display: Display,
-    lines: Vec<u8>,
-    is_unread: bool,
-}
-
-impl Output {
-    fn new(display: Display) -> Self {
-        Self { display, lines: Vec::new(), is_unread: false }
-    }
-
-    /// Writes `first`, and with it what else is ready by now.
-    fn write_batch(&mut self, first: &Fact, more: &Receiver<Fact>) -> anyhow::Result<()> {
-        self.display.refresh();
-        self.display.render(first, &mut self.lines);
-        for fact in more.try_iter().take(BATCH) {
-            self.display.render(&fact, &mut self.lines);
-        }
-        self.flush()
-    }
-
-    fn write_rest(&mut self, facts: &Receiver<Fact>) -> anyhow::Result<()> {
-        while let Ok(fact) = facts.recv() {
-            self.write_batch(&fact, facts)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> anyhow::Result<()> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(&self.lines).and_then(|()| stdout.flush()) {
-            Ok(()) => {}
-            // `procession watch | head` is no error.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.is_unread = true,
-            Err(error) => return Err(error).context("cannot write to standard output"),
-        }
-        self.lines.clear();
-        Ok(())
-    }
 }

@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-use procession::{Fact, FactKind, Pid, Uid};
+use procession::{FactKind, Pid, Process, Uid};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// The kinds of facts to show.
@@ -99,12 +99,12 @@ impl Filter {
         Ok(self)
     }
 
-    /// Whether to show `fact`.
-    pub fn admits(&self, fact: &Fact) -> bool {
-        self.kinds.admits(fact.kind)
-            && any_or_none(&self.pids, |pid| *pid == fact.process.pid())
-            && any_or_none(&self.users, |user| Some(*user) == fact.process.user())
-            && any_or_none(&self.binaries, |regex| regex.is_match(fact.process.binary()))
+    /// Whether to show what happened to `process`.
+    pub fn admits(&self, kind: FactKind, process: &Process) -> bool {
+        self.kinds.admits(kind)
+            && any_or_none(&self.pids, |pid| *pid == process.pid())
+            && any_or_none(&self.users, |user| Some(*user) == process.user())
+            && any_or_none(&self.binaries, |regex| regex.is_match(process.binary()))
     }
 }
 
@@ -115,13 +115,13 @@ fn any_or_none<T>(values: &[T], holds: impl FnMut(&T) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use procession::{
-        BootTime, Context, Credentials, Event, EventKind, LineageDetail, Precision, ProcessKey, Program,
-        Running, Subject, Table,
+        BootTime, Context, Credentials, Event, EventKind, Precision, ProcessKey, Program, Running, Subject,
+        Table,
     };
 
     use super::*;
 
-    fn fact(pid: u32, euid: u32, binary: &[u8]) -> Fact {
+    fn process(pid: u32, euid: u32, binary: &[u8]) -> Process {
         let key = ProcessKey::new(Pid(pid), BootTime::from_nanos(5));
         let credentials = Credentials { euid: Uid(euid), ..Credentials::default() };
         let event = EventKind::Running(Running {
@@ -132,33 +132,33 @@ mod tests {
         });
         let mut table = Table::default();
         let id = table.apply(&Event { time: key.start, kind: event }).process.unwrap();
-        table.fact(id, key.start, FactKind::Exec, LineageDetail::Parent).unwrap()
+        table.process(id).unwrap()
     }
 
     #[test]
     fn conditions_are_anded_and_their_values_ored() {
-        let bash = fact(7, 1000, b"/usr/bin/bash");
+        let bash = process(7, 1000, b"/usr/bin/bash");
         let all = || Filter::new(Kinds::default());
-        assert!(all().admits(&bash));
-        assert!(all().pid(Pid(1)).pid(Pid(7)).admits(&bash));
-        assert!(!all().pid(Pid(7)).user(Uid(0)).admits(&bash));
-        assert!(all().user(Uid(1000)).binary("bash$").unwrap().admits(&bash));
-        assert!(!all().binary("^bash").unwrap().admits(&bash));
+        assert!(all().admits(FactKind::Exec, &bash));
+        assert!(all().pid(Pid(1)).pid(Pid(7)).admits(FactKind::Exec, &bash));
+        assert!(!all().pid(Pid(7)).user(Uid(0)).admits(FactKind::Exec, &bash));
+        assert!(all().user(Uid(1000)).binary("bash$").unwrap().admits(FactKind::Exec, &bash));
+        assert!(!all().binary("^bash").unwrap().admits(FactKind::Exec, &bash));
     }
 
     #[test]
     fn kinds_are_exact() {
-        let bash = fact(7, 0, b"/bin/bash");
-        assert!(!Filter::new(Kinds { exec: false, ..Kinds::default() }).admits(&bash));
+        let bash = process(7, 0, b"/bin/bash");
+        assert!(!Filter::new(Kinds { exec: false, ..Kinds::default() }).admits(FactKind::Exec, &bash));
         let exit = FactKind::Exit { tid: Pid(7), status: None };
-        assert!(Filter::new(Kinds::default()).admits(&Fact { kind: exit, ..bash.clone() }));
-        assert!(!Filter::new(Kinds::default()).admits(&Fact { kind: FactKind::Fork, ..bash }));
+        assert!(Filter::new(Kinds::default()).admits(exit, &bash));
+        assert!(!Filter::new(Kinds::default()).admits(FactKind::Fork, &bash));
     }
 
     #[test]
     fn binaries_are_bytes_and_bad_patterns_are_errors() {
-        let odd = fact(1, 0, b"/tmp/\xff\xfe");
-        assert!(Filter::new(Kinds::default()).binary(r"/tmp/\xff").unwrap().admits(&odd));
+        let odd = process(1, 0, b"/tmp/\xff\xfe");
+        assert!(Filter::new(Kinds::default()).binary(r"/tmp/\xff").unwrap().admits(FactKind::Exec, &odd));
         for bad in ["(", "a{100000}{100000}"] {
             let error = Filter::new(Kinds::default()).binary(bad).unwrap_err();
             assert!(error.to_string().contains(bad));

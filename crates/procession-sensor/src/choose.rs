@@ -1,7 +1,6 @@
 //! The best source that works here.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::connector::ConnectorSource;
 use crate::ebpf::{EbpfConfig, EbpfSource};
@@ -16,9 +15,6 @@ pub struct Chosen {
     /// The better ones that do not work here.
     pub passed_over: Vec<Unusable>,
 }
-
-/// How often `/proc` is read where nothing better works.
-const POLLING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Opens the best source that works.
 pub fn open_best(config: EbpfConfig) -> Result<Chosen, SourceError> {
@@ -37,6 +33,6 @@ pub fn open(kind: SourceKind, config: EbpfConfig) -> Result<Box<dyn Source>, Sou
     Ok(match kind {
         SourceKind::Ebpf => Box::new(EbpfSource::open(config)?),
         SourceKind::Connector => Box::new(ConnectorSource::open()?),
-        SourceKind::Polling => Box::new(PollSource::new(POLLING_INTERVAL, Path::new("/proc"))?),
+        SourceKind::Polling => Box::new(PollSource::new(PollSource::DEFAULT_INTERVAL, Path::new("/proc"))?),
     })
 }

@@ -32,6 +32,9 @@ pub enum SourceError {
     /// The eBPF programs do not run.
     #[error(transparent)]
     Ebpf(#[from] EbpfError),
+    /// The process to follow is not among those that run.
+    #[error("cannot find the process itself among those that run, so what it starts cannot be told apart")]
+    RootNotFound,
     /// No source works here.
     #[error("no source of process events works here: {}", list(.0))]
     NoneWorks(Vec<Unusable>),

@@ -36,6 +36,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod namespace;
 mod poll;
 mod proc;
 mod record;
@@ -46,5 +47,6 @@ pub use choose::{Chosen, open, open_best};
 pub use connector::ConnectorSource;
 pub use ebpf::{EbpfConfig, EbpfError, EbpfSource};
 pub use error::{SourceError, Unusable};
+pub use namespace::own_pid_namespace;
 pub use poll::PollSource;
 pub use source::{Count, KernelCounts, Sink, Source, SourceKind};

@@ -137,6 +137,10 @@ impl Source for PollSource {
     }
 
     /// Sleeps until the next scan is due, or for `timeout` when that is earlier.
+    fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.scan(sink)
+    }
+
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
         let due = self.next_scan.saturating_duration_since(Instant::now());
         thread::sleep(due.min(timeout));

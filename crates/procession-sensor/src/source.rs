@@ -92,6 +92,9 @@ pub struct KernelCounts {
     pub exit: Count,
     /// Parts of argument vectors too long for one record.
     pub arguments: Count,
+    /// How often the kernel did not run the sensor although something happened. Each time an event
+    /// may be missing of which there is no other trace, or it was a thread, which is not told of.
+    pub skipped: u64,
 }
 
 /// One line of [`KernelCounts`].

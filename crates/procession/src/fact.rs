@@ -22,7 +22,7 @@ pub struct Fact {
     pub lineage: Vec<Process>,
     /// How many processes that were themselves seen starting lie between this one and the first
     /// that was not: how deep to draw it in a tree.
-    pub depth: u32,
+    pub depth: u16,
 }
 
 /// What happened to a process.
@@ -63,13 +63,17 @@ impl Fact {
     }
 }
 
+/// The longest lineage that a fact carries: a chain of forks or execs may be as long as it likes, and
+/// each fact would be longer than the one before.
+pub const LONGEST_LINEAGE: usize = 256;
+
 /// How much of a process's lineage a [`Fact`] carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineageDetail {
     /// The parent.
     #[default]
     Parent,
-    /// Everything to the first known process.
+    /// Everything to the first known process, [`LONGEST_LINEAGE`] at the most.
     Full,
 }
 
@@ -83,8 +87,8 @@ impl Table {
             LineageDetail::Parent => {
                 self.reference_parent(id).and_then(|id| self.process(id)).into_iter().collect()
             }
-            LineageDetail::Full => self.reference_lineage(id),
+            LineageDetail::Full => self.reference_lineage(id).take(LONGEST_LINEAGE).collect(),
         };
-        Some(Fact { time, kind, process, lineage, depth: self.observed_depth(id) })
+        Some(Fact { time, kind, process, lineage, depth: self.depth(id) })
     }
 }

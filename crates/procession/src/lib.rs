@@ -68,7 +68,7 @@ pub use event::{
     Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Running, Subject,
     WorkingDirectory,
 };
-pub use fact::{Fact, FactKind, LineageDetail};
+pub use fact::{Fact, FactKind, LONGEST_LINEAGE, LineageDetail};
 pub use ids::{Pid, ProcessKey};
 pub use image::Image;
 pub use ledger::{Account, Counted, Ledger, Outcome};

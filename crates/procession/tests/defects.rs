@@ -581,7 +581,7 @@ fn peer_20_nothing_recurses_along_a_chain() {
         let (root, deepest) =
             (table.find(link(1)).expect("inferred"), table.find(link(DEPTH)).expect("forked"));
         assert_eq!(table.ancestors(deepest).count(), DEPTH as usize - 1);
-        assert_eq!(table.reference_lineage(deepest).len(), DEPTH as usize - 1);
+        assert_eq!(table.reference_lineage(deepest).count(), DEPTH as usize - 1);
         assert!(table.descends_from(deepest, root) && !table.descends_from(root, deepest));
         for n in 1..DEPTH {
             let _ = apply_kind(&mut table, exit(link(n)));

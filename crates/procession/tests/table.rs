@@ -241,7 +241,7 @@ proptest! {
         let mut live = std::collections::HashSet::new();
         for (id, process) in table.iter() {
             prop_assert!(table.ancestors(id).count() <= table.len());
-            prop_assert!(table.reference_lineage(id).len() <= table.len());
+            prop_assert!(table.reference_lineage(id).count() <= table.len());
             if process.end.is_none() {
                 prop_assert!(live.insert(process.pid()), "two live images of {}", process.pid());
             }

@@ -234,7 +234,7 @@ fn a_tree_is_indented_by_depth_to_a_limit() {
         (1, "└─".into()),
         (3, "│ │ └─".into()),
         (32, "│ ".repeat(31) + "└─"),
-        (u32::MAX, "│ ".repeat(31) + "└─"),
+        (u16::MAX, "│ ".repeat(31) + "└─"),
     ] {
         exec.depth = depth;
         let line = format!("22:15:01.001     101 root     exec {guides}/bin/ls -l 'a b'");
@@ -249,9 +249,18 @@ fn ancestors_follow_on_demand() {
     let line = "22:15:01.001     101 root     exec /bin/ls -l 'a b' ← sh(100) ← init(1)";
     check_text(options.clone(), &exec, line);
 
-    exec.lineage = vec![exec.lineage[1].clone(); 40];
+    let init = exec.lineage[1].clone();
+    let other_init = |n| procession::Process { began: BootTime::from_nanos(n), ..init.clone() };
+    exec.lineage = (0..40).map(other_init).collect();
     let line = rendered(Form::Text(Text::new(options)), &exec);
     assert!(line.ends_with(" ← init(1) ← init(1) ← 8 more\n"), "{line}");
+
+    // An image that the process itself replaced is not its parent.
+    let past = procession::Process { began: exec.process.began, key: exec.process.key, ..init };
+    exec.lineage = vec![past];
+    let line =
+        rendered(Form::Text(Text::new(TextOptions { ancestors: true, ..TextOptions::default() })), &exec);
+    assert!(!line.contains('←'), "{line}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::{Palette, Surroundings};
 
 /// Levels of a tree that are drawn. What is deeper is drawn at this level: a chain of forks may be
 /// as long as there are pids, and each of its lines would be longer than the one before.
-const DEEPEST: u32 = 32;
+const DEEPEST: u16 = 32;
 
 /// Ancestors that are named. An image that was replaced counts as one, so a loop of execs makes
 /// this list as long as it likes.
@@ -66,7 +66,7 @@ impl Text {
         self.command(&fact.process);
         self.markers(fact);
         self.outcome(fact);
-        self.ancestors(&fact.lineage);
+        self.ancestors(&fact.process, &fact.lineage);
         if let Some(width) = self.options.width {
             self.line.fit(width);
         }
@@ -94,7 +94,7 @@ impl Text {
         self.line.plain(' ');
     }
 
-    fn guides(&mut self, depth: u32) {
+    fn guides(&mut self, depth: u16) {
         if !self.options.tree || depth == 0 {
             return;
         }
@@ -176,19 +176,27 @@ impl Text {
         self.line.put(palette.faint, format_args!("  {lived}"));
     }
 
-    fn ancestors(&mut self, lineage: &[Process]) {
+    fn ancestors(&mut self, of: &Process, lineage: &[Process]) {
         if !self.options.ancestors {
             return;
         }
         let faint = self.options.palette.faint;
-        for process in lineage.iter().take(MOST_ANCESTORS) {
+        // Images that a process replaced are its own past, not its parents.
+        let lineage: Vec<_> = lineage.iter().filter(|image| !is_same_process(image, of)).collect();
+        let parents = lineage.chunk_by(|one, next| is_same_process(one, next));
+        let (shown, more) = (parents.clone().take(MOST_ANCESTORS), parents.skip(MOST_ANCESTORS).count());
+        for process in shown.filter_map(|images| images.first()) {
             let name = Name { process, whole_path: false };
             self.line.put(faint, format_args!(" ← {name}({})", process.pid()));
         }
-        if let Some(more) = lineage.len().checked_sub(MOST_ANCESTORS).filter(|more| *more > 0) {
+        if more > 0 {
             self.line.put(faint, format_args!(" ← {more} more"));
         }
     }
+}
+
+fn is_same_process(one: &Process, other: &Process) -> bool {
+    (one.pid(), one.began) == (other.pid(), other.began)
 }
 
 fn outcome_style(palette: &Palette, status: ExitStatus) -> Style {

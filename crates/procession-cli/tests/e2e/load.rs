@@ -37,7 +37,7 @@ fn storm(processes: u64, ring_bytes: u32) -> Account {
     let file = directory.path().join("truth");
     let source = open(SourceKind::Ebpf, EbpfConfig { ring_bytes }).unwrap();
     let selection = Selection {
-        scope: Scope::DescendantsOf(Pid(std::process::id())),
+        scope: Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: None },
         filter: Filter::new(Kinds::default()),
         lineage: LineageDetail::Parent,
     };

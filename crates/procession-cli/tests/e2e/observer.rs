@@ -23,7 +23,7 @@ impl Observer {
     fn start() -> Self {
         let source = open(SourceKind::Ebpf, EbpfConfig::default()).unwrap();
         let selection = Selection {
-            scope: Scope::DescendantsOf(Pid(std::process::id())),
+            scope: Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: None },
             filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true }),
             lineage: LineageDetail::Parent,
         };

@@ -28,6 +28,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("a_normal_user_gets_a_fallback_and_why", a_normal_user_gets_a_fallback_and_why),
         ("each_fallback_sees_a_process", each_fallback_sees_a_process),
         ("a_source_that_does_not_work_is_an_error", a_source_that_does_not_work_is_an_error),
+        ("a_stalled_reader_does_not_hold_the_program", a_stalled_reader_does_not_hold_the_program),
+        ("a_command_is_ended_when_its_time_is_up", a_command_is_ended_when_its_time_is_up),
+        ("nothing_after_the_dashes_is_an_error", nothing_after_the_dashes_is_an_error),
+        ("a_pid_namespace_hides_nothing_of_a_command", a_pid_namespace_hides_nothing_of_a_command),
         ("bad_options_are_explained", bad_options_are_explained),
         ("every_compiler_of_a_build_is_seen_once", every_compiler_of_a_build_is_seen_once),
     ];
@@ -105,6 +109,25 @@ impl Live {
     }
 }
 
+/// Something else that goes on meanwhile, until this is dropped.
+struct Noise(Child);
+
+impl Noise {
+    fn start(what: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("while :; do {what}; done")]).process_group(0);
+        Self(shell.spawn().unwrap())
+    }
+}
+
+impl Drop for Noise {
+    fn drop(&mut self) {
+        // It fails only for one that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn a_live_exec_shows_within_a_second() {
     let started = Instant::now();
     let mut live = Live::start(&["--exec"]);
@@ -165,7 +188,7 @@ fn the_status_of_a_command_is_passed_on() {
 
 fn a_command_that_cannot_run_is_an_error() {
     let output = run(&["--", "/no/such/program"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(127));
     assert_eq!(
         stderr(&output),
         "procession: cannot run `/no/such/program`: No such file or directory (os error 2)\n"
@@ -173,12 +196,8 @@ fn a_command_that_cannot_run_is_an_error() {
 }
 
 fn only_what_the_command_starts_is_shown() {
-    let mut noise = Command::new("sh");
-    noise.args(["-c", "while :; do /bin/echo noise >/dev/null; done"]).process_group(0);
-    let mut noise = noise.spawn().unwrap();
+    let _noise = Noise::start("/bin/echo noise >/dev/null");
     let output = run(&["-o", "json", "--", "sh", "-c", "ls / >/dev/null; (sh -c true; true)"]);
-    noise.kill().unwrap();
-    noise.wait().unwrap();
     let lines = json_lines(&output);
     let execs: Vec<_> =
         lines.iter().filter_map(|line| line["process_exec"]["process"]["binary"].as_str()).collect();
@@ -235,12 +254,8 @@ fn a_closed_pipe_is_no_error() {
 
 fn what_already_runs_is_shown_once_parents_first() {
     // Processes come and go during the walk.
-    let mut churn = Command::new("sh");
-    churn.args(["-c", "while :; do sleep 0.001 & sleep 0.002; done"]).process_group(0);
-    let mut churn = churn.spawn().unwrap();
+    let _churn = Noise::start("sleep 0.001 & sleep 0.002");
     let output = run(&["--running", "-o", "json", "--duration", "1s"]);
-    churn.kill().unwrap();
-    churn.wait().unwrap();
 
     let mut seen = HashMap::new();
     let mut missing_parents = Vec::new();
@@ -293,6 +308,47 @@ fn each_fallback_sees_a_process() {
         assert!(shown.lines().any(|line| line.contains(" end ")), "{source}: {shown}");
         assert!(stderr(&output).contains("procession: using "), "{source}");
     }
+}
+
+fn a_stalled_reader_does_not_hold_the_program() {
+    // A pipe that is never read is full soon.
+    let mut child = watch(&["--running", "-o", "json", "--duration", "500ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _noise = Noise::start("/bin/true");
+    let started = Instant::now();
+    let ended = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if started.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(ended.success(), "{ended}");
+}
+
+fn a_command_is_ended_when_its_time_is_up() {
+    let output = run(&["--duration", "300ms", "--", "sleep", "1000"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert!(stderr(&output).contains("1 process in "), "{}", stderr(&output));
+}
+
+fn nothing_after_the_dashes_is_an_error() {
+    let output = run(&["--"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), "procession: there is no command after `--`\n");
+}
+
+fn a_pid_namespace_hides_nothing_of_a_command() {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", crate::PROCESSION, "watch", "--"]);
+    let output = command.args(["sh", "-c", "/bin/true; exit 3"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(stderr(&output).contains("2 processes in "), "{output:?}");
 }
 
 fn a_source_that_does_not_work_is_an_error() {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::clock;
 use crate::error::SourceError;
+use crate::namespace::own_pid_namespace;
 use crate::proc::Procfs;
 use crate::record::layout::{kind, stat};
 use crate::record::{Decoder, Malformed, RecordId, identify};
@@ -44,6 +45,8 @@ pub struct EbpfSource {
     /// Records that came in during the walk, to be handed over by the first poll.
     waiting: Vec<Vec<u8>>,
     malformed: u64,
+    /// What the kernel said of skipped programs when they were detached.
+    skipped: u64,
 }
 
 impl EbpfSource {
@@ -57,6 +60,7 @@ impl EbpfSource {
             losses: Losses::default(),
             waiting: Vec::new(),
             malformed: 0,
+            skipped: 0,
         })
     }
 
@@ -123,7 +127,9 @@ impl Source for EbpfSource {
             return walk::walk(&procfs, sink).map(drop);
         }
         let records = self.raw.walk().map_err(SourceError::io("walk over the running processes"))?;
-        let mut sightings = walk::survey(&procfs)?;
+        // In a pid namespace /proc calls processes by other numbers than the kernel does.
+        let is_comparable = own_pid_namespace().is_none();
+        let mut sightings = if is_comparable { walk::survey(&procfs)? } else { Vec::new() };
         self.set_aside();
         let born: HashSet<ProcessKey> = self.waiting.iter().filter_map(|record| birth(record)).collect();
         let born_pids: HashSet<Pid> = born.iter().map(|key| key.pid).collect();
@@ -161,6 +167,7 @@ impl Source for EbpfSource {
     }
 
     fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.skipped = self.raw.skipped();
         self.raw.detach();
         // A program that was running when it was detached may still be writing its last record.
         while self.drain(sink)? {
@@ -181,6 +188,7 @@ impl Source for EbpfSource {
             exec: count(stat::EXEC, stat::EXEC_LOST),
             exit: count(stat::EXIT, stat::EXIT_LOST),
             arguments: count(stat::ARGS, stat::ARGS_LOST),
+            skipped: self.skipped.max(self.raw.skipped()),
         })
     }
 }

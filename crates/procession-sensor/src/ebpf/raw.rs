@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::io::{self, Read};
 use std::iter;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
@@ -168,6 +169,20 @@ impl RawSensor {
         let mut records = Vec::new();
         file.read_to_end(&mut records)?;
         Ok(records)
+    }
+
+    /// How often the kernel did not run one of the live programs, because it was running already on
+    /// that CPU. Kernels from 7.1 on do so when a program is preempted; most count it.
+    pub(crate) fn skipped(&self) -> u64 {
+        HOOKS.iter().filter_map(|(name, _)| self.skips_of(name)).sum()
+    }
+
+    /// aya has no name for this count, but the kernel prints it.
+    fn skips_of(&self, name: &str) -> Option<u64> {
+        let program: &BtfTracePoint = self.ebpf.program(name)?.try_into().ok()?;
+        let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
     }
 
     /// The counts of [`stat`], summed over all CPUs.

@@ -402,8 +402,14 @@ impl Table {
         }
         let old = self.unlink_parent(child);
         self.link_parent(child, parent);
-        if let Some(node) = self.nodes.get_mut(child) {
+        let parent = self.nodes.get(parent).map(|parent| {
+            let is_seen = parent.parent_provenance == Provenance::Observed;
+            (if is_seen { parent.depth.saturating_add(1) } else { 0 }, parent.is_followed)
+        });
+        if let Some((node, (depth, is_followed))) = self.nodes.get_mut(child).zip(parent) {
             node.parent_provenance = provenance;
+            node.depth = depth;
+            node.is_followed |= is_followed;
         }
         if let Some(old) = old {
             self.remove_unkept(old);

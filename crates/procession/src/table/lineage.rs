@@ -1,7 +1,7 @@
 //! Walks along the links between entries. No step hashes anything.
 
 use crate::arena::Slot;
-use crate::process::{Process, Provenance};
+use crate::process::Process;
 
 use super::node::{Life, Node};
 use super::{ProcessId, Table};
@@ -46,9 +46,9 @@ impl Table {
 
     /// Snapshots of [`reference_parent`](Self::reference_parent), its own, and so on: the list
     /// that the reference system calls ancestors, with the parent in front of it.
-    pub fn reference_lineage(&self, id: ProcessId) -> Vec<Process> {
+    pub fn reference_lineage(&self, id: ProcessId) -> impl Iterator<Item = Process> {
         let parents = std::iter::successors(self.reference_parent(id), |id| self.reference_parent(*id));
-        parents.map_while(|id| self.process(id)).collect()
+        parents.map_while(|id| self.process(id))
     }
 
     /// The processes that `id` forked from this image and that have not ended, newest first.
@@ -78,12 +78,30 @@ impl Table {
         self.id_of(live)
     }
 
-    /// How many of the ancestors of `id`, from the nearest on, were seen starting.
-    pub(crate) fn observed_depth(&self, id: ProcessId) -> u32 {
-        let seen = self.ancestors(id).take_while(|id| {
-            self.node(*id).is_some_and(|node| node.parent_provenance == Provenance::Observed)
-        });
-        u32::try_from(seen.count()).unwrap_or(u32::MAX)
+    /// How many of the ancestors of `id`, from the nearest on, were seen starting when it was linked
+    /// to them: how deep to draw it in a tree.
+    pub fn depth(&self, id: ProcessId) -> u16 {
+        self.node(id).map_or(0, |node| node.depth)
+    }
+
+    /// Marks a process, and with it whatever it starts from now on.
+    pub fn follow(&mut self, id: ProcessId) {
+        if self.node(id).is_some()
+            && let Some(node) = self.nodes.get_mut(id.slot)
+        {
+            node.is_followed = true;
+        }
+    }
+
+    /// Whether the process, or one that led to it, is [followed](Self::follow).
+    pub fn is_followed(&self, id: ProcessId) -> bool {
+        self.node(id).is_some_and(|node| node.is_followed)
+    }
+
+    /// Whether two entries are images of one process.
+    pub fn is_same_process(&self, one: ProcessId, other: ProcessId) -> bool {
+        let name = |id| self.node(id).map(|node| (node.pid, node.began));
+        name(one).is_some() && name(one) == name(other)
     }
 
     /// Whether the process has exited, rather than gone on in another image.

@@ -33,6 +33,10 @@ pub(super) struct Node {
     pub(super) origin: Origin,
     pub(super) parent_provenance: Provenance,
     pub(super) precision: Precision,
+    /// Whether the process, or one that led to it, is followed ([`Table::follow`]).
+    pub(super) is_followed: bool,
+    /// How many of the ancestors, from the nearest on, were seen starting.
+    pub(super) depth: u16,
 }
 
 /// A tombstone takes 64 bytes and its place in the index.
@@ -114,6 +118,8 @@ impl Node {
             origin,
             parent_provenance: Provenance::Inferred,
             precision: subject.precision,
+            is_followed: false,
+            depth: 0,
         }
     }
 

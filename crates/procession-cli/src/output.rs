@@ -1,0 +1,109 @@
+//! Standard output: lines in batches, never waiting for a reader longer than the program should.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use crossbeam_channel::Receiver;
+use procession::Fact;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::display::Display;
+
+/// Facts that are rendered before they are written.
+const BATCH: usize = 1_024;
+
+/// What can be written without waiting when `poll` says that there is room in a pipe (`PIPE_BUF`).
+const PIECE: usize = 4_096;
+
+/// How long to wait for room before asking again whether to go on.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long a reader may stand still when everything else is over.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+pub(crate) struct Output {
+    display: Display,
+    lines: Vec<u8>,
+    is_unread: bool,
+}
+
+impl Output {
+    pub(crate) fn new(display: Display) -> Self {
+        Self { display, lines: Vec::new(), is_unread: false }
+    }
+
+    /// Whether nobody reads the output any more.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.is_unread
+    }
+
+    /// Writes `first`, and with it what else is ready by now, for as long as `go_on` says so.
+    pub(crate) fn write(
+        &mut self,
+        first: &Fact,
+        more: impl Iterator<Item = Fact>,
+        go_on: &dyn Fn(Duration) -> bool,
+    ) -> anyhow::Result<()> {
+        self.display.refresh();
+        self.display.render(first, &mut self.lines);
+        for fact in more.take(BATCH) {
+            self.display.render(&fact, &mut self.lines);
+        }
+        let written = self.write_lines(go_on);
+        self.lines.clear();
+        match written {
+            // `procession watch | head` is no error.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.is_unread = true;
+                Ok(())
+            }
+            other => other.context("cannot write to standard output"),
+        }
+    }
+
+    /// Writes what is left when the observation has stopped, to a reader who goes on reading.
+    pub(crate) fn write_rest(
+        &mut self,
+        facts: &Receiver<Fact>,
+        is_asked_to_stop: &dyn Fn() -> bool,
+    ) -> anyhow::Result<()> {
+        while let Ok(fact) = facts.recv() {
+            if !self.is_unread {
+                let go_on = |waited| waited < LAST_PATIENCE && !is_asked_to_stop();
+                self.write(&fact, facts.try_iter(), &go_on)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the lines. `go_on` is asked whether to wait longer for a reader, with the time waited.
+    fn write_lines(&mut self, go_on: &dyn Fn(Duration) -> bool) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        for piece in self.lines.chunks(PIECE) {
+            let began_to_wait = Instant::now();
+            // A pipe that nobody reads, or a terminal that is stopped, must not hold the program.
+            while !has_room()? {
+                if !go_on(began_to_wait.elapsed()) {
+                    self.is_unread = true;
+                    return Ok(());
+                }
+            }
+            stdout.write_all(piece)?;
+            stdout.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn has_room() -> io::Result<bool> {
+    let stdout = io::stdout();
+    let mut descriptors = [PollFd::new(&stdout, PollFlags::OUT)];
+    let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
+    match poll(&mut descriptors, Some(&patience)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
