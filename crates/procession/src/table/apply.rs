@@ -21,6 +21,21 @@ type Result = (Outcome, Option<Slot>);
 
 const REJECTED: Result = (Outcome::Rejected, None);
 
+/// What an entry of a walk says, given what is known.
+enum Finding {
+    /// A process never heard of.
+    New,
+    /// What runs in an entry that other events have named.
+    Description(Slot),
+    /// An image whose exec was missed.
+    MissedImage {
+        /// The image before it.
+        before: Slot,
+    },
+    /// Nothing new.
+    Known(Slot),
+}
+
 impl Table {
     pub(super) fn fold(&mut self, event: &Event<'_>) -> Applied {
         let (outcome, slot) = match &event.kind {
@@ -244,41 +259,48 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let exact = self.slot_of(subject.key);
-        let latest = self.image_of(subject);
-        if let Some(known) = exact.or(latest) {
-            let Some(node) = self.nodes.get(known) else { return REJECTED };
-            let is_undescribed = node.origin == Origin::Inferred && exact.is_some();
-            let is_missed_image = exact.is_none()
-                && node.is_running()
-                && node.precision == Precision::Nanoseconds
-                && subject.precision == Precision::Nanoseconds
-                && subject.key.start > node.start;
-            let is_inferred_process = node.origin == Origin::Inferred && node.is_running();
-            if !is_undescribed && !is_missed_image && !is_inferred_process {
-                return (Outcome::Duplicate, Some(known));
-            }
-        }
-        let missed = latest.filter(|latest| {
-            let node = self.nodes.get(*latest);
-            exact.is_none() && node.is_some_and(|node| node.origin != Origin::Inferred)
-        });
-        let known = if missed.is_some() { exact } else { exact.or(latest) };
-        let has_ended = known.and_then(|known| self.nodes.get(known)).is_some_and(|node| !node.is_running());
-        let Some(slot) = known.or_else(|| self.insert(subject, Origin::Running)) else { return REJECTED };
+        let (described, before) = match self.finding(subject) {
+            Finding::Known(slot) => return (Outcome::Duplicate, Some(slot)),
+            Finding::Description(slot) => (Some(slot), None),
+            Finding::MissedImage { before } => (None, Some(before)),
+            Finding::New => (None, None),
+        };
+        let Some(slot) = described.or_else(|| self.insert(subject, Origin::Running)) else { return REJECTED };
+        let has_ended = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         self.describe(slot, subject, Origin::Running, &running.program, &running.context);
-        if let Some(missed) = missed {
-            let first = self.nodes.get(missed).is_some_and(|node| node.origin == Origin::Fork);
-            self.replace(missed, slot, first);
+        if let Some(before) = before {
+            let first = self.nodes.get(before).is_some_and(|node| node.origin == Origin::Fork);
+            self.replace(before, slot, first);
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, running.owner, Provenance::Found);
         }
         self.note_owner(slot, running.owner);
-        if !has_ended {
-            self.make_latest(slot);
+        if has_ended {
+            return (Outcome::Late, Some(slot));
         }
-        (if has_ended { Outcome::Late } else { Outcome::Applied }, Some(slot))
+        self.make_latest(slot);
+        (Outcome::Applied, Some(slot))
+    }
+
+    /// What it says that `subject` was found running.
+    fn finding(&self, subject: Subject) -> Finding {
+        let exact = self.slot_of(subject.key);
+        let known = exact.or_else(|| self.image_of(subject));
+        let Some((slot, node)) = known.and_then(|slot| Some((slot, self.nodes.get(slot)?))) else {
+            return Finding::New;
+        };
+        let runs = node.is_running();
+        let is_undescribed = node.origin == Origin::Inferred && (exact.is_some() || runs);
+        // Who knows starts to the tick only cannot tell one image of a process from the next.
+        let are_comparable =
+            node.precision == Precision::Nanoseconds && subject.precision == Precision::Nanoseconds;
+        let is_later = are_comparable && exact.is_none() && subject.key.start > node.start;
+        match (is_undescribed, is_later && runs) {
+            (true, _) => Finding::Description(slot),
+            (false, true) => Finding::MissedImage { before: slot },
+            (false, false) => Finding::Known(slot),
+        }
     }
 
     /// Gives a node what an event says of its image.
