@@ -22,7 +22,8 @@ struct Head {
     program: Arc<ProgramFile>,
     directory: Arc<Directory>,
     setting: Arc<Setting>,
-    arguments_len: usize,
+    /// Bytes of the arguments that were not captured; the kernel's own limit is far below 2³².
+    missing: u32,
     privileges: PrivilegeChange,
     /// Entries of the table that have this image. Only the table's owner reads and changes it.
     entries: AtomicU32,
@@ -87,9 +88,8 @@ impl Image {
         arguments: Arguments<'_>,
         privileges: PrivilegeChange,
     ) -> Self {
-        let arguments_len = arguments.total_len;
-        let head =
-            Head { program, directory, setting, arguments_len, privileges, entries: AtomicU32::new(0) };
+        let missing = u32::try_from(arguments.missing()).unwrap_or(u32::MAX);
+        let head = Head { program, directory, setting, missing, privileges, entries: AtomicU32::new(0) };
         Self(ThinArc::from_header_and_slice(head, arguments.bytes))
     }
 
@@ -136,7 +136,8 @@ impl Image {
 
     /// The arguments, `argv[0]` first.
     pub fn arguments(&self) -> Arguments<'_> {
-        Arguments { bytes: &self.0.slice, total_len: self.head().arguments_len }
+        let bytes = &self.0.slice;
+        Arguments { bytes, total_len: bytes.len().saturating_add(self.head().missing as usize) }
     }
 
     /// The arguments after `argv[0]` in the reference system's text form.
