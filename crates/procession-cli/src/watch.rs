@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// What `timeout(1)` exits with when the time is up.
 const TIME_IS_UP: u8 = 124;
 
+/// What shells give for a command that Ctrl-C ended.
+const NEVER_RUN: u8 = 130;
+
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
     let filter = filter(&args.select, users.users())?;
@@ -43,7 +46,8 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         output.write(&first, found.by_ref(), &|_| !signals.is_any())?;
     }
     if signals.is_any() {
-        return Ok(ExitCode::SUCCESS);
+        // A command that was never run has not succeeded.
+        return Ok(if args.command.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NEVER_RUN) });
     }
 
     let started = Instant::now();
