@@ -120,7 +120,7 @@ impl Session<'_> {
                 }
                 continue;
             };
-            self.is_time_up |= self.limit.is_some_and(|limit| Instant::now() >= limit);
+            self.is_time_up |= self.is_past_limit();
             if !self.is_terminated && (self.is_time_up || self.signals.is_terminated()) {
                 self.is_terminated = true;
                 watched.terminate();
@@ -134,7 +134,11 @@ impl Session<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.signals.is_any() || self.limit.is_some_and(|limit| Instant::now() >= limit)
+        self.signals.is_any() || self.is_past_limit()
+    }
+
+    fn is_past_limit(&self) -> bool {
+        self.limit.is_some_and(|limit| Instant::now() >= limit)
     }
 }
 

@@ -120,8 +120,8 @@ impl Table {
             return REJECTED;
         }
         let known = self.slot_of(subject.key);
-        let knew = known.and_then(|known| self.nodes.get(known)).map(|node| (node.origin, node.previous));
-        if let Some((Origin::Fork | Origin::FirstExec | Origin::Exec, _)) = knew {
+        let origin = known.and_then(|known| self.nodes.get(known)).map(|node| node.origin);
+        if let Some(Origin::Fork | Origin::FirstExec | Origin::Exec) = origin {
             return (Outcome::Duplicate, known);
         }
         let old = self.image_to_replace(exec, known);
@@ -185,11 +185,16 @@ impl Table {
         }
         let slot = self.infer(missed, owner)?;
         if let Some(latest) = latest {
-            let first = self.nodes.get(latest).is_some_and(|node| node.origin == Origin::Fork);
-            self.replace(latest, slot, first);
+            self.replace_unseen(latest, slot);
             self.make_latest(slot);
         }
         Some(slot)
+    }
+
+    /// [`replace`](Self::replace) by an exec that nobody saw.
+    fn replace_unseen(&mut self, old: Slot, new: Slot) {
+        let first = self.nodes.get(old).is_some_and(|node| node.origin == Origin::Fork);
+        self.replace(old, new, first);
     }
 
     /// Makes `new` the image that replaced `old` in one process: it has the same parent, and if
@@ -269,8 +274,7 @@ impl Table {
         let has_ended = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         self.describe(slot, subject, Origin::Running, &running.program, &running.context);
         if let Some(before) = before {
-            let first = self.nodes.get(before).is_some_and(|node| node.origin == Origin::Fork);
-            self.replace(before, slot, first);
+            self.replace_unseen(before, slot);
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, running.owner, Provenance::Found);
@@ -356,8 +360,7 @@ impl Table {
         let is_newer = key.start > node.start;
         let missed = self.infer(subject, ProcessKey::NONE)?;
         if is_newer {
-            let first = self.nodes.get(live).is_some_and(|node| node.origin == Origin::Fork);
-            self.replace(live, missed, first);
+            self.replace_unseen(live, missed);
             self.make_latest(missed);
         } else {
             self.end(missed, EndKind::Vanished);

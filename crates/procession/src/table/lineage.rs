@@ -63,19 +63,12 @@ impl Table {
 
     /// Whether `ancestor`, in any of its images, is among the processes that led to `id`.
     pub fn descends_from(&self, id: ProcessId, ancestor: ProcessId) -> bool {
-        let Some(ancestor) = self.node(ancestor) else { return false };
-        self.ancestors(id).any(|id| {
-            let node = self.node(id);
-            node.is_some_and(|node| node.pid == ancestor.pid && node.began == ancestor.began)
-        })
+        self.ancestors(id).any(|id| self.is_same_process(id, ancestor))
     }
 
     /// The current image of the process that `id` is an image of, if that process is alive.
     pub fn current_image(&self, id: ProcessId) -> Option<ProcessId> {
-        let node = self.node(id)?;
-        let live = self.live_slot_of(node.pid)?;
-        self.nodes.get(live).filter(|live| live.began == node.began)?;
-        self.id_of(live)
+        self.find_live(self.node(id)?.pid).filter(|live| self.is_same_process(*live, id))
     }
 
     /// How many of the ancestors of `id`, from the nearest on, were seen starting when it was linked

@@ -26,7 +26,6 @@ const SWEEP_EVERY: u32 = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     dropped_early: u64,
-    buried: u64,
     folded: u64,
     evicted_live: u64,
     since_sweep: u32,
@@ -54,7 +53,7 @@ pub struct Explanation {
     pub body_bytes: usize,
     /// Bytes of the indexes by key and by pid.
     pub index_bytes: usize,
-    /// Bytes of images: arguments, and 72 for each.
+    /// Bytes of images: arguments, and 64 for each.
     pub image_bytes: usize,
     /// Bytes of values that images share: programs, working directories, credentials, namespaces.
     pub shared_bytes: usize,
@@ -151,7 +150,6 @@ impl Table {
             return true;
         }
         if let Some(slot) = self.ancestors.front {
-            self.pressure.buried += 1;
             self.pressure.since_sweep += 1;
             self.bury(slot);
             return true;
