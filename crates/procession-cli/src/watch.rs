@@ -41,9 +41,16 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let mut observation = Observation::start(source, Selection { scope, filter, lineage }, QUEUE)?;
     let display = Display::new(&args.show, args.select.fork, users, observation.host_namespaces());
     let mut output = Output::new(display);
+    // Later than any clock can tell is never.
+    let limit_from = |start: Instant| args.duration.and_then(|duration| start.checked_add(duration));
+    // A command's time begins with the command; any other watch's with the first line it shows.
+    let limit = if args.command.is_empty() { limit_from(Instant::now()) } else { None };
+    let is_wanted = |_| !signals.is_any() && !is_past(limit);
     let mut found = observation.take_found().into_iter();
-    while let Some(first) = found.next() {
-        output.write(&first, found.by_ref(), &|_| !signals.is_any())?;
+    while let Some(first) = found.next()
+        && !output.is_unread()
+    {
+        output.write(&first, found.by_ref(), &is_wanted)?;
     }
     if signals.is_any() {
         // A command that was never run has not succeeded.
@@ -58,8 +65,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let mut session = Session {
         observation: &observation,
         watched: watched.as_ref(),
-        // Later than any clock can tell is never.
-        limit: args.duration.and_then(|duration| started.checked_add(duration)),
+        limit: limit.or_else(|| limit_from(started)),
         signals: &signals,
         is_terminated: false,
         is_time_up: false,
@@ -138,8 +144,12 @@ impl Session<'_> {
     }
 
     fn is_past_limit(&self) -> bool {
-        self.limit.is_some_and(|limit| Instant::now() >= limit)
+        is_past(self.limit)
     }
+}
+
+fn is_past(limit: Option<Instant>) -> bool {
+    limit.is_some_and(|limit| Instant::now() >= limit)
 }
 
 /// What this process starts. In a pid namespace the kernel knows it by another number.

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -118,12 +118,22 @@ impl Noise {
         shell.args(["-c", &format!("while :; do {what}; done")]).process_group(0);
         Self(shell.spawn().unwrap())
     }
+
+    /// As many processes that do nothing, all running when this returns.
+    fn sleepers(count: u32) -> Self {
+        let script = format!("for n in $(seq {count}); do sleep 1000 & done; echo; wait");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).process_group(0).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        shell.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Self(shell)
+    }
 }
 
 impl Drop for Noise {
     fn drop(&mut self) {
-        // It fails only for one that has ended.
-        let _ = self.0.kill();
+        // It fails only for a group that has ended.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
 }
@@ -311,7 +321,8 @@ fn each_fallback_sees_a_process() {
 }
 
 fn a_stalled_reader_does_not_hold_the_program() {
-    // A pipe that is never read is full soon.
+    // A pipe that is never read is full soon, already with what runs.
+    let _sleepers = Noise::sleepers(300);
     let mut child = watch(&["--running", "-o", "json", "--duration", "500ms"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
