@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use procession::{
-    Event, Fact, FactKind, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId, Table,
+    Entry, Event, Fact, FactKind, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId, Table,
     TableConfig,
 };
 use procession_filter::Filter;
@@ -115,9 +115,9 @@ impl Pipeline {
     /// `None` where neither is to be seen, as in a container.
     pub fn host_namespaces(&self) -> Option<Namespaces> {
         let table = self.table();
-        let threads = table.iter().filter_map(|(_, process)| process.image);
+        let threads = table.entries().filter_map(Entry::image);
         let mut threads = threads.filter(|image| image.nature() == Nature::KernelThread);
-        let init = || table.process(table.find_live(Pid(1))?)?.image;
+        let init = || table.get_live(Pid(1))?.image();
         threads.next().or_else(init)?.namespaces().copied()
     }
 
@@ -141,16 +141,18 @@ impl Pipeline {
 
 /// The process that calls itself `pid` in its namespace.
 fn find_root(table: &Table, pid: Pid, pid_namespace: Option<u32>) -> Option<ProcessId> {
-    let Some(namespace) = pid_namespace else { return table.find_live(pid) };
-    let is_it = |process: &procession::Process| {
+    let live = || table.get_live(pid).map(Entry::id);
+    let Some(namespace) = pid_namespace else { return live() };
+    let is_it = |entry: &Entry<'_>| {
+        let process = entry.snapshot();
         let namespaces = process.image.as_ref().and_then(|image| image.namespaces());
         process.end.is_none()
             && process.ns_pid.unwrap_or(process.pid()) == pid
             && namespaces.is_some_and(|namespaces| namespaces.pid == namespace)
     };
-    let found = table.iter().find(|(_, process)| is_it(process)).map(|(id, _)| id);
+    let found = table.entries().find(is_it).map(Entry::id);
     // A source that reads /proc names processes as that namespace does.
-    found.or_else(|| table.find_live(pid))
+    found.or_else(live)
 }
 
 impl State {
@@ -169,19 +171,24 @@ impl State {
         let has_started = kind == FactKind::Running && !self.is_walking;
         let kind = if has_started { FactKind::Exec } else { kind };
         let Selection { filter, lineage, .. } = &self.selection;
-        if self.table.process(id).is_some_and(|process| filter.admits(kind, &process))
-            && let Some(fact) = self.table.fact(id, event.time, kind, *lineage)
-        {
-            out(fact);
+        let Some(entry) = self.table.entry(id).filter(|_| filter.wants(kind)) else { return };
+        let process = entry.snapshot();
+        if filter.admits(kind, &process) {
+            let lineage = entry.lineage(*lineage);
+            out(Fact { time: event.time, kind, process, lineage, depth: entry.depth() });
         }
+    }
+
+    fn root_entry(&self) -> Option<Entry<'_>> {
+        self.table.entry(self.root?)
     }
 
     fn is_in_scope(&self, id: ProcessId) -> bool {
         match self.selection.scope {
             Scope::Everything => true,
-            Scope::DescendantsOf { .. } => self
-                .root
-                .is_some_and(|root| self.table.is_followed(id) && !self.table.is_same_process(id, root)),
+            Scope::DescendantsOf { .. } => self.table.entry(id).is_some_and(|entry| {
+                entry.is_followed() && self.root_entry().is_none_or(|root| !entry.is_same_process(root))
+            }),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Running totals over the processes of a scope.
 
-use procession::{FactKind, Handle, Origin, ProcessId, Table, text};
+use procession::{Entry, FactKind, Handle, Origin, ProcessId, Table, text};
 
 /// What a command and its descendants came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,17 +30,17 @@ impl Counter {
     pub(crate) fn note(&mut self, table: &mut Table, id: ProcessId, kind: FactKind) {
         match kind {
             FactKind::Fork | FactKind::Running => self.tally.processes += 1,
-            FactKind::Exec => {}
+            FactKind::Exec | FactKind::Change => {}
             FactKind::Exit { status, .. } => {
                 self.tally.ended += 1;
                 self.tally.failures += u64::from(status.is_some_and(|status| !status.success()));
                 self.tally.unknown_ends += u64::from(status.is_none());
                 // A process whose fork was missed is known from its end only.
-                let is_unseen = table.process(id).is_some_and(|process| process.origin == Origin::Inferred);
+                let is_unseen = table.entry(id).is_some_and(|entry| entry.origin() == Origin::Inferred);
                 self.tally.processes += u64::from(is_unseen);
             }
         }
-        let depth = table.depth(id);
+        let depth = table.entry(id).map_or(0, Entry::depth);
         let is_deepest = self.deepest.as_ref().is_none_or(|(deepest, ..)| depth > *deepest);
         // A fork goes on to run something else, which is what the chain should name.
         if kind != FactKind::Fork && is_deepest {
@@ -51,19 +51,20 @@ impl Counter {
     /// The totals so far.
     pub(crate) fn tally(&self, table: &Table) -> Tally {
         let mut chain = Vec::new();
-        if let Some((depth, id, _)) = self.deepest {
-            let ancestors = table.ancestors(id).take(usize::from(depth));
-            chain.extend(std::iter::once(id).chain(ancestors).map(|id| name(table, id)));
+        if let Some((depth, id, _)) = self.deepest
+            && let Some(deepest) = table.entry(id)
+        {
+            let ancestors = deepest.ancestors().take(usize::from(depth));
+            chain.extend(std::iter::once(deepest).chain(ancestors).map(name));
             chain.reverse();
         }
         Tally { longest_chain: chain, ..self.tally.clone() }
     }
 }
 
-/// The last part of the path of the program that `id` runs, or ran last.
-fn name(table: &Table, id: ProcessId) -> String {
-    let process = table.current_image(id).and_then(|id| table.process(id)).or_else(|| table.process(id));
-    let binary = process.as_ref().map_or(&b""[..], |process| process.binary());
+/// The last part of the path of the program that the process runs, or ran last.
+fn name(entry: Entry<'_>) -> String {
+    let binary = entry.current().unwrap_or(entry).binary();
     let base = binary.rsplit(|byte| *byte == b'/').next().unwrap_or(binary);
     text::to_valid_utf8(base).into_owned()
 }

@@ -81,7 +81,7 @@ fn exit(pid: u32, code: u32) -> Event<'static> {
 }
 
 fn selection(scope: Scope) -> Selection {
-    let filter = Filter::new(Kinds { running: true, fork: true, exec: true, exit: true });
+    let filter = Filter::new(Kinds { running: true, fork: true, exec: true, exit: true, change: false });
     Selection { scope, filter, lineage: LineageDetail::Parent }
 }
 

@@ -176,6 +176,7 @@ fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
         fork: select.fork,
         exec: select.exec || neither,
         exit: select.exit || neither,
+        change: false,
     };
     let mut filter = select.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
     for user in &select.user {

@@ -24,12 +24,14 @@ pub struct Kinds {
     pub exec: bool,
     /// Ends of processes.
     pub exit: bool,
+    /// Changes of credentials, namespaces, session or control group without an exec.
+    pub change: bool,
 }
 
 impl Default for Kinds {
     /// Execs and exits, as the reference system does.
     fn default() -> Self {
-        Self { running: false, fork: false, exec: true, exit: true }
+        Self { running: false, fork: false, exec: true, exit: true, change: false }
     }
 }
 
@@ -40,6 +42,7 @@ impl Kinds {
             FactKind::Fork => self.fork,
             FactKind::Exec => self.exec,
             FactKind::Exit { .. } => self.exit,
+            FactKind::Change => self.change,
         }
     }
 }
@@ -97,6 +100,12 @@ impl Filter {
         let regex = regex.map_err(|source| FilterError { pattern: pattern.to_owned(), source })?;
         self.binaries.push(regex);
         Ok(self)
+    }
+
+    /// Whether anything that is of this kind is to be shown: what can be asked before the process is
+    /// looked at.
+    pub fn wants(&self, kind: FactKind) -> bool {
+        self.kinds.admits(kind)
     }
 
     /// Whether to show what happened to `process`.

@@ -31,6 +31,8 @@ pub enum EventKind<'a> {
     Exit(Exit<'a>),
     /// A process was found already running.
     Running(Running<'a>),
+    /// A process changed as whom or where it runs, without an exec.
+    Change(Change<'a>),
     /// The source knows that it lost this many events since the one before.
     Lost(u64),
 }
@@ -47,6 +49,13 @@ pub struct Subject {
     pub began: BootTime,
     /// How exact the two times are.
     pub precision: Precision,
+}
+
+impl Subject {
+    /// An image called `key` of the process that began at `began`, both to the nanosecond.
+    pub const fn exact(key: ProcessKey, began: BootTime) -> Self {
+        Self { key, began, precision: Precision::Nanoseconds }
+    }
 }
 
 /// How exactly a source knows when a process began.
@@ -119,11 +128,25 @@ pub struct Running<'a> {
     pub program: Program<'a>,
 }
 
+/// New credentials, namespaces, session or control group of a process that goes on running its
+/// image: `setuid(2)`, `capset(2)`, `setns(2)`, `unshare(2)`, `setsid(2)`, a write to
+/// `cgroup.procs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// The process in its current image.
+    pub process: Subject,
+    /// As whom and where it runs from now on; what is `None` stays as it was.
+    pub context: Context<'a>,
+}
+
 /// As whom and where a process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context<'a> {
     /// Pid in the innermost pid namespace. `None`: that is the host's, or it is unknown.
     pub ns_pid: Option<Pid>,
+    /// Pid of the process that leads the session, `setsid(2)`, as the host numbers it; that process
+    /// may have exited. `None`: unknown.
+    pub session: Option<Pid>,
     /// Ids and capabilities.
     pub credentials: Option<Credentials>,
     /// Namespaces.

@@ -4,7 +4,7 @@ use crate::event::EventKind;
 use crate::ids::Pid;
 use crate::process::Process;
 use crate::status::ExitStatus;
-use crate::table::{ProcessId, Table};
+use crate::table::{Entry, ProcessId, Table};
 use crate::time::BootTime;
 
 /// An event, joined with what the table knew when it was applied. Immutable, and free of the
@@ -41,6 +41,8 @@ pub enum FactKind {
     },
     /// It was found running.
     Running,
+    /// It changed as whom or where it runs, without an exec.
+    Change,
 }
 
 impl FactKind {
@@ -51,6 +53,7 @@ impl FactKind {
             EventKind::Exec(_) => Some(Self::Exec),
             EventKind::Exit(exit) => Some(Self::Exit { tid: exit.tid, status: exit.status }),
             EventKind::Running(_) => Some(Self::Running),
+            EventKind::Change(_) => Some(Self::Change),
             EventKind::Lost(_) => None,
         }
     }
@@ -77,18 +80,29 @@ pub enum LineageDetail {
     Full,
 }
 
+impl LineageDetail {
+    fn length(self) -> usize {
+        match self {
+            Self::Parent => 1,
+            Self::Full => LONGEST_LINEAGE,
+        }
+    }
+}
+
+impl Entry<'_> {
+    /// Snapshots of [`reference_lineage`](Self::reference_lineage), as far as a [`Fact`] wants them.
+    pub fn lineage(self, detail: LineageDetail) -> Vec<Process> {
+        self.reference_lineage().take(detail.length()).map(Entry::snapshot).collect()
+    }
+}
+
 impl Table {
     /// Joins what happened to `id` with what the table knows now.
     ///
     /// `None`: the entry has gone.
     pub fn fact(&self, id: ProcessId, time: BootTime, kind: FactKind, detail: LineageDetail) -> Option<Fact> {
-        let process = self.process(id)?;
-        let lineage = match detail {
-            LineageDetail::Parent => {
-                self.reference_parent(id).and_then(|id| self.process(id)).into_iter().collect()
-            }
-            LineageDetail::Full => self.reference_lineage(id).take(LONGEST_LINEAGE).collect(),
-        };
-        Some(Fact { time, kind, process, lineage, depth: self.depth(id) })
+        let entry = self.entry(id)?;
+        let lineage = entry.lineage(detail);
+        Some(Fact { time, kind, process: entry.snapshot(), lineage, depth: entry.depth() })
     }
 }

@@ -10,7 +10,8 @@ use crate::arguments::Arguments;
 use crate::credentials::{Credentials, PrivilegeChange};
 use crate::event::{FileIdentity, Nature, Program, WorkingDirectory};
 use crate::intern::Footprint;
-use crate::namespaces::{Cgroup, Namespaces};
+use crate::namespaces::Namespaces;
+use crate::setting::{Setting, Spell};
 
 /// The image of a process: immutable, and shared by all processes that forked from it until they
 /// exec or change their credentials. To clone it is to count one more user.
@@ -20,7 +21,6 @@ pub struct Image(ThinArc<Head, u8>);
 /// What stands before the bytes of the arguments.
 struct Head {
     program: Arc<ProgramFile>,
-    directory: Arc<Directory>,
     setting: Arc<Setting>,
     /// Bytes of the arguments that were not captured; the kernel's own limit is far below 2³².
     missing: u32,
@@ -49,55 +49,22 @@ struct ProgramKey<'a> {
     file: Option<FileIdentity>,
 }
 
-/// A working directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Directory {
-    kind: DirectoryKind,
-    path: Box<[u8]>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum DirectoryKind {
-    #[default]
-    Unknown,
-    Path,
-    Tail,
-}
-
-/// As whom and where an image runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Setting {
-    pub(crate) credentials: Option<Credentials>,
-    pub(crate) namespaces: Option<Namespaces>,
-    pub(crate) cgroup: Option<Cgroup<Box<[u8]>>>,
-}
-
-/// [`Setting`], borrowed: it hashes and compares alike.
-#[derive(Hash)]
-pub(crate) struct SettingKey<'a> {
-    pub(crate) credentials: Option<Credentials>,
-    pub(crate) namespaces: Option<Namespaces>,
-    pub(crate) cgroup: Option<Cgroup<&'a [u8]>>,
-}
-
 impl Image {
     pub(crate) fn new(
         program: Arc<ProgramFile>,
-        directory: Arc<Directory>,
         setting: Arc<Setting>,
         arguments: Arguments<'_>,
         privileges: PrivilegeChange,
     ) -> Self {
         let missing = u32::try_from(arguments.missing()).unwrap_or(u32::MAX);
-        let head = Head { program, directory, setting, missing, privileges, entries: AtomicU32::new(0) };
+        let head = Head { program, setting, missing, privileges, entries: AtomicU32::new(0) };
         Self(ThinArc::from_header_and_slice(head, arguments.bytes))
     }
 
     /// The same image in another setting.
     pub(crate) fn in_setting(&self, setting: Arc<Setting>) -> Self {
         let head = self.head();
-        let (program, directory) = (Arc::clone(&head.program), Arc::clone(&head.directory));
-        Self::new(program, directory, setting, self.arguments(), head.privileges)
+        Self::new(Arc::clone(&head.program), setting, self.arguments(), head.privileges)
     }
 
     fn head(&self) -> &Head {
@@ -126,12 +93,7 @@ impl Image {
 
     /// Working directory at the time of the exec.
     pub fn cwd(&self) -> WorkingDirectory<'_> {
-        let Directory { kind, path } = &*self.head().directory;
-        match kind {
-            DirectoryKind::Unknown => WorkingDirectory::Unknown,
-            DirectoryKind::Path => WorkingDirectory::Path(path),
-            DirectoryKind::Tail => WorkingDirectory::Tail(path),
-        }
+        self.setting().cwd()
     }
 
     /// The arguments, `argv[0]` first.
@@ -157,24 +119,35 @@ impl Image {
         self.head().privileges
     }
 
-    /// Ids and capabilities.
+    /// Ids and capabilities, as they are since the last change.
     pub fn credentials(&self) -> Option<&Credentials> {
         self.setting().credentials.as_ref()
     }
 
-    /// Namespaces.
+    /// Namespaces, as they are since the last change.
     pub fn namespaces(&self) -> Option<&Namespaces> {
         self.setting().namespaces.as_ref()
     }
 
-    /// Id of the control group; zero: unknown.
+    /// Id of the control group, as it is since the last change; zero: unknown.
     pub fn cgroup_id(&self) -> u64 {
-        self.setting().cgroup.as_ref().map_or(0, |cgroup| cgroup.id)
+        self.setting().cgroup().map_or(0, |cgroup| cgroup.id)
     }
 
-    /// Path of the control group in its hierarchy. Empty: unknown.
+    /// Path of the control group in its hierarchy, as it is since the last change. Empty: unknown.
     pub fn cgroup_path(&self) -> &[u8] {
-        self.setting().cgroup.as_ref().map_or(b"", |cgroup| &cgroup.path)
+        self.setting().cgroup().map_or(b"", |cgroup| cgroup.path)
+    }
+
+    /// As whom and where the image ran before, oldest first: empty when nothing changed since the
+    /// exec. At most [`LONGEST_HISTORY`](crate::LONGEST_HISTORY) of these are kept.
+    pub fn past(&self) -> &[Spell] {
+        self.setting().past()
+    }
+
+    /// Changes that came before those in [`past`](Self::past).
+    pub fn forgotten_changes(&self) -> u32 {
+        self.setting().forgotten()
     }
 
     pub(crate) fn setting(&self) -> &Arc<Setting> {
@@ -202,7 +175,7 @@ impl Image {
     }
 
     fn bytes(&self) -> usize {
-        image_bytes(self.0.slice.len())
+        image_bytes(self.0.slice.len()) + self.setting().own_bytes()
     }
 }
 
@@ -217,7 +190,6 @@ impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
         let (one, two) = (self.head(), other.head());
         one.program == two.program
-            && one.directory == two.directory
             && one.setting == two.setting
             && one.privileges == two.privileges
             && self.arguments() == other.arguments()
@@ -270,44 +242,5 @@ impl PartialEq<ProgramKey<'_>> for ProgramFile {
 impl Footprint for ProgramFile {
     fn heap_bytes(&self) -> usize {
         self.binary.len() + self.executable.len() + self.comm.len()
-    }
-}
-
-impl Directory {
-    pub(crate) fn interned_by(
-        cwd: WorkingDirectory<'_>,
-        intern: &mut crate::intern::Interner<Self>,
-    ) -> Arc<Self> {
-        let kind = match cwd {
-            WorkingDirectory::Unknown => DirectoryKind::Unknown,
-            WorkingDirectory::Path(_) => DirectoryKind::Path,
-            WorkingDirectory::Tail(_) => DirectoryKind::Tail,
-        };
-        intern.get(&(kind, cwd.as_bytes()), || Self { kind, path: cwd.as_bytes().into() })
-    }
-}
-
-impl PartialEq<(DirectoryKind, &[u8])> for Directory {
-    fn eq(&self, (kind, path): &(DirectoryKind, &[u8])) -> bool {
-        self.kind == *kind && *self.path == **path
-    }
-}
-
-impl Footprint for Directory {
-    fn heap_bytes(&self) -> usize {
-        self.path.len()
-    }
-}
-
-impl PartialEq<SettingKey<'_>> for Setting {
-    fn eq(&self, other: &SettingKey<'_>) -> bool {
-        let cgroup = self.cgroup.as_ref().map(|cgroup| Cgroup { id: cgroup.id, path: &*cgroup.path });
-        self.credentials == other.credentials && self.namespaces == other.namespaces && cgroup == other.cgroup
-    }
-}
-
-impl Footprint for Setting {
-    fn heap_bytes(&self) -> usize {
-        self.cgroup.as_ref().map_or(0, |cgroup| cgroup.path.len())
     }
 }

@@ -46,14 +46,16 @@ impl Index {
         self.bytes += shard.allocation_size() - before;
     }
 
-    pub(crate) fn remove(
-        &mut self,
-        hash: u64,
-        is_it: impl FnMut(&Slot) -> bool,
-        hash_of: impl Fn(&Slot) -> u64,
-    ) {
+    /// Puts `new` in the place of `old`, which has the same hash. False: `old` is not there.
+    pub(crate) fn replace(&mut self, hash: u64, old: Slot, new: Slot) -> bool {
+        let place = self.shards[shard(hash)].find_mut(hash, |slot| *slot == old);
+        place.map(|place| *place = new).is_some()
+    }
+
+    /// Removes `slot`, if it is there. By identity, so that a later tenant of the same name stays.
+    pub(crate) fn remove(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
         let shard = &mut self.shards[shard(hash)];
-        let Ok(entry) = shard.find_entry(hash, is_it) else { return };
+        let Ok(entry) = shard.find_entry(hash, |other| *other == slot) else { return };
         entry.remove();
         if shard.capacity() > SMALL && shard.len() * 4 < shard.capacity() {
             let before = shard.allocation_size();

@@ -26,11 +26,13 @@ pub enum Counted {
     Exit,
     /// [`EventKind::Running`].
     Running,
+    /// [`EventKind::Change`].
+    Change,
 }
 
 impl Counted {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Fork, Self::Exec, Self::Exit, Self::Running];
+    pub const ALL: [Self; 5] = [Self::Fork, Self::Exec, Self::Exit, Self::Running, Self::Change];
 
     /// The kind of `event`; `None` for a loss report, which is not an event of a process.
     pub const fn of(event: &EventKind<'_>) -> Option<Self> {
@@ -39,6 +41,7 @@ impl Counted {
             EventKind::Exec(_) => Some(Self::Exec),
             EventKind::Exit(_) => Some(Self::Exit),
             EventKind::Running(_) => Some(Self::Running),
+            EventKind::Change(_) => Some(Self::Change),
             EventKind::Lost(_) => None,
         }
     }

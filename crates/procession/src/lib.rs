@@ -13,17 +13,16 @@
 //! let shell = ProcessKey::new(Pid(100), BootTime::from_nanos(1_000));
 //! let child = ProcessKey::new(Pid(101), BootTime::from_nanos(2_000));
 //! let fork = Fork {
-//!     child: Subject { key: child, began: child.start, precision: Default::default() },
+//!     child: Subject::exact(child, child.start),
 //!     parent: shell,
 //!     parent_tid: shell.pid,
 //!     owner: shell,
 //!     context: Context::default(),
 //! };
-//! let applied = table.apply(&Event { time: child.start, kind: EventKind::Fork(fork) });
+//! let _ = table.apply(&Event { time: child.start, kind: EventKind::Fork(fork) });
 //!
-//! let id = applied.process.expect("a fork names its child");
-//! let parents: Vec<_> = table.ancestors(id).filter_map(|id| table.process(id)).collect();
-//! assert_eq!(parents[0].key, shell);
+//! let process = table.get(child).expect("its fork was seen");
+//! assert_eq!(process.parent().map(|parent| parent.key()), Some(shell));
 //! ```
 //!
 //! # Memory
@@ -56,6 +55,7 @@ mod ledger;
 mod namespaces;
 mod process;
 pub mod reference;
+mod setting;
 mod status;
 mod table;
 pub mod text;
@@ -65,8 +65,8 @@ mod uid;
 pub use arguments::Arguments;
 pub use credentials::{Capabilities, CapabilitySet, Credentials, Gid, PrivilegeChange, Uid};
 pub use event::{
-    Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Running, Subject,
-    WorkingDirectory,
+    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Running,
+    Subject, WorkingDirectory,
 };
 pub use fact::{Fact, FactKind, LONGEST_LINEAGE, LineageDetail};
 pub use ids::{Pid, ProcessKey};
@@ -74,7 +74,8 @@ pub use image::Image;
 pub use ledger::{Account, Counted, Ledger, Outcome};
 pub use namespaces::{Cgroup, Namespaces};
 pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombstone};
+pub use setting::{LONGEST_HISTORY, Spell};
 pub use status::{ExitStatus, Signal};
-pub use table::{Ancestors, Applied, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Table, TableConfig};
+pub use table::{Applied, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Table, TableConfig};
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

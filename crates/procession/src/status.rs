@@ -4,17 +4,18 @@ use std::fmt;
 
 /// The status that `wait(2)` reports: an exit code, or the signal that killed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ExitStatus(u32);
+pub struct ExitStatus(u16);
 
 impl ExitStatus {
-    /// From the kernel's `exit_code`: `status << 8 | core << 7 | signal`.
+    /// From the kernel's `exit_code`: `status << 8 | core << 7 | signal`. Higher bits have no meaning.
     pub const fn from_raw(raw: u32) -> Self {
-        Self(raw)
+        let [low, high, ..] = raw.to_le_bytes();
+        Self(u16::from_le_bytes([low, high]))
     }
 
     /// The kernel's form.
     pub const fn as_raw(self) -> u32 {
-        self.0
+        self.0 as u32
     }
 
     /// What the program passed to `exit`, 0 to 255; zero when a signal ended it.

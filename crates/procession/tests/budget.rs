@@ -1,6 +1,5 @@
 //! The budget in bytes: never exceeded, and the living keep their chains.
 
-#![expect(clippy::unwrap_used, reason = "a chain that is not there is a broken promise")]
 #![expect(clippy::large_types_passed_by_value, reason = "events are made for one call")]
 
 use std::collections::HashMap;
@@ -115,14 +114,14 @@ impl Machine {
     fn check(&self, budget: usize) {
         assert!(self.table.memory() <= budget, "{:?}", self.table.explain());
         for (key, _) in &self.live {
-            let id = self
+            let entry = self
                 .table
-                .find(*key)
+                .get(*key)
                 .unwrap_or_else(|| panic!("{key} is missing: {:?}", self.table.explain()));
             let told = std::iter::successors(self.parents[key], |parent| self.parents[parent]);
             let mut told = told.peekable();
-            for ancestor in self.table.ancestors(id) {
-                let ancestor = self.table.process(ancestor).unwrap();
+            for ancestor in entry.ancestors() {
+                let ancestor = ancestor.snapshot();
                 assert_eq!(told.next(), Some(ancestor.key), "the chain of {key}");
                 let stands_for = ancestor.tombstone.map_or(0, |tombstone| tombstone.stands_for());
                 for _ in 0..stands_for {
@@ -207,8 +206,8 @@ fn an_exec_loop_pushes_nobody_out() {
         assert!(machine.table.memory() <= budget);
     }
     machine.check(budget);
-    let id = machine.table.find(machine.live[hostile].0).unwrap();
-    assert!(machine.table.reference_lineage(id).count() < 100_000, "old images are folded");
+    let entry = machine.table.get(machine.live[hostile].0).unwrap();
+    assert!(entry.reference_lineage().count() < 100_000, "old images are folded");
 }
 
 #[test]
@@ -227,9 +226,9 @@ fn a_chain_of_forks_whose_parents_exit_is_folded() {
         assert!(machine.table.memory() <= budget, "{n}");
     }
     machine.check(budget);
-    let id = machine.table.find(machine.live[last].0).unwrap();
+    let entry = machine.table.get(machine.live[last].0).unwrap();
     assert!(machine.table.explain().folded > 0);
-    assert!(machine.table.ancestors(id).count() < 100_000);
+    assert!(entry.ancestors().count() < 100_000);
 }
 
 #[test]
@@ -241,8 +240,8 @@ fn a_chain_of_live_forks_is_kept_whole() {
     for _ in 0..depth {
         last = machine.fork(last);
     }
-    let id = machine.table.find(machine.live[last].0).unwrap();
-    assert_eq!(machine.table.ancestors(id).count(), depth as usize);
+    let entry = machine.table.get(machine.live[last].0).unwrap();
+    assert_eq!(entry.ancestors().count(), depth as usize);
 }
 
 #[test]
@@ -260,7 +259,7 @@ fn a_reused_pid_within_a_millisecond_stays_apart() {
         };
         let _ = table.apply(&Event { time: key.start, kind: EventKind::Fork(fork) });
     }
-    assert_eq!(table.iter().filter(|(_, process)| process.pid() == Pid(77)).count(), 1_000);
+    assert_eq!(table.entries().filter(|entry| entry.key().pid == Pid(77)).count(), 1_000);
     assert_eq!(table.live(), 2);
 }
 
@@ -275,10 +274,10 @@ fn more_living_than_the_budget_holds_are_counted_and_healed() {
     assert!(explanation.evicted_live > 0);
     assert_eq!(explanation.running as u64 + explanation.evicted_live, 20_001);
 
-    let evicted = machine.live.iter().position(|(key, _)| machine.table.find(*key).is_none()).unwrap();
+    let evicted = machine.live.iter().position(|(key, _)| machine.table.get(*key).is_none()).unwrap();
     machine.exec(evicted, b"healed\0");
-    let id = machine.table.find(machine.live[evicted].0).expect("its next event makes it known again");
-    assert!(machine.table.process(id).unwrap().end.is_none());
+    let entry = machine.table.get(machine.live[evicted].0).expect("its next event makes it known again");
+    assert!(entry.is_running());
 }
 
 #[test]

@@ -42,8 +42,7 @@ const STEPS_WITH_PROC: Steps = [
 const LATER: [&str; 3] =
     ["fork 2@2 > 10@20", "exec 10@20 > 10@22 /bin/ps < 2@2", "exit 10@22 4 < 2@2 began 20"];
 
-const LATER_ENTRIES: [&str; 2] =
-    ["10@20 Fork /bin/sh < 2@2 Observed Replaced", "10@22 FirstExec /bin/ps < 2@2 Observed"];
+const LATER_ENTRIES: [&str; 1] = ["10@22 FirstExec /bin/ps < 2@2 Observed"];
 
 /// The entries of pid 10, and below them the orders that lead to them with the outcome of each event.
 const RESULTS: &str = "
@@ -52,6 +51,7 @@ const RESULTS: &str = "
 
     10@7 FirstExec /bin/ls < 1@1 Inferred
         exec: applied
+        exec walk: applied duplicate
 
     10@7 Inferred < 1@1 Inferred exited 3
         exit: applied
@@ -59,33 +59,31 @@ const RESULTS: &str = "
     10@7 Running /bin/ls < 1@1 Found
         walk: applied
 
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
     10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1
         fork exec: applied applied
-
-    10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1
         exec fork: applied late
+        fork exec walk: applied applied duplicate
+        fork walk exec: applied applied late
+        exec fork walk: applied late duplicate
+        exec walk fork: applied duplicate late
+        walk fork exec: applied late late
+        walk exec fork: applied late late
 
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
     10@7 Inferred < 2@2 Observed owned by 1@1 exited 3
         fork exit: applied applied
-
-    10@7 Inferred < 2@2 Observed owned by 1@1 exited 3
         exit fork: applied late
 
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
     10@7 Running /bin/ls < 2@2 Observed owned by 1@1
         fork walk: applied applied
-
-    10@7 Running /bin/ls < 2@2 Observed owned by 1@1
         walk fork: applied late
 
     10@7 FirstExec /bin/ls < 1@1 Inferred exited 3
         exec exit: applied applied
         exit exec: applied late
-
-    10@7 FirstExec /bin/ls < 1@1 Inferred
-        exec walk: applied duplicate
+        exec exit walk: applied applied duplicate
+        exec walk exit: applied duplicate applied
+        exit exec walk: applied late duplicate
+        exit walk exec: applied late late
 
     10@7 FirstExec /bin/ls < 1@1 Found
         walk exec: applied late
@@ -96,59 +94,19 @@ const RESULTS: &str = "
     10@7 Running /bin/ls < 1@1 Inferred exited 3
         exit walk: applied late
 
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
     10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1 exited 3
         fork exec exit: applied applied applied
         fork exit exec: applied applied late
-
-    10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1 exited 3
         exit fork exec: applied late late
         exec fork exit: applied late applied
         exec exit fork: applied applied late
         exit exec fork: applied late late
-
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
-    10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1
-        fork exec walk: applied applied duplicate
-        fork walk exec: applied applied late
-
-    10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1
-        exec fork walk: applied late duplicate
-        exec walk fork: applied duplicate late
-        walk fork exec: applied late late
-        walk exec fork: applied late late
-
-    10@7 Running /bin/ls < 2@2 Observed owned by 1@1 exited 3
-        walk fork exit: applied late applied
-        exit fork walk: applied late late
-        exit walk fork: applied late late
-        walk exit fork: applied applied late
-
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
-    10@7 Running /bin/ls < 2@2 Observed owned by 1@1 exited 3
-        fork exit walk: applied applied late
-        fork walk exit: applied applied applied
-
-    10@7 FirstExec /bin/ls < 1@1 Inferred exited 3
-        exec exit walk: applied applied duplicate
-        exec walk exit: applied duplicate applied
-        exit exec walk: applied late duplicate
-        exit walk exec: applied late late
-
-    10@7 FirstExec /bin/ls < 1@1 Found exited 3
-        walk exec exit: applied late applied
-        walk exit exec: applied applied late
-
-    10@5 Fork /bin/sh < 2@2 Observed Replaced
-    10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1 exited 3
         fork exec exit walk: applied applied applied duplicate
         fork exec walk exit: applied applied duplicate applied
         fork walk exec exit: applied applied late applied
         fork exit exec walk: applied applied late duplicate
         fork exit walk exec: applied applied late late
         fork walk exit exec: applied applied applied late
-
-    10@7 FirstExec /bin/ls < 2@2 Observed owned by 1@1 exited 3
         exit fork exec walk: applied late late duplicate
         exit fork walk exec: applied late late late
         exit walk fork exec: applied late late late
@@ -167,6 +125,18 @@ const RESULTS: &str = "
         walk exec exit fork: applied late applied late
         walk exit fork exec: applied applied late late
         walk exit exec fork: applied applied late late
+
+    10@7 Running /bin/ls < 2@2 Observed owned by 1@1 exited 3
+        walk fork exit: applied late applied
+        exit fork walk: applied late late
+        exit walk fork: applied late late
+        walk exit fork: applied applied late
+        fork exit walk: applied applied late
+        fork walk exit: applied applied applied
+
+    10@7 FirstExec /bin/ls < 1@1 Found exited 3
+        walk exec exit: applied late applied
+        walk exit exec: applied applied late
 ";
 
 type Rule = fn(order: &[&str], table: &Table) -> bool;
@@ -182,7 +152,7 @@ const RULES: [(&str, Rule); 6] = [
 ];
 
 fn an_exit_is_final(order: &[&str], table: &Table) -> bool {
-    table.find_live(PID).is_none() == order.contains(&"exit")
+    table.get_live(PID).is_none() == order.contains(&"exit")
 }
 
 fn the_fork_names_the_parent(order: &[&str], table: &Table) -> bool {
@@ -202,7 +172,7 @@ fn the_program_is_known(order: &[&str], table: &Table) -> bool {
 }
 
 fn the_last_image_is_known_by_its_name(order: &[&str], table: &Table) -> bool {
-    order == ["fork"] || table.find(key("10@7")).is_some()
+    order == ["fork"] || table.get(key("10@7")).is_some()
 }
 
 /// The reference calls what forked a process its parent after the first exec, and the replaced
@@ -371,7 +341,7 @@ fn a_late_event_leaves_a_later_process_of_the_pid_alone() {
         let later: Vec<_> =
             images(&table).into_iter().filter(|image| image.began == key("10@20").start).collect();
         let ends: Vec<_> = images(&table).iter().filter_map(|image| Some(image.end?.how)).collect();
-        let lives = table.find_live(PID).is_some_and(|id| table.process(id).unwrap().key == key("10@22"));
+        let lives = table.get_live(PID).is_some_and(|entry| entry.key() == key("10@22"));
         if !lives || sorted(&later) != LATER_ENTRIES || ends.len() + 1 != images(&table).len() {
             broken.push(script.join(" | "));
         }
@@ -407,7 +377,7 @@ fn the_parent_of_an_exec_is_the_one_that_the_reference_chooses() {
         ("10@7", Some(key("10@5")), true, shell),
         ("10@9", Some(key("10@7")), false, shell),
     ] {
-        let process = table.process(table.find(key(image)).unwrap()).unwrap();
+        let process = table.get(key(image)).unwrap().snapshot();
         let parent = process.reference_parent().unwrap_or(ProcessKey::NONE);
         assert_eq!(parent, parent_of_exec(replaced, is_first, owner), "{image}");
     }
@@ -416,7 +386,7 @@ fn the_parent_of_an_exec_is_the_one_that_the_reference_chooses() {
 #[test]
 fn the_parent_of_a_process_never_heard_of_is_the_one_that_the_reference_chooses() {
     let (table, _) = told(STEPS, &["exec"]);
-    let process = table.process(table.find(key("10@7")).unwrap()).unwrap();
+    let process = table.get(key("10@7")).unwrap().snapshot();
     assert_eq!(process.reference_parent(), Some(parent_of_exec(None, false, key("1@1"))));
 }
 
@@ -447,7 +417,7 @@ fn told(steps: Steps, order: &[&str]) -> (Table, Vec<String>) {
 }
 
 fn images(table: &Table) -> Vec<Process> {
-    table.iter().map(|(_, process)| process).filter(|process| process.pid() == PID).collect()
+    table.entries().map(procession::Entry::snapshot).filter(|process| process.pid() == PID).collect()
 }
 
 fn entries(table: &Table) -> Vec<String> {

@@ -27,10 +27,11 @@ pub(super) struct Converter<'a> {
 }
 
 impl<'a> Converter<'a> {
-    /// The event that the reference has for `fact`; `None` for a fork, for which it has none.
+    /// The event that the reference has for `fact`; `None` for a fork and a change, for which
+    /// it has none.
     pub(super) fn event(self, fact: &'a Fact) -> Option<GetEventsResponse<'a>> {
         let (process_exec, process_exit) = match fact.kind {
-            FactKind::Fork => return None,
+            FactKind::Fork | FactKind::Change => return None,
             FactKind::Exec | FactKind::Running => (Some(self.exec(fact)), None),
             FactKind::Exit { tid, status } => (None, Some(self.exit(fact, tid, status))),
         };

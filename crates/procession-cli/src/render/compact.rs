@@ -37,7 +37,7 @@ pub(crate) struct Compact {
 
 impl Compact {
     pub(super) fn render(&self, fact: &Fact, surroundings: &Surroundings, out: &mut Vec<u8>) {
-        if fact.kind == FactKind::Fork {
+        if matches!(fact.kind, FactKind::Fork | FactKind::Change) {
             return;
         }
         if self.timestamps {
@@ -58,7 +58,7 @@ impl Compact {
         let CompactPalette { event, source, binary, arguments, status } = self.palette.compact;
         let what = match fact.kind {
             FactKind::Exit { .. } => "💥 exit   ",
-            FactKind::Fork | FactKind::Exec | FactKind::Running => "🚀 process",
+            FactKind::Fork | FactKind::Exec | FactKind::Running | FactKind::Change => "🚀 process",
         };
         put(out, event, what);
         out.push(b' ');

@@ -76,7 +76,7 @@ impl Scene {
     }
 
     fn key_of(&self, pid: u32) -> ProcessKey {
-        let live = self.table.find_live(Pid(pid)).and_then(|id| self.table.process(id));
+        let live = self.table.get_live(Pid(pid)).map(procession::Entry::snapshot);
         live.map_or_else(|| subject(pid, pid_time(pid)).key, |process| process.key)
     }
 }

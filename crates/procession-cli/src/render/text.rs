@@ -88,6 +88,7 @@ impl Text {
             FactKind::Exec => (palette.exec, "exec"),
             FactKind::Exit { .. } => (palette.end, "end "),
             FactKind::Running => (palette.live, "live"),
+            FactKind::Change => (palette.live, "set "),
         };
         self.line.plain(' ');
         self.line.put(style, word);

@@ -73,6 +73,7 @@ fn short(kind: &EventKind<'_>) -> String {
         }
         EventKind::Exit(it) => format!("gone {} {}", it.process.key.pid, text(it.comm)),
         EventKind::Running(it) => format!("running {}", it.process.key.pid),
+        EventKind::Change(it) => format!("change {}", it.process.key.pid),
         EventKind::Lost(count) => format!("lost {count}"),
     }
 }

@@ -92,6 +92,7 @@ impl Details {
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
             ns_pid: self.ns_pid,
+            session: None,
             credentials: self.credentials,
             namespaces: self.namespaces,
             cgroup: (!self.cgroup.is_empty()).then_some(Cgroup { id: 0, path: &self.cgroup }),

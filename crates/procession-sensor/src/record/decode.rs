@@ -344,6 +344,7 @@ fn subject(process: layout::ProcessRef) -> Subject {
 fn context<'a>(facts: &layout::Facts, cgroup_path: &'a [u8]) -> Context<'a> {
     Context {
         ns_pid: (facts.pidns_level > 0).then_some(Pid(facts.nspid)),
+        session: None,
         credentials: Some(credentials(facts)),
         namespaces: Some(namespaces(&facts.ns)),
         cgroup: Some(Cgroup { id: facts.cgroup_id, path: cgroup_path }),

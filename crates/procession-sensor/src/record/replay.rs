@@ -56,6 +56,7 @@ impl Story {
             EventKind::Exec(exec) => ("exec", exec.tid, None),
             EventKind::Exit(exit) => ("exit", exit.tid, exit.status),
             EventKind::Running(running) => ("running", running.process.key.pid, None),
+            EventKind::Change(change) => ("change", change.process.key.pid, None),
             EventKind::Lost(_) => unreachable!("it is about no process"),
         };
         let status = status.map_or(String::new(), |status| format!(" {status}"));

@@ -97,6 +97,7 @@ fn facts() -> Facts {
 fn context(cgroup_path: &[u8]) -> Context<'_> {
     Context {
         ns_pid: Some(Pid(32)),
+        session: None,
         credentials: Some(Credentials {
             uid: Uid(1),
             gid: Gid(2),

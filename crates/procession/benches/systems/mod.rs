@@ -52,7 +52,7 @@ impl Ours {
     }
 
     pub(crate) fn find_one(&self, key: ProcessKey) -> Option<Process> {
-        self.table.process(self.table.find(key)?)
+        self.table.get(key).map(procession::Entry::snapshot)
     }
 }
 
@@ -109,10 +109,9 @@ impl Processes for Ours {
     }
 
     fn find_both(&self, key: ProcessKey) -> bool {
-        let Some(id) = self.table.find(key) else { return false };
-        let process = self.table.process(id);
-        let parent = self.table.reference_parent(id).and_then(|id| self.table.process(id));
-        black_box(&process).is_some() && black_box(&parent).is_some()
+        let Some(process) = self.table.get(key) else { return false };
+        let Some(parent) = black_box(process).reference_parent() else { return false };
+        black_box(parent.key()) != ProcessKey::NONE
     }
 
     fn advance(&mut self, now: u64) {
@@ -134,6 +133,7 @@ fn context<'a>(container: &Container, path: &'a str) -> Context<'a> {
     let (uid, gid, capabilities) = (Uid(USER), Gid(USER), CapabilitySet(CAPABILITIES));
     Context {
         ns_pid: None,
+        session: Some(INIT.pid),
         credentials: Some(Credentials {
             uid,
             gid,

@@ -5,14 +5,20 @@
 //! | fork | the parent's image | the parent is inferred, and filled in when heard of |
 //! | exec | the image that is replaced | it is inferred, with the parent that the kernel names |
 //! | exit | the process | it is inferred, and has ended |
+//! | change | the image | it is inferred; what it runs is unknown |
 //! | any | the pid's last owner has exited | that one has vanished |
 
+use std::iter::successors;
+
 use crate::arena::Slot;
-use crate::event::{Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Running, Subject};
+use crate::event::{
+    Change, Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Running, Subject,
+};
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
 use crate::ledger::{Counted, Outcome};
 use crate::process::{EndKind, Origin, Provenance};
+use crate::time::BootTime;
 
 use super::node::{Body, Life, Node};
 use super::{Applied, Table};
@@ -43,6 +49,7 @@ impl Table {
             EventKind::Exec(exec) => self.exec(exec),
             EventKind::Exit(exit) => self.exit(exit),
             EventKind::Running(running) => self.running(running),
+            EventKind::Change(change) => self.change(change, event.time),
             EventKind::Lost(count) => {
                 self.ledger.record_lost(*count);
                 (Outcome::Applied, None)
@@ -67,6 +74,8 @@ impl Table {
         let Some(slot) = self.insert(fork.child, Origin::Fork) else { return REJECTED };
         self.set_image(slot, image);
         self.set_ns_pid(slot, fork.context.ns_pid);
+        let session = fork.context.session.or_else(|| self.session_of(parent?));
+        self.set_session(slot, session);
         if let Some(parent) = parent {
             self.relink_parent(slot, parent, Provenance::Observed);
         }
@@ -94,7 +103,7 @@ impl Table {
         let mut images = vec![known];
         let latest = self.image_of(fork.child);
         let earlier = |slot: &Slot| self.nodes.get(*slot)?.previous;
-        images.extend(std::iter::successors(latest, earlier).filter(|image| *image != known));
+        images.extend(successors(latest, earlier).filter(|image| *image != known));
         for image in images {
             self.give_observed_parent(image, parent);
         }
@@ -127,10 +136,12 @@ impl Table {
         let old = self.image_to_replace(exec, known);
         let first = self.is_first_exec(exec, old);
         let origin = if first { Origin::FirstExec } else { Origin::Exec };
-        let Some(slot) = known.or_else(|| self.insert(subject, origin)) else { return REJECTED };
-        self.describe(slot, subject, origin, &exec.program, &exec.context);
-        match old {
-            Some(old) => self.replace(old, slot, first),
+        let reused =
+            old.filter(|_| first && known.is_none()).and_then(|old| self.take_over(old, subject.key));
+        let Some(slot) = known.or(reused).or_else(|| self.insert(subject, origin)) else { return REJECTED };
+        self.describe(slot, subject, origin, &exec.program, &exec.context, old);
+        match old.filter(|_| reused.is_none()) {
+            Some(old) => self.replace(old, slot),
             None if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) => {
                 self.adopt(slot, exec.owner, Provenance::Inferred);
             }
@@ -140,6 +151,20 @@ impl Table {
         self.make_latest(slot);
         // One that was heard of before, by its exit, by a walk or as a parent, came too late.
         (if known.is_some() { Outcome::Late } else { Outcome::Applied }, Some(slot))
+    }
+
+    /// Whether `slot` is the image that a process shared with its parent since the fork, and nobody
+    /// asks for that very image: then its entry may become that of the next image.
+    fn is_only_shared(&self, slot: Slot) -> bool {
+        let is_unkept = |node: &Node| node.origin == Origin::Fork && node.kept_by == 0;
+        self.nodes.get(slot).is_some_and(is_unkept) && self.body(slot).is_some_and(|body| body.holds == 0)
+    }
+
+    /// Gives the entry of `old`, if it is [only shared](Self::is_only_shared), to the image `key`.
+    fn take_over(&mut self, old: Slot, key: ProcessKey) -> Option<Slot> {
+        let is_free = self.is_only_shared(old) && self.nodes.get(old)?.life != Life::Replaced;
+        is_free.then(|| self.rename(old, key))?;
+        Some(old)
     }
 
     /// Whether `exec` replaces the image that the process shared with its parent since the fork.
@@ -183,36 +208,41 @@ impl Table {
         if coarse.is_some() && missed.key.start == missed.began {
             return latest;
         }
+        if let Some(slot) = latest.and_then(|latest| self.take_over(latest, missed.key)) {
+            self.ledger.record_inferred_process();
+            self.set_image(slot, None);
+            if let Some(node) = self.nodes.get_mut(slot) {
+                node.origin = Origin::Inferred;
+            }
+            return Some(slot);
+        }
         let slot = self.infer(missed, owner)?;
         if let Some(latest) = latest {
-            self.replace_unseen(latest, slot);
+            self.replace(latest, slot);
             self.make_latest(slot);
         }
         Some(slot)
     }
 
-    /// [`replace`](Self::replace) by an exec that nobody saw.
-    fn replace_unseen(&mut self, old: Slot, new: Slot) {
-        let first = self.nodes.get(old).is_some_and(|node| node.origin == Origin::Fork);
-        self.replace(old, new, first);
-    }
-
     /// Makes `new` the image that replaced `old` in one process: it has the same parent, and if
     /// the process has ended already, that is its end.
-    fn replace(&mut self, old: Slot, new: Slot, first: bool) {
+    fn replace(&mut self, old: Slot, new: Slot) {
         let Some(node) = self.nodes.get(old) else { return };
-        let (parent, provenance, life, ended) = (node.parent, node.parent_provenance, node.life, node.ended);
-        let (ns_pid, status) = self.body(old).map_or((None, None), |body| (body.ns_pid(), body.status()));
+        let Node { parent, parent_provenance, life, ended, origin, .. } = *node;
+        let (ns_pid, status) = self.body(old).map_or((None, None), |body| (body.ns_pid(), body.status));
         if let Some(parent) = parent {
-            self.relink_parent(new, parent, provenance);
+            self.relink_parent(new, parent, parent_provenance);
         }
-        // The image shared since the fork says nothing that the parent does not say.
-        if !first {
+        // What is shared since the fork is linked only where it is needed, and where it is known by
+        // the new image's origin that it is that.
+        let is_first_exec = self.nodes.get(new).is_some_and(|node| node.origin == Origin::FirstExec);
+        if origin != Origin::Fork || is_first_exec && !self.is_only_shared(old) {
             self.link_previous(new, old);
         }
         if self.body(new).is_some_and(|body| body.ns_pid().is_none()) {
             self.set_ns_pid(new, ns_pid);
         }
+        self.inherit_session(new, old);
         let how = match life {
             Life::Running => return self.end(old, EndKind::Replaced),
             Life::Replaced => return,
@@ -231,17 +261,7 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let latest = self.image_of(subject);
-        let is_later = |slot: Slot| self.nodes.get(slot).is_some_and(|node| subject.key.start > node.start);
-        let known = match (self.slot_of(subject.key), latest) {
-            (Some(exact), _) => Some(exact),
-            // The exit names an image that was missed, unless it has no name for it.
-            (None, Some(latest)) if subject.key.start != subject.began && is_later(latest) => {
-                let has_ended = self.nodes.get(latest).is_some_and(|node| node.life == Life::Exited);
-                if has_ended { Some(latest) } else { self.infer_between(Some(latest), subject, exit.owner) }
-            }
-            (None, latest) => latest,
-        };
+        let known = self.image_named_by(subject, exit.owner);
         let life = known.and_then(|known| self.nodes.get(known)).map(|node| node.life);
         let outcome = match life {
             None | Some(Life::Running) => Outcome::Applied,
@@ -251,12 +271,54 @@ impl Table {
         let Some(slot) = known.or_else(|| self.infer(subject, exit.owner)) else { return REJECTED };
         if self.body(slot).is_some_and(|body| body.image.is_none()) {
             let program = Program { comm: exit.comm, ..Program::default() };
-            let image = self.shared.image(&program, &Context::default());
+            let image = self.shared.image(&program, &Context::default(), None);
             self.set_image(slot, Some(image));
         }
         self.note_owner(slot, exit.owner);
         self.end(slot, EndKind::Exited(exit.status));
         (outcome, Some(slot))
+    }
+
+    /// The entry that an exit or a change speaks of, if its process was ever heard of. An image that
+    /// was missed is inferred, after the one that is known.
+    fn image_named_by(&mut self, subject: Subject, owner: ProcessKey) -> Option<Slot> {
+        if let Some(exact) = self.slot_of(subject.key) {
+            return Some(exact);
+        }
+        let latest = self.image_of(subject)?;
+        let node = self.nodes.get(latest)?;
+        // Who knows the start of the process only has no name for its image.
+        let is_missed = subject.key.start != subject.began && subject.key.start > node.start;
+        if is_missed && node.life != Life::Exited {
+            return self.infer_between(Some(latest), subject, owner);
+        }
+        Some(latest)
+    }
+
+    /// Only the process that changed: those with which it shared its image keep that.
+    fn change(&mut self, change: &Change<'_>, time: BootTime) -> Result {
+        let (subject, context) = (change.process, &change.context);
+        if subject.key.pid == Pid(0) {
+            return REJECTED;
+        }
+        let known = self.image_named_by(subject, ProcessKey::NONE);
+        let Some(slot) = known.or_else(|| self.infer(subject, ProcessKey::NONE)) else { return REJECTED };
+        let is_late = self.nodes.get(slot).is_some_and(|node| !node.is_running());
+        let is_new_session = context.session.is_some() && self.session_of(slot) != context.session;
+        let image = match self.image(slot).cloned() {
+            Some(image) => self.shared.changed(&image, time, context),
+            None => Some(self.shared.image(&Program::default(), context, None)),
+        };
+        if image.is_none() && !is_new_session {
+            return (Outcome::Duplicate, Some(slot));
+        }
+        if is_new_session {
+            self.set_session(slot, context.session);
+        }
+        if image.is_some() {
+            self.set_image(slot, image);
+        }
+        (if is_late { Outcome::Late } else { Outcome::Applied }, Some(slot))
     }
 
     fn running(&mut self, running: &Running<'_>) -> Result {
@@ -270,11 +332,14 @@ impl Table {
             Finding::MissedImage { before } => (None, Some(before)),
             Finding::New => (None, None),
         };
+        let reused = before.and_then(|before| self.take_over(before, subject.key));
+        let before = before.filter(|_| reused.is_none());
+        let described = described.or(reused);
         let Some(slot) = described.or_else(|| self.insert(subject, Origin::Running)) else { return REJECTED };
         let has_ended = self.nodes.get(slot).is_some_and(|node| !node.is_running());
-        self.describe(slot, subject, Origin::Running, &running.program, &running.context);
+        self.describe(slot, subject, Origin::Running, &running.program, &running.context, None);
         if let Some(before) = before {
-            self.replace_unseen(before, slot);
+            self.replace(before, slot);
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, running.owner, Provenance::Found);
@@ -307,7 +372,7 @@ impl Table {
         }
     }
 
-    /// Gives a node what an event says of its image.
+    /// Gives a node what an event says of its image; that of `like` may well have the same setting.
     fn describe(
         &mut self,
         slot: Slot,
@@ -315,10 +380,15 @@ impl Table {
         origin: Origin,
         program: &Program<'_>,
         context: &Context<'_>,
+        like: Option<Slot>,
     ) {
-        let image = self.shared.image(program, context);
+        let like = like.and_then(|like| self.bodies.get(self.nodes.get(like)?.body()?)?.image.as_ref());
+        let image = self.shared.image(program, context, like);
         self.set_image(slot, Some(image));
         self.set_ns_pid(slot, context.ns_pid);
+        if context.session.is_some() {
+            self.set_session(slot, context.session);
+        }
         let Some(node) = self.nodes.get_mut(slot) else { return };
         node.origin = origin;
         node.precision = subject.precision;
@@ -347,6 +417,9 @@ impl Table {
         if let Some(exact) = self.slot_of(key) {
             return Some(exact);
         }
+        if let Some(shared) = self.recall_shared(key) {
+            return Some(shared);
+        }
         let live = self.live_slot_of(key.pid);
         let Some((live, node)) = live.and_then(|live| Some((live, self.nodes.get(live)?))) else {
             return self
@@ -360,12 +433,41 @@ impl Table {
         let is_newer = key.start > node.start;
         let missed = self.infer(subject, ProcessKey::NONE)?;
         if is_newer {
-            self.replace_unseen(live, missed);
+            self.replace(live, missed);
             self.make_latest(missed);
         } else {
             self.end(missed, EndKind::Vanished);
         }
         Some(missed)
+    }
+
+    /// The entry of the image that a process shared with its parent until its first exec, when that
+    /// exec has taken the entry over: all that it said is known from what is there.
+    fn recall_shared(&mut self, key: ProcessKey) -> Option<Slot> {
+        let latest = self.latest_slot_of(key.pid);
+        let mut images = successors(latest, |slot| self.nodes.get(*slot)?.previous);
+        let is_first =
+            |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.origin == Origin::FirstExec);
+        let first = images.find(is_first)?;
+        let node = self.nodes.get(first)?;
+        if node.began != key.start || node.precision == Precision::Ticks || node.previous.is_some() {
+            return None;
+        }
+        let (parent, provenance, ended) = (node.parent?, node.parent_provenance, node.start);
+        // What the parent was when it forked is not known of one that has changed.
+        let image = self.image(parent).filter(|image| image.past().is_empty()).cloned();
+        let ns_pid = self.body(first).and_then(Body::ns_pid);
+        let subject = Subject { key, began: key.start, precision: Precision::Nanoseconds };
+        let slot = self.insert(subject, Origin::Fork)?;
+        self.set_image(slot, image);
+        self.set_ns_pid(slot, ns_pid);
+        self.relink_parent(slot, parent, provenance);
+        self.link_previous(first, slot);
+        self.end(slot, EndKind::Replaced);
+        if let Some(node) = self.nodes.get_mut(slot) {
+            node.ended = ended;
+        }
+        Some(slot)
     }
 
     /// A node for an image that other events speak of. It is alive, unless its pid has a live
@@ -398,13 +500,16 @@ impl Table {
     fn make_latest(&mut self, slot: Slot) {
         let Some(node) = self.nodes.get(slot) else { return };
         let (pid, rank) = (node.pid, node.rank());
-        let other = self.latest_slot_of(pid).filter(|latest| *latest != slot);
-        let Some((other, node)) = other.and_then(|other| Some((other, self.nodes.get(other)?))) else {
-            return self.link_latest(pid, slot);
+        let latest = self.latest_slot_of(pid);
+        if latest == Some(slot) {
+            return;
+        }
+        let Some((other, node)) = latest.and_then(|other| Some((other, self.nodes.get(other)?))) else {
+            return self.link_latest(pid, None, slot);
         };
         let (stale, is_later) = if node.rank() < rank { (other, true) } else { (slot, false) };
         if is_later {
-            self.link_latest(pid, slot);
+            self.link_latest(pid, Some(other), slot);
         }
         if self.nodes.get(stale).is_some_and(Node::is_running) {
             self.ledger.record_inferred_exit();
@@ -447,6 +552,23 @@ impl Table {
         }
     }
 
+    fn set_session(&mut self, slot: Slot, leader: Option<Pid>) {
+        if let Some(body) = self.body_mut(slot) {
+            body.set_session(leader);
+        }
+    }
+
+    fn session_of(&self, slot: Slot) -> Option<Pid> {
+        self.body(slot)?.session()
+    }
+
+    /// An exec leaves the session as it is.
+    fn inherit_session(&mut self, new: Slot, old: Slot) {
+        if self.session_of(new).is_none() {
+            self.set_session(new, self.session_of(old));
+        }
+    }
+
     /// Notes who owns `slot`, when that is not its parent.
     fn note_owner(&mut self, slot: Slot, owner: ProcessKey) {
         let Some(node) = self.nodes.get(slot) else { return };
@@ -464,7 +586,6 @@ impl Table {
             return Some(image.clone());
         }
         let image = image.clone();
-        let setting = self.shared.setting(context, image.setting());
-        Some(image.in_setting(setting))
+        Some(self.shared.image_in(&image, context))
     }
 }

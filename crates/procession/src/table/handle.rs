@@ -49,7 +49,8 @@ struct Letterbox {
 
 impl Released {
     pub(super) fn take(&self) -> Vec<ProcessId> {
-        if !self.0.is_full.swap(false, Ordering::Acquire) {
+        // Looking is cheaper than taking, and there is seldom anything.
+        if !self.0.is_full.load(Ordering::Relaxed) || !self.0.is_full.swap(false, Ordering::Acquire) {
             return Vec::new();
         }
         std::mem::take(&mut *self.0.ids.lock().unwrap_or_else(PoisonError::into_inner))
@@ -70,7 +71,7 @@ impl Table {
     /// Lets go of the entries whose handles have gone.
     pub(super) fn take_back_handles(&mut self) {
         for id in self.released.take() {
-            if self.node(id).is_none() {
+            if self.entry(id).is_none() {
                 continue;
             }
             if let Some(body) = self.body_mut(id.slot) {

@@ -90,16 +90,15 @@ impl Table {
 
     fn is_needed(&self, slot: Slot) -> bool {
         let Some(node) = self.nodes.get(slot) else { return true };
-        let body = self.body(slot);
-        let is_wanted = body.is_some_and(|body| body.holds > 0 || body.queue == Waiting::Grace);
-        node.is_running() || node.kept_by > 0 || is_wanted
+        let is_wanted = node.is_running() || node.kept_by > 0 || node.queue == Waiting::Grace;
+        is_wanted || self.body(slot).is_some_and(|body| body.holds > 0)
     }
 
     /// An ended entry that others keep waits to become a tombstone.
     fn await_need(&mut self, slot: Slot) {
-        let has_ended = self.nodes.get(slot).is_some_and(|node| !node.is_running());
-        let is_idle = self.body(slot).is_some_and(|body| body.queue == Waiting::No && body.holds == 0);
-        if has_ended && is_idle {
+        let is_idle = |node: &Node| !node.is_running() && node.queue == Waiting::No;
+        let is_idle = self.nodes.get(slot).is_some_and(is_idle);
+        if is_idle && self.body(slot).is_some_and(|body| body.holds == 0) {
             self.enqueue(Waiting::Ancestor, slot);
         }
     }
@@ -109,9 +108,8 @@ impl Table {
         let Some(node) = self.nodes.get(slot) else { return [None; 2] };
         let (key, parent, previous, body) = (node.key(), node.parent, node.previous, node.body());
         self.running -= usize::from(node.is_running());
-        if self.latest_slot_of(key.pid) == Some(slot) {
-            self.unlink_latest(key.pid);
-        }
+        self.tombstones -= usize::from(node.tombstone().is_some());
+        self.unlink_latest(key.pid, slot);
         self.unlink_key(key, slot);
         self.unlink_sibling(slot);
         self.dequeue(slot);
@@ -139,6 +137,7 @@ impl Table {
         let detail = std::mem::replace(&mut node.detail, Detail::Tombstone { program, folded: 0 });
         if let Detail::Body(body) = detail {
             self.bodies.remove(body);
+            self.tombstones += 1;
         }
         self.fold_run(slot);
     }
@@ -157,7 +156,7 @@ impl Table {
     fn foldable(&self, slot: Slot, link: Link) -> Option<Slot> {
         let older = link.of(self.nodes.get(slot)?)?;
         let node = self.nodes.get(older)?;
-        (node.is_tombstone() && node.kept_by == 1).then_some(older)
+        (node.tombstone().is_some() && node.kept_by == 1).then_some(older)
     }
 
     /// Lets the tombstone `slot` stand for the older one that it links to as well.

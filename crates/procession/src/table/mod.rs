@@ -5,13 +5,13 @@
 //!
 //! * `apply` holds what each kind of event does, and the repairs when one is missing.
 //! * `links` takes and drops the links between entries, and with them the entries themselves.
-//! * `lineage` walks the links.
+//! * `entry` is what a reader sees, and walks along the links.
 //! * `reclaim` decides when an entry goes because time has passed.
 //! * `pressure` decides what goes because memory is short.
 
 mod apply;
+mod entry;
 mod handle;
-mod lineage;
 mod links;
 mod node;
 mod pressure;
@@ -38,8 +38,8 @@ use pressure::Pressure;
 use reclaim::Queue;
 use shared::Shared;
 
+pub use entry::Entry;
 pub use handle::Handle;
-pub use lineage::Ancestors;
 pub use pressure::{Explanation, MINIMUM_BUDGET};
 
 /// How a [`Table`] behaves.
@@ -71,6 +71,8 @@ pub struct Table {
     latest: Index,
     /// Nodes that run: one for each live process.
     running: usize,
+    /// Nodes that are tombstones.
+    tombstones: usize,
     hasher: RandomState,
     shared: Shared,
     /// Bytes of the images that nodes have.
@@ -157,28 +159,9 @@ impl Table {
         self.running
     }
 
-    /// The entry of the image called `key`, live or ended.
-    pub fn find(&self, key: ProcessKey) -> Option<ProcessId> {
-        self.slot_of(key).map(|slot| ProcessId { slot, key })
-    }
-
-    /// The current image of the live process `pid`.
-    pub fn find_live(&self, pid: Pid) -> Option<ProcessId> {
-        self.live_slot_of(pid).and_then(|slot| self.id_of(slot))
-    }
-
     /// A snapshot of an entry. `None`: the entry has gone.
     pub fn process(&self, id: ProcessId) -> Option<Process> {
-        self.node(id).map(|node| node.snapshot(self))
-    }
-
-    /// Every entry, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (ProcessId, Process)> {
-        self.nodes.iter().map(|(slot, node)| (ProcessId { slot, key: node.key() }, node.snapshot(self)))
-    }
-
-    fn node(&self, id: ProcessId) -> Option<&Node> {
-        self.nodes.get(id.slot).filter(|node| node.key() == id.key)
+        self.entry(id).map(Entry::snapshot)
     }
 
     fn id_of(&self, slot: Slot) -> Option<ProcessId> {
@@ -223,18 +206,20 @@ impl Table {
         self.latest.find(self.hasher.hash_one(pid), is_it)
     }
 
-    fn link_latest(&mut self, pid: Pid, slot: Slot) {
-        self.unlink_latest(pid);
+    /// Makes `slot` the latest image of `pid`, in place of `former`.
+    fn link_latest(&mut self, pid: Pid, former: Option<Slot>, slot: Slot) {
         let (hasher, nodes) = (&self.hasher, &self.nodes);
-        self.latest.insert(hasher.hash_one(pid), slot, |slot| {
-            nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid))
-        });
+        let hash = hasher.hash_one(pid);
+        if former.is_some_and(|former| self.latest.replace(hash, former, slot)) {
+            return;
+        }
+        self.latest.insert(hash, slot, |slot| nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid)));
     }
 
-    fn unlink_latest(&mut self, pid: Pid) {
+    /// Forgets that `slot` is the latest image of `pid`, if it is.
+    fn unlink_latest(&mut self, pid: Pid, slot: Slot) {
         let (hasher, nodes) = (&self.hasher, &self.nodes);
-        let is_it = |slot: &Slot| nodes.get(*slot).is_some_and(|node| node.pid == pid);
-        self.latest.remove(hasher.hash_one(pid), is_it, |slot| {
+        self.latest.remove(hasher.hash_one(pid), slot, |slot| {
             nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.pid))
         });
     }
@@ -246,13 +231,19 @@ impl Table {
         });
     }
 
+    /// Gives `slot` another key.
+    fn rename(&mut self, slot: Slot, key: ProcessKey) {
+        let Some(node) = self.nodes.get_mut(slot) else { return };
+        let former = std::mem::replace(&mut node.start, key.start);
+        debug_assert_eq!(node.pid, key.pid, "a process keeps its pid");
+        self.unlink_key(ProcessKey::new(key.pid, former), slot);
+        self.link_key(key, slot);
+    }
+
     fn unlink_key(&mut self, key: ProcessKey, slot: Slot) {
         let (hasher, nodes) = (&self.hasher, &self.nodes);
-        // By identity, not by key alone: a later entry of the same name must stay.
-        self.by_key.remove(
-            hasher.hash_one(key),
-            |other| *other == slot,
-            |slot| nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.key())),
-        );
+        self.by_key.remove(hasher.hash_one(key), slot, |slot| {
+            nodes.get(*slot).map_or(0, |node| hasher.hash_one(node.key()))
+        });
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Node {
     pub(super) origin: Origin,
     pub(super) parent_provenance: Provenance,
     pub(super) precision: Precision,
+    /// The queue of those that have ended that this one is in.
+    pub(super) queue: Waiting,
     /// Whether the process, or one that led to it, is followed ([`Table::follow`]).
     pub(super) is_followed: bool,
     /// How many of the ancestors, from the nearest on, were seen starting.
@@ -68,8 +70,8 @@ pub(super) struct Body {
     owner_start: BootTime,
     owner_pid: Option<NonZeroU32>,
     ns_pid: Option<NonZeroU32>,
-    /// The kernel's form uses 16 bits; all ones is none.
-    status: Status,
+    session: Option<NonZeroU32>,
+    pub(super) status: Option<ExitStatus>,
     /// The list of nodes whose `parent` is this one, linked through their `sibling` fields.
     pub(super) first_child: Option<Slot>,
     pub(super) next_sibling: Option<Slot>,
@@ -79,16 +81,6 @@ pub(super) struct Body {
     pub(super) before: Option<Slot>,
     /// Handles that keep the entry.
     pub(super) holds: u32,
-    pub(super) queue: Waiting,
-}
-
-#[derive(Debug)]
-struct Status(u32);
-
-impl Default for Status {
-    fn default() -> Self {
-        Self(u32::MAX)
-    }
 }
 
 /// Which queue an entry is in.
@@ -118,6 +110,7 @@ impl Node {
             origin,
             parent_provenance: Provenance::Inferred,
             precision: subject.precision,
+            queue: Waiting::No,
             is_followed: false,
             depth: 0,
         }
@@ -134,8 +127,12 @@ impl Node {
         }
     }
 
-    pub(super) fn is_tombstone(&self) -> bool {
-        matches!(self.detail, Detail::Tombstone { .. })
+    /// The program that a tombstone still knows, and for how many others it stands.
+    pub(super) fn tombstone(&self) -> Option<(&Arc<ProgramFile>, u32)> {
+        match &self.detail {
+            Detail::Body(_) => None,
+            Detail::Tombstone { program, folded } => Some((program, *folded)),
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -150,6 +147,14 @@ impl Node {
         let exact = self.precision == Precision::Nanoseconds && other.precision == Precision::Nanoseconds;
         self.pid == other.key.pid
             && if exact { self.began == other.began } else { self.began.as_ticks() == other.began.as_ticks() }
+    }
+
+    /// The parent by the reference system's rule.
+    pub(super) fn reference_parent(&self) -> Option<Slot> {
+        match self.origin {
+            Origin::FirstExec => self.parent.or(self.previous),
+            _ => self.previous.or(self.parent),
+        }
     }
 
     /// Where the node stands in the order that links follow. See `Table::precedes`.
@@ -169,14 +174,12 @@ impl Node {
             owner: body.and_then(Body::owner),
             previous: self.previous.and_then(key_of),
             ns_pid: body.and_then(Body::ns_pid),
+            session: body.and_then(Body::session),
             image: body.and_then(|body| body.image.clone()),
-            tombstone: match &self.detail {
-                Detail::Body(_) => None,
-                Detail::Tombstone { program, folded } => {
-                    Some(Tombstone { program: Arc::clone(program), stands_for: *folded })
-                }
-            },
-            end: self.end(body.and_then(Body::status)),
+            tombstone: self
+                .tombstone()
+                .map(|(program, folded)| Tombstone { program: Arc::clone(program), stands_for: folded }),
+            end: self.end(body.and_then(|body| body.status)),
         }
     }
 
@@ -209,11 +212,11 @@ impl Body {
         self.ns_pid = pid.and_then(|pid| NonZeroU32::new(pid.0));
     }
 
-    pub(super) fn status(&self) -> Option<ExitStatus> {
-        (self.status.0 != u32::MAX).then_some(ExitStatus::from_raw(self.status.0))
+    pub(super) fn session(&self) -> Option<Pid> {
+        self.session.map(|pid| Pid(pid.get()))
     }
 
-    pub(super) fn set_status(&mut self, status: Option<ExitStatus>) {
-        self.status = status.map_or_else(Status::default, |status| Status(status.as_raw()));
+    pub(super) fn set_session(&mut self, leader: Option<Pid>) {
+        self.session = leader.and_then(|pid| NonZeroU32::new(pid.0));
     }
 }

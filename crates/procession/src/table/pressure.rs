@@ -106,7 +106,7 @@ impl Table {
             let count = match self.body(slot) {
                 None => &mut explanation.tombstones,
                 Some(_) if node.is_running() => &mut explanation.running,
-                Some(body) if body.queue == Waiting::Grace => &mut explanation.in_grace,
+                Some(_) if node.queue == Waiting::Grace => &mut explanation.in_grace,
                 Some(body) if body.holds > 0 => &mut explanation.held,
                 Some(_) => &mut explanation.ancestors,
             };

@@ -31,7 +31,7 @@ impl Table {
         };
         node.life = life;
         if let Some(body) = self.body_mut(slot) {
-            body.set_status(status);
+            body.status = status;
         }
         // One that is told of twice waits again, so that the queue stays in order.
         self.dequeue(slot);
@@ -61,13 +61,17 @@ impl Table {
             body.after = Some(slot);
         }
         if let Some(body) = self.body_mut(slot) {
-            (body.before, body.after, body.queue) = (back, None, which);
+            (body.before, body.after) = (back, None);
+        }
+        if let Some(node) = self.nodes.get_mut(slot) {
+            node.queue = which;
         }
     }
 
     pub(super) fn dequeue(&mut self, slot: Slot) {
+        let Some(node) = self.nodes.get_mut(slot).filter(|node| node.queue != Waiting::No) else { return };
+        let which = std::mem::take(&mut node.queue);
         let Some(body) = self.body_mut(slot) else { return };
-        let which = std::mem::take(&mut body.queue);
         let (before, after) = (body.before.take(), body.after.take());
         let Some(queue) = self.queue_mut(which) else { return };
         if before.is_none() {

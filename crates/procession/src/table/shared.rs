@@ -3,36 +3,35 @@
 use std::sync::Arc;
 
 use crate::event::{Context, Program};
-use crate::image::{Directory, Image, ProgramFile, Setting, SettingKey, image_bytes};
+use crate::image::{Image, ProgramFile, image_bytes};
 use crate::intern::Interner;
-use crate::namespaces::Cgroup;
+use crate::setting::{Setting, SettingKey};
+use crate::time::BootTime;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     programs: Interner<ProgramFile>,
-    directories: Interner<Directory>,
     settings: Interner<Setting>,
 }
 
 impl Shared {
     /// Bytes of memory in use.
     pub(super) fn bytes(&self) -> usize {
-        self.programs.bytes() + self.directories.bytes() + self.settings.bytes()
+        self.programs.bytes() + self.settings.bytes()
     }
 
     /// Bytes that the image of `program` may add.
     pub(super) fn growth(&self, program: &Program<'_>, context: &Context<'_>) -> usize {
         let texts = program.binary.len() + program.executable.len() + program.cwd.as_bytes().len();
         let cgroup = context.cgroup.map_or(0, |cgroup| cgroup.path.len());
-        let values = size_of::<ProgramFile>() + size_of::<Directory>() + size_of::<Setting>() + 256;
-        let tables = self.programs.growth() + self.directories.growth() + self.settings.growth();
+        let values = size_of::<ProgramFile>() + size_of::<Setting>() + 256;
+        let tables = self.programs.growth() + self.settings.growth();
         image_bytes(program.arguments.bytes.len()) + texts + cgroup + values + tables
     }
 
     /// Drops what no image has any more.
     pub(super) fn sweep(&mut self) {
         self.programs.sweep();
-        self.directories.sweep();
         self.settings.sweep();
     }
 
@@ -41,41 +40,36 @@ impl Shared {
         ProgramFile::interned_by(&Program::default(), &mut self.programs)
     }
 
-    pub(super) fn image(&mut self, program: &Program<'_>, context: &Context<'_>) -> Image {
+    /// An image of `program`; `like` is one that may well have the same setting.
+    pub(super) fn image(
+        &mut self,
+        program: &Program<'_>,
+        context: &Context<'_>,
+        like: Option<&Image>,
+    ) -> Image {
         let file = ProgramFile::interned_by(program, &mut self.programs);
-        let directory = Directory::interned_by(program.cwd, &mut self.directories);
-        let setting = self.setting(context, &Setting::default());
-        Image::new(file, directory, setting, program.arguments, program.privileges)
+        let key = SettingKey::new(context, program.cwd);
+        let setting = match like.map(Image::setting).filter(|setting| ***setting == key) {
+            Some(setting) => Arc::clone(setting),
+            None => intern(&mut self.settings, &key),
+        };
+        Image::new(file, setting, program.arguments, program.privileges)
     }
 
-    /// The setting that `context` describes; where it is silent, that of `base`.
-    pub(super) fn setting(&mut self, context: &Context<'_>, base: &Setting) -> Arc<Setting> {
-        let inherited = base.cgroup.as_ref().map(|cgroup| Cgroup { id: cgroup.id, path: &*cgroup.path });
-        let key = SettingKey {
-            credentials: context.credentials.or(base.credentials),
-            namespaces: context.namespaces.or(base.namespaces),
-            cgroup: context.cgroup.filter(|_| !base.is_in_cgroup(context)).or(inherited),
-        };
-        self.settings.get(&key, || Setting {
-            credentials: key.credentials,
-            namespaces: key.namespaces,
-            cgroup: key.cgroup.map(|cgroup| Cgroup { id: cgroup.id, path: cgroup.path.into() }),
-        })
+    /// `image` in the setting that `context` describes; where that is silent, as it is.
+    pub(super) fn image_in(&mut self, image: &Image, context: &Context<'_>) -> Image {
+        let key = SettingKey::over(context, image.setting());
+        image.in_setting(intern(&mut self.settings, &key))
+    }
+
+    /// `image` after a change at `time`. `None`: it changed nothing.
+    pub(super) fn changed(&mut self, image: &Image, time: BootTime, context: &Context<'_>) -> Option<Image> {
+        let mut shared = |key: &SettingKey<'_>| intern(&mut self.settings, key);
+        let setting = image.setting().changed(time, context, &mut shared)?;
+        Some(image.in_setting(Arc::new(setting)))
     }
 }
 
-impl Setting {
-    pub(super) fn agrees_with(&self, context: &Context<'_>) -> bool {
-        let credentials = context.credentials.is_none() || self.credentials == context.credentials;
-        let namespaces = context.namespaces.is_none() || self.namespaces == context.namespaces;
-        credentials && namespaces && self.is_in_cgroup(context)
-    }
-
-    /// A context without a path names the same cgroup when the ids agree.
-    fn is_in_cgroup(&self, context: &Context<'_>) -> bool {
-        let Some(cgroup) = context.cgroup else { return true };
-        self.cgroup
-            .as_ref()
-            .is_some_and(|own| own.id == cgroup.id && (cgroup.path.is_empty() || *own.path == *cgroup.path))
-    }
+fn intern(settings: &mut Interner<Setting>, key: &SettingKey<'_>) -> Arc<Setting> {
+    settings.get(key, || key.to_setting())
 }

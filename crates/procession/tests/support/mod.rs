@@ -130,7 +130,7 @@ pub(crate) fn table(script: &str) -> Table {
 
 /// Every entry, a line each, sorted.
 pub(crate) fn show(table: &Table) -> String {
-    let mut lines: Vec<_> = table.iter().map(|(_, process)| show_entry(&process)).collect();
+    let mut lines: Vec<_> = table.entries().map(|entry| show_entry(&entry.snapshot())).collect();
     lines.sort();
     lines.join("\n")
 }
