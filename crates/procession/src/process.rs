@@ -25,8 +25,7 @@ pub struct Process {
     /// Who owned the process when it was last heard of, when that is not its parent: `init` or a
     /// subreaper, after the parent exited.
     pub owner: Option<ProcessKey>,
-    /// The image that this one replaced. That which a process shares with its parent until its
-    /// first exec is an entry of its own only if it was needed: if it forked others, say.
+    /// The image that this one replaced by an exec with no fork in between.
     pub previous: Option<ProcessKey>,
     /// Pid in the innermost pid namespace. `None`: that is the host's, or it is unknown.
     pub ns_pid: Option<Pid>,
@@ -49,11 +48,7 @@ impl Process {
     /// The parent by the reference system's rule: the image that was replaced when there was no
     /// fork in between, else the image that forked the process.
     pub fn reference_parent(&self) -> Option<ProcessKey> {
-        let parent = self.parent.map(|link| link.key);
-        match self.origin {
-            Origin::FirstExec => parent.or(self.previous),
-            _ => self.previous.or(parent),
-        }
+        self.previous.or_else(|| self.parent.map(|link| link.key))
     }
 
     /// The file named in the exec. Empty: unknown. A tombstone still knows it.

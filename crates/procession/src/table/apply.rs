@@ -233,10 +233,8 @@ impl Table {
         if let Some(parent) = parent {
             self.relink_parent(new, parent, parent_provenance);
         }
-        // What is shared since the fork is linked only where it is needed, and where it is known by
-        // the new image's origin that it is that.
-        let is_first_exec = self.nodes.get(new).is_some_and(|node| node.origin == Origin::FirstExec);
-        if origin != Origin::Fork || is_first_exec && !self.is_only_shared(old) {
+        // What is shared since the fork is kept only where it is needed.
+        if origin != Origin::Fork || !self.is_only_shared(old) {
             self.link_previous(new, old);
         }
         if self.body(new).is_some_and(|body| body.ns_pid().is_none()) {

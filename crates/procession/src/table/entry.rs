@@ -44,6 +44,10 @@ impl Table {
         self.nodes.iter().map(|(slot, node)| Entry { table: self, slot, node })
     }
 
+    fn live_entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.entries().filter(|entry| entry.is_running())
+    }
+
     fn entry_at(&self, slot: Slot) -> Option<Entry<'_>> {
         Some(Entry { table: self, slot, node: self.nodes.get(slot)? })
     }
@@ -108,7 +112,10 @@ impl<'t> Entry<'t> {
         self.table.entry_at(self.node.parent?)
     }
 
-    /// The image that this one replaced.
+    /// The image that the process had before.
+    ///
+    /// That which it shares with its parent until its first exec is an entry of its own only if it
+    /// is needed: when it forked others, or a handle keeps it.
     pub fn previous(self) -> Option<Self> {
         self.table.entry_at(self.node.previous?)
     }
@@ -116,7 +123,7 @@ impl<'t> Entry<'t> {
     /// The parent by the reference system's rule: the image that it replaced when there was no
     /// fork in between, else the image that forked the process.
     pub fn reference_parent(self) -> Option<Self> {
-        self.table.entry_at(self.node.reference_parent()?)
+        self.table.entry_at(self.table.replaced_by(self.node).or(self.node.parent)?)
     }
 
     /// The image that forked the process, the one that forked that process, and so on to the first
@@ -161,25 +168,27 @@ impl<'t> Entry<'t> {
         itself.or_else(|| self.ancestors().find(|entry| entry.node.pid == leader))
     }
 
-    /// The live processes that this process forked, in whichever image.
+    /// The live processes that this process forked, in whichever image, in no particular order.
     ///
-    /// Complete as long as [`Explanation::tombstones`](crate::Explanation::tombstones) is zero: a
-    /// tombstone does not know its children.
-    pub fn children(self) -> impl Iterator<Item = Self> {
-        self.images().flat_map(Self::forked).filter(|child| child.is_running())
+    /// The cost is that of those that are found and of the dead among them. It is that of all live
+    /// processes when memory was so short that there are
+    /// [tombstones](crate::Explanation::tombstones), which do not know their children, and for a
+    /// process whose pid another one has by now.
+    pub fn children(self) -> Box<dyn Iterator<Item = Self> + 't> {
+        let Some(latest) = self.latest_with_lists() else {
+            let is_child = move |entry: &Self| entry.parent().is_some_and(|it| it.is_same_process(self));
+            return Box::new(self.table.live_entries().filter(is_child));
+        };
+        Box::new(latest.images().flat_map(Self::forked).filter(|child| child.is_running()))
     }
 
     /// The live processes that this process led to: its children, theirs, and so on, in no
-    /// particular order.
-    ///
-    /// The cost is that of what is found and what led there; with tombstones in the table, which do
-    /// not know their children, that of all live processes.
+    /// particular order. The cost is as for [`children`](Self::children).
     pub fn descendants(self) -> Box<dyn Iterator<Item = Self> + 't> {
-        if self.table.tombstones > 0 {
-            let live = self.table.entries().filter(|entry| entry.is_running());
-            return Box::new(live.filter(move |entry| entry.descends_from(self)));
-        }
-        let mut found: Vec<_> = self.images().flat_map(Self::forked).collect();
+        let Some(latest) = self.latest_with_lists() else {
+            return Box::new(self.table.live_entries().filter(move |entry| entry.descends_from(self)));
+        };
+        let mut found: Vec<_> = latest.images().flat_map(Self::forked).collect();
         let each = std::iter::from_fn(move || {
             let next = found.pop()?;
             found.extend(next.forked());
@@ -217,9 +226,15 @@ impl<'t> Entry<'t> {
         self.node.is_followed
     }
 
-    /// This process's images, the latest first.
+    /// The latest image of the process, provided that the lists of children are whole.
+    fn latest_with_lists(self) -> Option<Self> {
+        let latest = self.table.entry_at(self.table.latest_slot_of(self.node.pid)?)?;
+        (self.table.tombstones == 0 && latest.is_same_process(self)).then_some(latest)
+    }
+
+    /// This image and those before it.
     fn images(self) -> impl Iterator<Item = Self> {
-        successors(Some(self.current().unwrap_or(self)), |entry| entry.previous())
+        successors(Some(self), |entry| entry.previous())
     }
 
     /// All entries whose parent is this very one.

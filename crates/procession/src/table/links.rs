@@ -1,6 +1,7 @@
 //! Links between entries: taken, dropped, and with the last of them the entry.
 
 use crate::arena::Slot;
+use crate::process::Origin;
 
 use super::Table;
 use super::node::{Detail, Node, Waiting};
@@ -18,6 +19,12 @@ impl Table {
     pub(super) fn precedes(&self, earlier: Slot, later: Slot) -> bool {
         let rank = |slot| self.nodes.get(slot).map(Node::rank);
         rank(earlier) < rank(later)
+    }
+
+    /// The image that `node` replaced, but for that which its process shared with its parent since
+    /// the fork: that one says nothing that the parent does not say.
+    pub(super) fn replaced_by(&self, node: &Node) -> Option<Slot> {
+        node.previous.filter(|slot| self.nodes.get(*slot).is_some_and(|it| it.origin != Origin::Fork))
     }
 
     /// Makes `parent`, which precedes it, the parent of `child`, which has none.

@@ -149,14 +149,6 @@ impl Node {
             && if exact { self.began == other.began } else { self.began.as_ticks() == other.began.as_ticks() }
     }
 
-    /// The parent by the reference system's rule.
-    pub(super) fn reference_parent(&self) -> Option<Slot> {
-        match self.origin {
-            Origin::FirstExec => self.parent.or(self.previous),
-            _ => self.previous.or(self.parent),
-        }
-    }
-
     /// Where the node stands in the order that links follow. See `Table::precedes`.
     pub(super) fn rank(&self) -> (BootTime, Pid, BootTime) {
         (self.began, self.pid, self.start)
@@ -172,7 +164,7 @@ impl Node {
             origin: self.origin,
             parent: parent.map(|key| ParentLink { key, provenance: self.parent_provenance }),
             owner: body.and_then(Body::owner),
-            previous: self.previous.and_then(key_of),
+            previous: table.replaced_by(self).and_then(key_of),
             ns_pid: body.and_then(Body::ns_pid),
             session: body.and_then(Body::session),
             image: body.and_then(|body| body.image.clone()),

@@ -9,6 +9,7 @@
 //! fork 1@1 > 10@5                 1@1 forks 10@5
 //! exec 10@5 > 10@7 /bin/ls < 1@1  10@5 runs /bin/ls and is 10@7 from then on
 //! exit 10@7 3                     10@7 exits with code 3
+//! change 10@7 uid 1000            10@7 is user 1000 from then on; `session 10`, `net 77` likewise
 //! lost 4
 //! ```
 //!
@@ -24,8 +25,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use procession::{
-    BootTime, Context, Counted, EndKind, Event, EventKind, Exec, Exit, ExitStatus, Fork, Outcome, Pid,
-    Precision, Process, ProcessKey, Program, Running, Subject, Table, TableConfig,
+    BootTime, Change, Context, Counted, Credentials, EndKind, Event, EventKind, Exec, Exit, ExitStatus, Fork,
+    Namespaces, Outcome, Pid, Precision, Process, ProcessKey, Program, Running, Subject, Table, TableConfig,
+    Uid,
 };
 
 /// Reads `PID@START`.
@@ -84,9 +86,30 @@ pub(crate) fn event(line: &str) -> EventKind<'_> {
             status: Some(ExitStatus::from_raw(code.parse::<u32>().unwrap() << 8)),
             comm: b"comm",
         }),
+        ["change", process, what, value] => EventKind::Change(Change {
+            process: subject(key(process), began.unwrap_or(key(process).start)),
+            context: changed(what, value.parse().unwrap()),
+        }),
         ["lost", count] => EventKind::Lost(count.parse().unwrap()),
         _ => panic!("not an event: {line}"),
     }
+}
+
+fn changed(what: &str, value: u32) -> Context<'static> {
+    match what {
+        "uid" => Context { credentials: Some(user(value)), ..Context::default() },
+        "net" => {
+            let namespaces = Namespaces { net: value, ..Namespaces::default() };
+            Context { namespaces: Some(namespaces), ..Context::default() }
+        }
+        "session" => Context { session: Some(Pid(value)), ..Context::default() },
+        _ => panic!("not a change: {what}"),
+    }
+}
+
+/// The credentials of a plain user.
+pub(crate) fn user(uid: u32) -> Credentials {
+    Credentials { uid: Uid(uid), euid: Uid(uid), ..Credentials::default() }
 }
 
 /// Applies each line of `script`, and says what became of it.
