@@ -49,12 +49,11 @@ impl<'a> Arguments<'a> {
     /// It is what [`decode_arguments`](crate::reference::decode_arguments) makes of the same
     /// arguments in a block. It cannot be read back into them; use [`iter`](Self::iter) for that.
     pub fn joined(&self, trailing_empty_kept: bool) -> Vec<u8> {
-        let mut rest: Vec<&[u8]> = self.iter().skip(1).collect();
-        if !trailing_empty_kept {
-            let kept = rest.iter().rposition(|argument| !argument.is_empty()).map_or(0, |last| last + 1);
-            rest.truncate(kept);
-        }
-        join_arguments(rest)
+        let rest = || self.iter().skip(1);
+        let last_with_text = || (1..).zip(rest()).filter(|(_, argument)| !argument.is_empty()).last();
+        let kept =
+            if trailing_empty_kept { usize::MAX } else { last_with_text().map_or(0, |(count, _)| count) };
+        join_arguments(rest().take(kept), self.bytes.len())
     }
 }
 

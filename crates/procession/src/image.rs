@@ -1,6 +1,7 @@
 //! What a process runs between two execs.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -30,7 +31,7 @@ struct Head {
 }
 
 /// A program, as it was named, found and loaded: the same for all who run it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProgramFile {
     pub(crate) nature: Nature,
     pub(crate) binary: Box<[u8]>,
@@ -40,7 +41,7 @@ pub(crate) struct ProgramFile {
 }
 
 /// [`ProgramFile`], borrowed from an event: it hashes and compares alike.
-#[derive(Hash)]
+#[derive(Clone, Copy)]
 struct ProgramKey<'a> {
     nature: Nature,
     binary: &'a [u8],
@@ -226,6 +227,22 @@ impl ProgramFile {
             comm: comm.into(),
             file,
         })
+    }
+}
+
+impl Hash for ProgramKey<'_> {
+    /// What tells programs apart in practice: the rest is compared, but not hashed.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.binary);
+        state.write(self.comm);
+        state.write_u64(self.file.map_or(0, |file| file.inode));
+    }
+}
+
+impl Hash for ProgramFile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { nature, binary, executable, comm, file } = self;
+        ProgramKey { nature: *nature, binary, executable, comm, file: *file }.hash(state);
     }
 }
 

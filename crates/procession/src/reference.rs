@@ -56,13 +56,13 @@ pub fn decode_arguments(block: &[u8], flags: u32) -> DecodedArguments {
         let last = arguments.next_back().unwrap_or_default();
         if has(PROC_FS) { trim(last) } else { last }
     };
-    DecodedArguments { cwd: cwd.to_vec(), arguments: join_arguments(arguments) }
+    DecodedArguments { cwd: cwd.to_vec(), arguments: join_arguments(arguments, block.len()) }
 }
 
 /// Joins arguments by the reference's rule. A space separates; an argument that holds a space is
-/// put in double quotes, with nothing inside it escaped.
-pub(crate) fn join_arguments<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut text = Vec::new();
+/// put in double quotes, with nothing inside it escaped. `len` is how long the text is likely to be.
+pub(crate) fn join_arguments<'a>(arguments: impl Iterator<Item = &'a [u8]>, len: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(len);
     for argument in arguments {
         let quote: &[u8] = if argument.contains(&b' ') { b"\"" } else { b"" };
         // The reference separates a quoted argument even from nothing.

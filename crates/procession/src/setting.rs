@@ -72,23 +72,24 @@ impl Spell {
 /// [`Setting`] without a past, borrowed: it hashes and compares alike.
 #[derive(Clone, Copy, Hash, PartialEq, Eq)]
 pub(crate) struct SettingKey<'a> {
-    credentials: Option<Credentials>,
-    namespaces: Option<Namespaces>,
+    // What differs most comes first, so that most comparisons are short.
     cgroup: Option<Cgroup<&'a [u8]>>,
+    credentials: Option<&'a Credentials>,
+    namespaces: Option<&'a Namespaces>,
     cwd: WorkingDirectory<'a>,
 }
 
 impl<'a> SettingKey<'a> {
-    pub(crate) fn new(context: &Context<'a>, cwd: WorkingDirectory<'a>) -> Self {
-        let Context { credentials, namespaces, cgroup, .. } = *context;
-        Self { credentials, namespaces, cgroup, cwd }
+    pub(crate) fn new(context: &'a Context<'a>, cwd: WorkingDirectory<'a>) -> Self {
+        let Context { credentials, namespaces, cgroup, .. } = context;
+        Self { cgroup: *cgroup, credentials: credentials.as_ref(), namespaces: namespaces.as_ref(), cwd }
     }
 
     /// The setting that `context` describes; where it is silent, that of `base`.
-    pub(crate) fn over(context: &Context<'a>, base: &'a Setting) -> Self {
+    pub(crate) fn over(context: &'a Context<'a>, base: &'a Setting) -> Self {
         Self {
-            credentials: context.credentials.or(base.credentials),
-            namespaces: context.namespaces.or(base.namespaces),
+            credentials: context.credentials.as_ref().or(base.credentials.as_ref()),
+            namespaces: context.namespaces.as_ref().or(base.namespaces.as_ref()),
             cgroup: context.cgroup.filter(|_| !base.is_in_cgroup(context)).or(base.cgroup()),
             cwd: base.cwd(),
         }
@@ -97,21 +98,22 @@ impl<'a> SettingKey<'a> {
     /// `later` as it would be had it come after `new` rather than `old`: what it has from `old`, it
     /// has from `new`.
     fn carried(later: &'a Setting, old: &'a Setting, new: &'a Setting) -> Self {
-        fn pick<T: PartialEq>(later: T, old: &T, new: T) -> T {
-            if later == *old { new } else { later }
+        fn pick<T: PartialEq>(later: T, old: T, new: T) -> T {
+            if later == old { new } else { later }
         }
+        let [later, old, new] = [later, old, new].map(Setting::key);
         Self {
-            credentials: pick(later.credentials, &old.credentials, new.credentials),
-            namespaces: pick(later.namespaces, &old.namespaces, new.namespaces),
-            cgroup: pick(later.cgroup(), &old.cgroup(), new.cgroup()),
-            cwd: later.cwd(),
+            cgroup: pick(later.cgroup, old.cgroup, new.cgroup),
+            credentials: pick(later.credentials, old.credentials, new.credentials),
+            namespaces: pick(later.namespaces, old.namespaces, new.namespaces),
+            cwd: later.cwd,
         }
     }
 
     pub(crate) fn to_setting(self) -> Setting {
         Setting {
-            credentials: self.credentials,
-            namespaces: self.namespaces,
+            credentials: self.credentials.copied(),
+            namespaces: self.namespaces.copied(),
             cgroup: self.cgroup.map(|cgroup| Cgroup { id: cgroup.id, path: cgroup.path.into() }),
             cwd: match self.cwd {
                 WorkingDirectory::Unknown => Directory::Unknown,
@@ -199,8 +201,8 @@ impl Setting {
     }
 
     fn key(&self) -> SettingKey<'_> {
-        let Self { credentials, namespaces, .. } = *self;
-        SettingKey { credentials, namespaces, cgroup: self.cgroup(), cwd: self.cwd() }
+        let (credentials, namespaces) = (self.credentials.as_ref(), self.namespaces.as_ref());
+        SettingKey { cgroup: self.cgroup(), credentials, namespaces, cwd: self.cwd() }
     }
 }
 

@@ -16,7 +16,7 @@ const SHELL: &str = "
 /// The user of an entry now, and before each change from the first that is remembered on.
 fn users(table: &Table, name: &str) -> (Option<u32>, Vec<Option<u32>>) {
     let entry = table.get(key(name)).expect(name);
-    let past = entry.image().map(|image| image.past()).unwrap_or_default();
+    let past = entry.image().map(procession::Image::past).unwrap_or_default();
     let before = past.iter().map(|spell| spell.credentials().map(|it| it.euid.0)).collect();
     (entry.credentials().map(|it| it.euid.0), before)
 }
@@ -70,7 +70,7 @@ fn the_past_has_times() {
     let mut table = table("100: running 10@7 /bin/sh\n200: change 10@7 uid 1\n300: change 10@7 uid 2");
     let times = |table: &Table| {
         let entry = table.get(key("10@7")).expect("the shell");
-        let past = entry.image().map(|image| image.past().to_vec()).unwrap_or_default();
+        let past = entry.image().map_or(&[][..], procession::Image::past);
         past.iter().map(|spell| spell.until().as_nanos()).collect::<Vec<_>>()
     };
     assert_eq!(times(&table), [200, 300]);

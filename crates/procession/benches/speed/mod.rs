@@ -326,7 +326,7 @@ pub(crate) fn arguments() -> Vec<Row> {
     ]
 }
 
-/// Whole lifecycles, one after the other, a millisecond apart, so that what has ended goes at the
+/// Whole lifecycles, one after the other, at an even pace, so that what has ended goes at the
 /// rate at which it comes: about 60,000 entries are there, and in the baseline as many as fit.
 struct Lifecycles<S> {
     system: S,
@@ -345,13 +345,14 @@ impl<S: Processes> Lifecycles<S> {
 
     fn round(&mut self) -> Cost {
         // Half a minute, so that each round has one tick of the baseline's collector.
-        const COUNT: u32 = 30_000;
-        let numbers = self.next..self.next + COUNT;
-        self.next += COUNT;
-        let batch = numbers.map(|i| Who::new(i, BEGIN + u64::from(i) * MILLISECOND));
+        let count = 30_000 * 2 / S::ENTRIES_PER_LIFE;
+        let pace = MILLISECOND * u64::from(S::ENTRIES_PER_LIFE) / 2;
+        let numbers = self.next..self.next + count;
+        self.next += count;
+        let batch = numbers.map(|i| Who::new(i, BEGIN + u64::from(i) * pace));
         let batch: Vec<_> = batch.map(|who| (who, Arguments::of(who))).collect();
         let system = &mut self.system;
-        let cost = Cost::of(COUNT, || {
+        let cost = Cost::of(count, || {
             for (who, arguments) in &batch {
                 live(system, *who, arguments);
             }

@@ -3,19 +3,22 @@
 use std::hint::black_box;
 
 use procession::{
-    Arguments as Argv, BootTime, Capabilities, CapabilitySet, Cgroup, Context, Credentials, Event, EventKind,
-    Exec, Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Precision, Process, ProcessKey, Program,
+    Arguments as Argv, BootTime, Capabilities, CapabilitySet, Cgroup, Context, Credentials, Entry, Event,
+    EventKind, Exec, Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Precision, ProcessKey, Program,
     Running, Subject, Table, TableConfig, Uid, WorkingDirectory,
 };
 
 use crate::baseline::{CLONE, Cache, CloneEvent, EXECVE, ExecEvent};
 use crate::workload::{
-    Arguments, BEGIN, CAPABILITIES, CWD, Container, HOST_NAMESPACES, INIT, NAMESPACES, NODE, Parent, SECOND,
-    USER, Who,
+    Arguments, BEGIN, CAPABILITIES, CWD, Container, DIRECTORY, HOST_NAMESPACES, INIT, NAMESPACES, NODE,
+    Parent, SECOND, USER, Who,
 };
 
 /// What is compared.
 pub(crate) trait Processes {
+    /// Entries that a process leaves behind that is forked, runs one program and exits.
+    const ENTRIES_PER_LIFE: u32;
+
     /// With the parents in it, and room for `capacity` entries.
     fn new(capacity: usize) -> Self;
     fn fork(&mut self, who: Who);
@@ -51,15 +54,17 @@ impl Ours {
         self.apply(&Event { time: BootTime::from_nanos(BEGIN - SECOND), kind: EventKind::Running(running) });
     }
 
-    pub(crate) fn find_one(&self, key: ProcessKey) -> Option<Process> {
-        self.table.get(key).map(procession::Entry::snapshot)
+    pub(crate) fn find_one(&self, key: ProcessKey) -> Option<Entry<'_>> {
+        self.table.get(key)
     }
 }
 
 impl Processes for Ours {
+    const ENTRIES_PER_LIFE: u32 = 1;
+
     fn new(capacity: usize) -> Self {
         let default = TableConfig::default();
-        let budget = default.budget.max(capacity * 1_024);
+        let budget = default.budget.max(capacity * 512);
         let mut ours = Self { table: Table::new(TableConfig { budget, ..default }) };
         ours.run(INIT, ProcessKey::NONE, "/usr/lib/systemd/systemd", Parent(0).container());
         for parent in Parent::all() {
@@ -182,7 +187,7 @@ fn program<'a>(binary: &'a str, argv: &'a [u8], inode: u64) -> Program<'a> {
 }
 
 fn comm(binary: &str) -> &[u8] {
-    binary.rsplit('/').next().unwrap_or(binary).as_bytes()
+    binary.strip_prefix(DIRECTORY).unwrap_or("systemd").as_bytes()
 }
 
 /// The reference's way.
@@ -216,6 +221,8 @@ impl Theirs {
 }
 
 impl Processes for Theirs {
+    const ENTRIES_PER_LIFE: u32 = 2;
+
     fn new(capacity: usize) -> Self {
         let cache = Cache::new(NODE, capacity);
         let add = |key: ProcessKey, parent, binary: &str, container: &Container| {

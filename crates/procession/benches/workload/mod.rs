@@ -11,6 +11,7 @@ use procession::{BootTime, Pid, ProcessKey};
 
 pub(crate) const NODE: &str = "worker-01.example.org";
 pub(crate) const PARENTS: u32 = 1_000;
+pub(crate) const DIRECTORY: &str = "/usr/local/lib/app/bin/";
 pub(crate) const CWD: &str = "/var/lib/app/workdir-01";
 pub(crate) const CAPABILITIES: u64 = 0xa804_25fb;
 pub(crate) const USER: u32 = 1_000;
@@ -47,7 +48,7 @@ pub(crate) const BEGIN: u64 = 100_000 * SECOND;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
 static BINARIES: LazyLock<Vec<String>> =
-    LazyLock::new(|| (0..200).map(|i| format!("/usr/local/lib/app/bin/svc-{i:03}")).collect());
+    LazyLock::new(|| (0..200).map(|i| format!("{DIRECTORY}svc-{i:03}")).collect());
 static CONTAINERS: LazyLock<Vec<Container>> = LazyLock::new(|| (0..64).map(Container::new).collect());
 
 /// Where a process runs.
@@ -135,7 +136,7 @@ impl Parent {
     }
 
     pub(crate) fn binary(self) -> String {
-        format!("/usr/local/lib/app/bin/parent-{:04}", self.0)
+        format!("{DIRECTORY}parent-{:04}", self.0)
     }
 
     pub(crate) fn container(self) -> &'static Container {

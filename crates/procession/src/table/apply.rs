@@ -66,7 +66,9 @@ impl Table {
         if pid == fork.parent.pid || pid == Pid(0) {
             return REJECTED;
         }
-        if let Some(known) = self.slot_of(fork.child.key).or_else(|| self.image_of(fork.child)) {
+        let latest = self.latest_slot_of(pid);
+        let is_child = |slot: &Slot| self.nodes.get(*slot).is_some_and(|it| it.is_same_process(fork.child));
+        if let Some(known) = self.slot_of(fork.child.key).or(latest.filter(is_child)) {
             return self.fork_of_known(known, fork);
         }
         let parent = self.resolve(fork.parent);
@@ -80,7 +82,7 @@ impl Table {
             self.relink_parent(slot, parent, Provenance::Observed);
         }
         self.note_owner(slot, fork.owner);
-        self.make_latest(slot);
+        self.make_latest_after(latest, slot);
         (Outcome::Applied, Some(slot))
     }
 
@@ -189,7 +191,9 @@ impl Table {
         let Some(key) = exec.replaces.filter(|key| key.pid == subject.key.pid) else {
             return latest;
         };
-        if let Some(exact) = self.slot_of(key) {
+        let is_latest =
+            latest.and_then(|latest| self.nodes.get(latest)).is_some_and(|node| node.key() == key);
+        if let Some(exact) = latest.filter(|_| is_latest).or_else(|| self.slot_of(key)) {
             return Some(exact);
         }
         // The image since the fork says nothing that the parent does not say.
@@ -497,11 +501,13 @@ impl Table {
     /// missed. That is so for the one that was there, or, when events come late, for this one.
     fn make_latest(&mut self, slot: Slot) {
         let Some(node) = self.nodes.get(slot) else { return };
+        self.make_latest_after(self.latest_slot_of(node.pid), slot);
+    }
+
+    /// [`make_latest`](Self::make_latest), when `latest` is what the index names by now.
+    fn make_latest_after(&mut self, latest: Option<Slot>, slot: Slot) {
+        let Some(node) = self.nodes.get(slot).filter(|_| latest != Some(slot)) else { return };
         let (pid, rank) = (node.pid, node.rank());
-        let latest = self.latest_slot_of(pid);
-        if latest == Some(slot) {
-            return;
-        }
         let Some((other, node)) = latest.and_then(|other| Some((other, self.nodes.get(other)?))) else {
             return self.link_latest(pid, None, slot);
         };

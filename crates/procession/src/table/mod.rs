@@ -52,9 +52,9 @@ pub struct TableConfig {
 }
 
 impl Default for TableConfig {
-    /// A grace time of 30 seconds, and 256 MiB.
+    /// A grace time of 30 seconds, and 48 MiB: room for some 150,000 live processes.
     fn default() -> Self {
-        Self { grace: Duration::from_secs(30), budget: 256 << 20 }
+        Self { grace: Duration::from_secs(30), budget: 48 << 20 }
     }
 }
 
