@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 
 /// Names a slot. Whoever keeps one knows that its tenant stays, or checks who the tenant is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(
     /// Index and one, so that an optional slot is no larger than a slot.
     NonZeroU32,
@@ -40,8 +40,7 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T> Arena<T> {
-    /// Bytes of one page: what an insertion may add.
-    pub(crate) const PAGE_BYTES: usize = PAGE_SLOTS as usize * size_of::<Option<T>>();
+    const PAGE_BYTES: usize = PAGE_SLOTS as usize * size_of::<Option<T>>();
 
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -52,6 +51,12 @@ impl<T> Arena<T> {
         self.allocated * Self::PAGE_BYTES
             + self.pages.capacity() * size_of::<Page<T>>()
             + self.open.capacity() * size_of::<u32>()
+    }
+
+    /// Bytes that so many insertions may add.
+    pub(crate) fn growth(&self, insertions: usize) -> usize {
+        let is_there_room = self.allocated * PAGE_SLOTS as usize >= self.len + insertions;
+        if is_there_room { 0 } else { Self::PAGE_BYTES + size_of::<Page<T>>() * self.pages.len() }
     }
 
     /// `None` only when 2³² tenants live at once.
@@ -115,23 +120,6 @@ impl<T> Arena<T> {
             let slot = Slot(NonZeroU32::new(index + 1)?);
             Some((slot, self.get(slot)?))
         })
-    }
-
-    /// The first tenant at or after the slot number `from`, counted from zero; with its number.
-    pub(crate) fn next_from(&self, from: u32) -> Option<(u32, Slot, &T)> {
-        let mut index = from;
-        while index < self.slot_count() {
-            if self.pages[(index / PAGE_SLOTS) as usize].free.is_all() {
-                index = (index / PAGE_SLOTS + 1) * PAGE_SLOTS;
-                continue;
-            }
-            let slot = Slot(NonZeroU32::new(index + 1)?);
-            if let Some(tenant) = self.get(slot) {
-                return Some((index, slot, tenant));
-            }
-            index += 1;
-        }
-        None
     }
 
     fn slot_count(&self) -> u32 {
@@ -208,14 +196,6 @@ mod tests {
             prop_assert_eq!(arena.len(), model.len());
             let found: HashMap<_, _> = arena.iter().map(|(slot, value)| (slot, *value)).collect();
             prop_assert_eq!(&found, &model);
-            let mut from = 0;
-            let mut walked = 0;
-            while let Some((number, slot, value)) = arena.next_from(from) {
-                prop_assert_eq!(model.get(&slot), Some(value));
-                from = number + 1;
-                walked += 1;
-            }
-            prop_assert_eq!(walked, model.len());
         }
     }
 

@@ -10,6 +10,7 @@ use triomphe::ThinArc;
 use crate::arguments::Arguments;
 use crate::credentials::{Credentials, PrivilegeChange};
 use crate::event::{FileIdentity, Nature, Program, WorkingDirectory};
+use crate::heap::allocation;
 use crate::intern::Footprint;
 use crate::namespaces::Namespaces;
 use crate::setting::{Setting, Spell};
@@ -180,11 +181,10 @@ impl Image {
     }
 }
 
-/// Bytes of an image with so many bytes of arguments, as allocators hand them out.
+/// Bytes of an image with so many bytes of arguments.
 pub(crate) fn image_bytes(arguments: usize) -> usize {
     const COUNT_AND_LENGTH: usize = 2 * size_of::<usize>();
-    const ALLOCATION: usize = 16;
-    (COUNT_AND_LENGTH + size_of::<Head>() + arguments + size_of::<usize>()).next_multiple_of(ALLOCATION)
+    allocation(COUNT_AND_LENGTH + size_of::<Head>() + arguments)
 }
 
 impl PartialEq for Image {
@@ -258,6 +258,6 @@ impl PartialEq<ProgramKey<'_>> for ProgramFile {
 
 impl Footprint for ProgramFile {
     fn heap_bytes(&self) -> usize {
-        self.binary.len() + self.executable.len() + self.comm.len()
+        [&self.binary, &self.executable, &self.comm].map(|text| allocation(text.len())).into_iter().sum()
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use crate::heap::counted_allocation;
+
 /// A value that says how large it is.
 pub(crate) trait Footprint {
     /// Bytes on the heap beyond the value itself.
@@ -85,9 +87,8 @@ impl<T: Hash + Eq + Footprint> Interner<T> {
     }
 }
 
-/// With the two counts of an [`Arc`].
 fn bytes_of<T: Footprint>(value: &T) -> usize {
-    2 * size_of::<usize>() + size_of::<T>() + value.heap_bytes()
+    counted_allocation(size_of::<T>()) + value.heap_bytes()
 }
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
 
     impl Footprint for String {
         fn heap_bytes(&self) -> usize {
-            self.capacity()
+            crate::heap::allocation(self.capacity())
         }
     }
 

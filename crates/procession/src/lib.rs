@@ -47,6 +47,7 @@ mod arguments;
 mod credentials;
 mod event;
 mod fact;
+mod heap;
 mod ids;
 mod image;
 mod index;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::credentials::Credentials;
 use crate::event::{Context, WorkingDirectory};
+use crate::heap::{allocation, counted_allocation};
 use crate::intern::Footprint;
 use crate::namespaces::{Cgroup, Namespaces};
 use crate::time::BootTime;
@@ -98,7 +99,7 @@ impl<'a> SettingKey<'a> {
     /// `later` as it would be had it come after `new` rather than `old`: what it has from `old`, it
     /// has from `new`.
     fn carried(later: &'a Setting, old: &'a Setting, new: &'a Setting) -> Self {
-        fn pick<T: PartialEq>(later: T, old: T, new: T) -> T {
+        fn pick<T: PartialEq + Copy>(later: T, old: T, new: T) -> T {
             if later == old { new } else { later }
         }
         let [later, old, new] = [later, old, new].map(Setting::key);
@@ -148,7 +149,7 @@ impl Setting {
 
     /// Bytes that no interner accounts for.
     pub(crate) fn own_bytes(&self) -> usize {
-        if self.past.is_empty() { 0 } else { ARC_COUNTS + size_of::<Self>() + self.heap_bytes() }
+        if self.past.is_empty() { 0 } else { counted_allocation(size_of::<Self>()) + self.heap_bytes() }
     }
 
     pub(crate) fn agrees_with(&self, context: &Context<'_>) -> bool {
@@ -206,8 +207,6 @@ impl Setting {
     }
 }
 
-const ARC_COUNTS: usize = 2 * size_of::<usize>();
-
 impl Hash for Setting {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
@@ -223,6 +222,7 @@ impl PartialEq<SettingKey<'_>> for Setting {
 impl Footprint for Setting {
     fn heap_bytes(&self) -> usize {
         let cgroup = self.cgroup.as_ref().map_or(0, |cgroup| cgroup.path.len());
-        cgroup + self.cwd().as_bytes().len() + size_of_val(&*self.past)
+        let sizes = [cgroup, self.cwd().as_bytes().len(), size_of_val(&*self.past)];
+        sizes.map(allocation).into_iter().sum()
     }
 }

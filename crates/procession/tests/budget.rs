@@ -244,6 +244,33 @@ fn a_chain_of_live_forks_is_kept_whole() {
     assert_eq!(entry.ancestors().count(), depth as usize);
 }
 
+/// More live links than the budget holds: the chain loses its own, and nobody else any.
+#[test]
+fn a_chain_of_live_forks_beyond_the_budget_costs_nobody_else() {
+    let budget = MINIMUM_BUDGET;
+    let mut machine = Machine::new(TableConfig { budget, ..TableConfig::default() });
+    let shell = machine.fork(0);
+    let bystanders: Vec<_> = (0..100)
+        .map(|n| {
+            let bystander = machine.fork(shell);
+            machine.exec(bystander, format!("bystander\0{n}\0").as_bytes());
+            machine.live[bystander].0
+        })
+        .collect();
+    let mut last = 0;
+    for n in 0..MANY / 10 {
+        last = machine.fork(last);
+        assert!(machine.table.memory() <= budget, "{n}");
+        if n % 10_000 == 0 {
+            for key in &bystanders {
+                let chain = machine.table.get(*key).map(|entry| entry.ancestors().count());
+                assert_eq!(chain, Some(2), "{key} after {n} forks");
+            }
+        }
+    }
+    assert!(machine.table.explain().evicted_live > 0);
+}
+
 #[test]
 fn a_reused_pid_within_a_millisecond_stays_apart() {
     let mut table = Table::new(TableConfig::default());

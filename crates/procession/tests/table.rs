@@ -2,10 +2,12 @@
 
 mod support;
 
-use procession::{BootTime, Context, Event, EventKind, Exit, Fork, Pid, ProcessKey, TableConfig};
+use std::time::Duration;
+
+use procession::{BootTime, Context, Event, EventKind, Exit, Fork, Pid, ProcessKey, Table, TableConfig};
 use proptest::prelude::*;
 
-use support::{apply, check, check_ledger, key, show, subject, table, table_without_grace};
+use support::{apply, check, check_ledger, key, show, subject, table};
 
 #[test]
 fn fork_exec_exit() {
@@ -168,7 +170,7 @@ fn a_removed_entry_does_not_take_a_later_one_of_the_same_name_with_it() {
 
 #[test]
 fn a_chain_a_million_deep_is_walked_and_dropped_without_recursion() {
-    let mut table = table_without_grace();
+    let mut table = Table::new(TableConfig { grace: Duration::ZERO, budget: 512 << 20 });
     let link = |n: u32| ProcessKey::new(Pid(n), BootTime::from_nanos(u64::from(n)));
     for n in 1..1_000_000 {
         let child = link(n + 1);

@@ -4,14 +4,18 @@
 //! 2. ended ancestors of the living shrink to tombstones, oldest first. Long runs of tombstones in
 //!    one chain are folded into one that says how many it stands for;
 //! 3. interned values that no image has any more;
-//! 4. only then a live process: one without known children, counted, and known again from its next
-//!    event on.
+//! 4. only then a live process: the youngest without known children, counted, and known again from
+//!    its next event on.
 
-use crate::arena::{Arena, Slot};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::iter::successors;
+
+use crate::arena::Slot;
 use crate::event::{Event, EventKind};
 
 use super::Table;
-use super::node::{Body, Node, Waiting};
+use super::node::{Node, Waiting};
 
 /// The least budget, in bytes: what an empty table and the largest events need.
 ///
@@ -19,8 +23,14 @@ use super::node::{Body, Node, Waiting};
 /// its arguments for each of them, and 64 bytes for each dead ancestor that two of them share.
 pub const MINIMUM_BUDGET: usize = 1 << 20;
 
+/// Entries that one event makes at the most: its own, and inferred ones.
+const MOST_ENTRIES: usize = 4;
+
 /// Entries that were reduced or dropped between two looks at the interned values.
 const SWEEP_EVERY: u32 = 1_024;
+
+/// Live processes that one search for those to evict yields.
+const MOST_LEAVES: usize = 1_024;
 
 /// What was done for want of memory.
 #[derive(Debug, Default)]
@@ -29,8 +39,10 @@ pub(super) struct Pressure {
     folded: u64,
     evicted_live: u64,
     since_sweep: u32,
-    /// Where the search for a live process to evict goes on.
-    hand: u32,
+    /// Live processes that may go, the youngest last; looked at again before they do.
+    leaves: Vec<Slot>,
+    /// Evictions until those are looked for again: others are younger by then.
+    evictions_left: usize,
 }
 
 impl Pressure {
@@ -117,9 +129,8 @@ impl Table {
 
     /// Makes room for what `event` may add.
     pub(super) fn make_room(&mut self, event: &Event<'_>) {
-        // An event makes four entries at the most: its own, and inferred ones.
         let tables = self.by_key.growth() + self.latest.growth();
-        let pages = Arena::<Node>::PAGE_BYTES + Arena::<Body>::PAGE_BYTES;
+        let pages = self.nodes.growth(MOST_ENTRIES) + self.bodies.growth(MOST_ENTRIES);
         let image = match &event.kind {
             EventKind::Exec(exec) => self.shared.growth(&exec.program, &exec.context),
             EventKind::Running(running) => self.shared.growth(&running.program, &running.context),
@@ -166,28 +177,58 @@ impl Table {
         self.shared.sweep();
     }
 
+    /// Evicts the youngest live process that may go: those that were there first stay, and who makes
+    /// more and more of them loses their own. When it goes, its parent may be next.
     fn evict_live(&mut self) -> bool {
-        let Some(slot) = self.next_evictable(self.pressure.hand).or_else(|| self.next_evictable(0)) else {
-            return false;
-        };
-        self.pressure.evicted_live += 1;
-        self.pressure.since_sweep += 1;
-        for kept in self.remove(slot).into_iter().flatten() {
-            self.remove_unkept(kept);
+        loop {
+            let is_stale = self.pressure.evictions_left == 0;
+            let Some(slot) = self.pressure.leaves.pop().filter(|_| !is_stale) else {
+                if self.find_leaves() {
+                    continue;
+                }
+                return false;
+            };
+            if !self.is_evictable(slot) {
+                continue;
+            }
+            self.pressure.evictions_left -= 1;
+            self.pressure.evicted_live += 1;
+            self.pressure.since_sweep += 1;
+            let parent = self.nodes.get(slot).and_then(|node| self.living_ancestor(node.parent));
+            for kept in self.remove(slot).into_iter().flatten() {
+                self.remove_unkept(kept);
+            }
+            self.pressure.leaves.extend(parent);
+            return true;
         }
-        true
     }
 
-    /// The next live entry without children and handles, from the slot number `from` on.
-    fn next_evictable(&mut self, mut from: u32) -> Option<Slot> {
-        loop {
-            let (number, slot, node) = self.nodes.next_from(from)?;
-            from = number + 1;
-            let is_held = self.body(slot).is_none_or(|body| body.holds > 0);
-            if node.is_running() && node.kept_by == 0 && !is_held {
-                self.pressure.hand = from;
-                return Some(slot);
+    /// Looks at every entry for the youngest that may go. Once for many evictions, so that its cost
+    /// for each is a few entries.
+    fn find_leaves(&mut self) -> bool {
+        let mut youngest = BinaryHeap::new();
+        self.pressure.evictions_left = 1 + self.nodes.len() / 8;
+        for (slot, node) in self.nodes.iter().filter(|(slot, _)| self.is_evictable(*slot)) {
+            youngest.push((Reverse(node.rank()), slot));
+            if youngest.len() > MOST_LEAVES {
+                youngest.pop();
             }
         }
+        let from_the_youngest = youngest.into_sorted_vec().into_iter().map(|(_, slot)| slot);
+        self.pressure.leaves.clear();
+        self.pressure.leaves.extend(from_the_youngest.rev());
+        !self.pressure.leaves.is_empty()
+    }
+
+    /// Whether `slot` is alive, without known children and handles.
+    fn is_evictable(&self, slot: Slot) -> bool {
+        self.nodes.get(slot).is_some_and(|node| node.is_running() && node.kept_by == 0)
+            && self.body(slot).is_some_and(|body| body.holds == 0)
+    }
+
+    /// The nearest that lives, of `slot` and those that led to it.
+    fn living_ancestor(&self, slot: Option<Slot>) -> Option<Slot> {
+        let parent = |slot: &Slot| self.nodes.get(*slot)?.parent;
+        successors(slot, parent).find(|slot| self.nodes.get(*slot).is_some_and(Node::is_running))
     }
 }

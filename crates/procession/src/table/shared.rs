@@ -24,7 +24,7 @@ impl Shared {
     pub(super) fn growth(&self, program: &Program<'_>, context: &Context<'_>) -> usize {
         let texts = program.binary.len() + program.executable.len() + program.cwd.as_bytes().len();
         let cgroup = context.cgroup.map_or(0, |cgroup| cgroup.path.len());
-        let values = size_of::<ProgramFile>() + size_of::<Setting>() + 256;
+        let values = size_of::<ProgramFile>() + size_of::<Setting>() + 384;
         let tables = self.programs.growth() + self.settings.growth();
         image_bytes(program.arguments.bytes.len()) + texts + cgroup + values + tables
     }
