@@ -111,13 +111,13 @@ fn exit(image: ProcessKey, began: u64) -> EventKind<'static> {
 
 /// Each live process below the one that owns it now.
 fn print_tree(table: &Table) {
-    let mut owned: BTreeMap<ProcessKey, Vec<Entry<'_>>> = BTreeMap::new();
+    let mut households: BTreeMap<ProcessKey, Vec<Entry<'_>>> = BTreeMap::new();
     for entry in table.entries().filter(|entry| entry.is_running()) {
         let owner = entry.owner().map_or(ProcessKey::NONE, |owner| owner.key);
-        owned.entry(owner).or_default().push(entry);
+        households.entry(owner).or_default().push(entry);
     }
     let below = |owner: ProcessKey, depth: usize| {
-        owned.get(&owner).into_iter().flatten().map(move |entry| (depth, *entry))
+        households.get(&owner).into_iter().flatten().map(move |entry| (depth, *entry))
     };
     let mut open: Vec<_> = below(ProcessKey::NONE, 0).collect();
     while let Some((depth, entry)) = open.pop() {

@@ -41,7 +41,7 @@ pub enum EventKind<'a> {
 ///
 /// `began` is when the process was forked and never changes; `key.start` moves with each exec.
 /// Together they let the table recognise a process of which it missed an exec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     /// The image.
     pub key: ProcessKey,
@@ -69,7 +69,7 @@ pub enum Precision {
 }
 
 /// A new process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fork<'a> {
     /// The new process, in the image it shares with its parent.
     pub child: Subject,
@@ -84,7 +84,7 @@ pub struct Fork<'a> {
 }
 
 /// A new image in a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exec<'a> {
     /// The process in its new image.
     pub process: Subject,
@@ -101,7 +101,7 @@ pub struct Exec<'a> {
 }
 
 /// The end of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exit<'a> {
     /// The process, in its last image.
     pub process: Subject,
@@ -116,7 +116,7 @@ pub struct Exit<'a> {
 }
 
 /// A process that was there before anybody looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Running<'a> {
     /// The process in its current image.
     pub process: Subject,
@@ -131,7 +131,7 @@ pub struct Running<'a> {
 /// New credentials, namespaces, session or control group of a process that goes on running its
 /// image: `setuid(2)`, `capset(2)`, `setns(2)`, `unshare(2)`, `setsid(2)`, a write to
 /// `cgroup.procs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change<'a> {
     /// The process in its current image.
     pub process: Subject,

@@ -29,6 +29,13 @@ pub struct ProcessKey {
     pub start: BootTime,
 }
 
+impl Default for ProcessKey {
+    /// [`ProcessKey::NONE`].
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl ProcessKey {
     /// The key of `pid`'s image that began at `start`.
     pub const fn new(pid: Pid, start: BootTime) -> Self {

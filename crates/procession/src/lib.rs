@@ -7,23 +7,30 @@
 //! same log always gives the same state.
 //!
 //! ```
-//! use procession::{BootTime, Context, Event, EventKind, Fork, Pid, ProcessKey, Subject, Table, TableConfig};
+//! use procession::{BootTime, Event, EventKind, Fork, Pid, ProcessKey, Subject, Table, TableConfig};
 //!
 //! let mut table = Table::new(TableConfig::default());
 //! let shell = ProcessKey::new(Pid(100), BootTime::from_nanos(1_000));
 //! let child = ProcessKey::new(Pid(101), BootTime::from_nanos(2_000));
-//! let fork = Fork {
-//!     child: Subject::exact(child, child.start),
-//!     parent: shell,
-//!     parent_tid: shell.pid,
-//!     owner: shell,
-//!     context: Context::default(),
-//! };
+//!
+//! let fork = Fork { child: Subject::exact(child, child.start), parent: shell, ..Fork::default() };
 //! let _ = table.apply(&Event { time: child.start, kind: EventKind::Fork(fork) });
 //!
-//! let process = table.get(child).expect("its fork was seen");
-//! assert_eq!(process.parent().map(|parent| parent.key()), Some(shell));
+//! let parent = table.get(child).and_then(|entry| entry.parent()).expect("its fork was seen");
+//! assert_eq!(parent.key(), shell);
 //! ```
+//!
+//! The example `process_tree` goes on from there: it builds a tree from events, and asks who started
+//! what, as whom, and who owns it now.
+//!
+//! # Reading
+//!
+//! * [`Table::get`] and [`Table::get_live`] lend an [`Entry`]. From there one walks: [`Entry::parent`],
+//!   [`Entry::ancestors`], [`Entry::children`], [`Entry::descendants`], [`Entry::owner`],
+//!   [`Entry::session_root`]. Nothing is copied.
+//! * [`Entry::snapshot`] makes a [`Process`], and [`Table::fact`] a [`Fact`]: values that are free of
+//!   the table, to be sent to other threads and kept.
+//! * [`Table::hold`] keeps an entry, and those that led to it, for as long as the [`Handle`] lives.
 //!
 //! # Memory
 //!
@@ -35,7 +42,8 @@
 //!
 //! * **process**: a thread group. Threads are not tracked.
 //! * **image**: what a process runs between two execs ([`Image`]): binary, arguments, working
-//!   directory, credentials, namespaces. Immutable; a fork shares it.
+//!   directory, credentials, namespaces. A fork shares it. What changes without an exec is told by
+//!   [`EventKind::Change`], and [`Image::past`] remembers what was.
 //! * **key**: pid and start time of an image ([`ProcessKey`]). Printed, it is the `exec_id`.
 //! * **lineage**: the chain of processes that forked one another, each in the image it had then.
 //! * **ledger**: the account of every event ([`Ledger`]).
