@@ -31,8 +31,10 @@
 
 #![forbid(unsafe_code)]
 
+mod hold;
 mod pipeline;
 mod tally;
 
+pub use hold::{HoldConfig, HoldCounts};
 pub use pipeline::{Account, Observation, Pipeline, Scope, Selection};
 pub use tally::Tally;
