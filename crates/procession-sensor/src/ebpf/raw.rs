@@ -210,7 +210,7 @@ impl RawSensor {
     }
 
     /// How often the kernel did not run one of the live programs, because it was running already on
-    /// that CPU. They do so when a program is preempted, which those at functions can be, and from 7.1
+    /// that CPU. They do so when a program is preempted, which those at functions can be, and from 7.0
     /// on the others too; most count it.
     pub(crate) fn skipped(&self) -> u64 {
         let names = HOOKS.map(|(name, _)| name).into_iter().chain(CHANGES.map(|(name, ..)| name));
