@@ -36,9 +36,9 @@ pub fn records(file: &[u8]) {
     }
     assert_eq!(told, table.ledger().received());
     assert!(table.live() <= table.len());
-    for (id, process) in table.iter() {
-        assert!(table.ancestors(id).count() <= table.len(), "lineage ends");
-        if let Some(image) = &process.image {
+    for entry in table.entries() {
+        assert!(entry.ancestors().count() <= table.len(), "lineage ends");
+        if let Some(image) = entry.image() {
             let _ = (image.arguments_text(), ContainerId::of_cgroup(image.cgroup_path()));
         }
     }

@@ -15,3 +15,4 @@ pub mod json;
 pub mod users;
 
 pub use flags::Flags;
+pub use json::capability_name;

@@ -60,6 +60,7 @@ Examples:
   procession watch                          everything, until Ctrl-C
   procession watch --tree -- make           what a build really runs
   procession watch --user www-data --exec   what the web server executes
+  procession watch --change -- sudo true    how its rights change on the way
   procession watch --binary 'curl|wget' --ancestors
                                             who calls curl or wget, and who called them
   procession watch -o json --duration 1m    a minute of events for a program to read
@@ -81,6 +82,11 @@ pub(crate) struct SelectArgs {
     /// Show forks too: new processes, before they run anything of their own
     #[arg(long)]
     pub(crate) fork: bool,
+
+    /// Show changes of user, capabilities, namespaces and session too; `-o json` and `-o compact`
+    /// have no line for them
+    #[arg(long)]
+    pub(crate) change: bool,
 
     /// Show first what already runs
     #[arg(long)]

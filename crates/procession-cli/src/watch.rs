@@ -35,6 +35,9 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let filter = filter(&args.select, users.users())?;
     let signals = Signals::catch()?;
     let source = choose(args)?;
+    if let Some(unseen) = source.unseen_changes().filter(|_| args.select.change) {
+        summary::tell(format_args!("{unseen}"));
+    }
 
     let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
     let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
@@ -176,7 +179,7 @@ fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
         fork: select.fork,
         exec: select.exec || neither,
         exit: select.exit || neither,
-        change: false,
+        change: select.change,
     };
     let mut filter = select.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
     for user in &select.user {

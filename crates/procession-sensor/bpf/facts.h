@@ -26,10 +26,8 @@ static __always_inline void fill_pid_namespace(struct facts *facts, struct task_
 	facts->ns.pid = BPF_CORE_READ(innermost, ns, ns.inum);
 }
 
-static __always_inline void fill_namespaces(struct namespaces *ns, struct task_struct *leader)
+static __always_inline void fill_namespaces(struct namespaces *ns, struct nsproxy *proxy)
 {
-	struct nsproxy *proxy = leader->nsproxy;
-
 	/* A leader that died before its threads has none. */
 	if (!proxy) {
 		__builtin_memset(ns, 0, sizeof(*ns));
@@ -67,10 +65,9 @@ static __always_inline void fill_capabilities(struct capabilities *caps, const s
 	caps->ambient = read_capability(__builtin_preserve_access_index(&cred->cap_ambient));
 }
 
-static __always_inline void fill_credentials(struct facts *facts, struct task_struct *leader)
+static __always_inline void fill_credentials(struct facts *facts, const struct cred *cred)
 {
 	struct credentials *creds = &facts->creds;
-	const struct cred *cred = leader->real_cred;
 
 	/* Never so; but a kernel whose BTF marks the field as RCU wants it checked. */
 	if (!cred)
@@ -145,15 +142,19 @@ static __always_inline void fill_session(struct facts *facts, struct task_struct
 		BPF_CORE_READ_STR_INTO(&facts->tty, tty, name);
 }
 
-/* All but the cgroup's path, for which it returns the cgroup. */
-static __always_inline struct cgroup *fill_facts(struct facts *facts, struct task_struct *leader)
+/*
+ * All but the cgroup's path, for which it returns the cgroup. `cred` is that of the leader, or that which
+ * it is about to have.
+ */
+static __always_inline struct cgroup *fill_facts_with(struct facts *facts, struct task_struct *leader,
+						      const struct cred *cred)
 {
 	struct cgroup *cgroup = cgroup_of(leader, &facts->cgroup_hierarchy);
 
 	facts->cgroup_id = BPF_CORE_READ(cgroup, kn, id);
-	fill_namespaces(&facts->ns, leader);
+	fill_namespaces(&facts->ns, leader->nsproxy);
 	fill_pid_namespace(facts, leader);
-	fill_credentials(facts, leader);
+	fill_credentials(facts, cred);
 	fill_session(facts, leader);
 	facts->task_flags = leader->flags;
 	facts->no_new_privs = leader->atomic_flags & PFA_NO_NEW_PRIVS_MASK;
@@ -162,6 +163,11 @@ static __always_inline struct cgroup *fill_facts(struct facts *facts, struct tas
 		facts->seccomp = leader->seccomp.mode;
 	bpf_core_read(facts->comm, sizeof(facts->comm), &leader->comm);
 	return cgroup;
+}
+
+static __always_inline struct cgroup *fill_facts(struct facts *facts, struct task_struct *leader)
+{
+	return fill_facts_with(facts, leader, leader->real_cred);
 }
 
 static __always_inline void fill_file(struct file_facts *facts, struct file *file)

@@ -46,6 +46,8 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 /* Kernel constants that BTF does not carry. All are older than the oldest kernel we load on. */
 enum { PIDTYPE_PGID = 2, PIDTYPE_SID = 3 };
 enum { SIGNAL_GROUP_EXIT = 0x4 };
+/* CLONE_NEW* of all but user namespaces, which are part of the credentials. */
+enum { CLONE_NAMESPACES = 0x80 | 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000 };
 enum { PFA_NO_NEW_PRIVS_MASK = 1 << 0 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -229,6 +231,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	int exit_code;
 	unsigned long atomic_flags;
+	unsigned in_execve : 1;
 	int pid, tgid;
 	struct task_struct *real_parent, *group_leader;
 	struct pid *thread_pid;

@@ -108,11 +108,14 @@ static __always_inline struct buffer *buffer_of(u32 id)
 	return bpf_map_lookup_elem(&live_buffers, &index);
 }
 
-/* Adds one to a count of this CPU and returns it. */
+/*
+ * Adds one to a count of this CPU and returns it. Atomically, because a program at the entry of a
+ * function may be preempted, and another one may then run on the same CPU.
+ */
 static __always_inline u64 count(u32 slot)
 {
 	u32 zero = 0;
 	u64 *counts = bpf_map_lookup_elem(&stats, &zero);
 
-	return counts ? ++counts[slot] : 0;
+	return counts ? __sync_fetch_and_add(&counts[slot], 1) + 1 : 0;
 }

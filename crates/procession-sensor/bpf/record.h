@@ -17,6 +17,7 @@ enum record_kind {
 	RECORD_EXIT = 3, /* struct exit_record */
 	RECORD_ARGS = 4, /* struct args_record: part of the arguments of an exec record to come */
 	RECORD_WALK = 5, /* struct image_record: a process that the task walk found alive */
+	RECORD_CHANGE = 6, /* struct change_record */
 };
 
 /* How a text in the data area relates to the truth. */
@@ -87,7 +88,7 @@ struct namespaces {
 	u32 cgroup, user;
 };
 
-/* What is worth knowing of any process, and can change at exec. */
+/* What is worth knowing of any process, and can change while it runs. */
 struct facts {
 	struct credentials creds;
 	struct capabilities caps;
@@ -98,7 +99,7 @@ struct facts {
 	u32 pidns_level;      /* depth of that namespace: 0 = initial, so `nspid` is the host's id */
 	u32 loginuid;         /* all ones = unset, or no audit in this kernel */
 	u32 audit_session;    /* all ones = unset, or no audit in this kernel */
-	u32 sid;              /* session */
+	u32 sid;              /* session: the pid of its leader, who may be gone */
 	u32 pgid;             /* process group */
 	u32 task_flags;       /* PF_*: 0x200000 is a kernel thread */
 	u32 no_new_privs;     /* 0 or 1 */
@@ -149,6 +150,17 @@ struct fork_record {
 	struct process_ref creator; /* who called fork; `tid` is the thread that did */
 	struct process_ref owner;   /* the child's parent: another than the creator after CLONE_PARENT */
 	struct facts facts;         /* the child's */
+};
+
+/*
+ * Between two execs: other ids, capabilities, securebits or user namespace of the group leader, other
+ * namespaces of the group leader (setns(2) also tells of those where it was already), or another session. The credentials and namespaces of other threads
+ * are not those of the process, as in /proc/PID/status.
+ */
+struct change_record {
+	struct header header;
+	struct process_ref subject; /* `tid` is the thread that made the change */
+	struct facts facts;         /* as they are from then on */
 };
 
 struct exit_record {
@@ -205,19 +217,21 @@ enum stat {
 	STAT_EXEC = 2,
 	STAT_EXIT = 3,
 	STAT_ARGS = 4,
+	STAT_WALK = 5, /* written, rather than attempted */
+	STAT_CHANGE = 6,
 
-	STAT_FORK_LOST = 5, /* of these, refused by a full ring (exec: or by a missing buffer) */
-	STAT_EXEC_LOST = 6,
-	STAT_EXIT_LOST = 7,
-	STAT_ARGS_LOST = 8,
+	STAT_FORK_LOST = 7, /* of these, refused by a full ring (exec: or by a missing buffer) */
+	STAT_EXEC_LOST = 8,
+	STAT_EXIT_LOST = 9,
+	STAT_ARGS_LOST = 10,
+	STAT_WALK_RETRIED = 11, /* walk records that had to wait for the next read(2): none is lost */
+	STAT_CHANGE_LOST = 12,
 
-	STAT_STORAGE_FAILED = 9,    /* no memory for task storage: an image_start may be wrong */
-	STAT_READ_FAILED = 10,      /* arguments that could not be read, wholly or from some point on */
-	STAT_WALK = 11,             /* walk records written */
-	STAT_WALK_RETRIED = 12,     /* walk records that had to wait for the next read(2): none is lost */
-	STAT_WALK_READ_FAILED = 13, /* as STAT_READ_FAILED, in a walk */
+	STAT_STORAGE_FAILED = 13,   /* no memory for task storage: an image_start may be wrong */
+	STAT_READ_FAILED = 14,      /* arguments that could not be read, wholly or from some point on */
+	STAT_WALK_READ_FAILED = 15, /* as STAT_READ_FAILED, in a walk */
 
-	STAT_COUNT = 14,
+	STAT_COUNT = 16,
 };
 
 /* From the kind of a live record to its slots. */
@@ -246,6 +260,7 @@ _Static_assert(sizeof(struct file_facts) == 48, "file_facts");
 _Static_assert(sizeof(struct text) == 16, "text");
 _Static_assert(sizeof(struct args) == 24, "args");
 _Static_assert(sizeof(struct fork_record) == 312, "fork_record");
+_Static_assert(sizeof(struct change_record) == 264, "change_record");
 _Static_assert(sizeof(struct exit_record) == 128, "exit_record");
 _Static_assert(sizeof(struct args_record) == 72, "args_record");
 _Static_assert(sizeof(struct image_record) == 472, "image_record");
@@ -254,6 +269,7 @@ _Static_assert(__builtin_offsetof(struct header, seq) == 16, "header.seq");
 _Static_assert(__builtin_offsetof(struct facts, cgroup_id) == 128, "facts.cgroup_id");
 _Static_assert(__builtin_offsetof(struct facts, comm) == 176, "facts.comm");
 _Static_assert(__builtin_offsetof(struct fork_record, facts) == 104, "fork_record.facts");
+_Static_assert(__builtin_offsetof(struct change_record, facts) == 56, "change_record.facts");
 _Static_assert(__builtin_offsetof(struct exit_record, status) == 104, "exit_record.status");
 _Static_assert(__builtin_offsetof(struct image_record, file) == 112, "image_record.file");
 _Static_assert(__builtin_offsetof(struct image_record, facts) == 160, "image_record.facts");

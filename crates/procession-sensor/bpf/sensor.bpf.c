@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * The kernel side of the sensor: one record for every fork, exec and exit of a process, and a walk
- * over those that already run. Threads are followed only as far as identity needs it.
+ * The kernel side of the sensor: one record for every fork, exec and exit of a process and for what
+ * changes between, and a walk over those that already run. Threads are followed only as far as
+ * identity needs it.
  *
  * Built by `cargo xtask bpf`; the object is committed next to its source.
  */
@@ -16,6 +17,7 @@
 #include "facts.h"
 #include "path.h"
 #include "args.h"
+#include "change.h"
 
 /* What the kernel asks for before it lends out its helpers. */
 char LICENSE[] SEC("license") = "GPL";
@@ -174,6 +176,57 @@ int BPF_PROG(on_exit, struct task_struct *task)
 }
 
 /*
+ * At the entry, where both the old and the new credentials are to be seen: it cannot fail. That an exec
+ * comes here too is part of what its own record tells.
+ */
+SEC("fentry/commit_creds")
+int BPF_PROG(on_credentials, struct cred *new)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (speaks_for_process(task) && credentials_differ(task->real_cred, new))
+		send_change(task, task, new);
+	return 0;
+}
+
+/*
+ * The functions for the two calls rather than switch_task_namespaces(), to which both lead: so does the
+ * exit of every task, and a run that the kernel skips there could not be told from one that matters.
+ */
+SEC("fexit/ksys_unshare")
+int BPF_PROG(on_unshare, unsigned long flags, int error)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!error && flags & CLONE_NAMESPACES && speaks_for_process(task))
+		send_change(task, task, task->real_cred);
+	return 0;
+}
+
+/* To enter where the task is already changes nothing; that is for the reader of the record to see. */
+SEC("fexit/setns")
+int BPF_PROG(on_setns, const void *regs, long error)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!error && speaks_for_process(task))
+		send_change(task, task, task->real_cred);
+	return 0;
+}
+
+/* A session is that of the process, whichever thread began it. */
+SEC("fexit/ksys_setsid")
+int BPF_PROG(on_session, int session)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *leader = task->group_leader;
+
+	if (session > 0)
+		send_change(task, leader, leader->real_cred);
+	return 0;
+}
+
+/*
  * The parent's state is not looked at: this program may sleep, so nothing keeps a parent that exits
  * meanwhile from being freed under the helper's hands. Its own record in the same walk, or in the
  * ring, has the image that belongs to (tgid, process_start).
@@ -186,12 +239,12 @@ static __always_inline void fill_owner_in_walk(struct process_ref *owner, struct
 	owner->tid = parent->pid;
 }
 
-static __always_inline void write_record(struct bpf_iter_meta *meta, struct buffer *buffer)
+static __always_inline void write_record(struct bpf_iter_meta *meta, struct buffer *buffer, u64 time)
 {
 	struct image_record *image = &buffer->image;
 	u32 len = image_len(buffer, WALK_RECORD_MAX - sizeof(*image));
 
-	fill_header(&image->header, RECORD_WALK, len, bpf_ktime_get_boot_ns(), meta->seq_num);
+	fill_header(&image->header, RECORD_WALK, len, time, meta->seq_num);
 	/* A record that does not fit into what is left of the reader's page is asked for again. */
 	if (bpf_seq_write(meta->seq, image, len))
 		count(STAT_WALK_RETRIED);
@@ -205,6 +258,8 @@ int on_walk(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct buffer *buffer = buffer_of(BUFFER_WALK);
+	/* Before anything is read: what happened up to then is contained. */
+	u64 now = bpf_ktime_get_boot_ns();
 	struct image_record *image;
 	struct mm_struct *mm;
 
@@ -221,6 +276,6 @@ int on_walk(struct bpf_iter__task *ctx)
 	fill_image(buffer, BUFFER_WALK, task, mm ? mm->exe_file : NULL);
 	if (mm)
 		append_args_of(buffer, task, mm);
-	write_record(ctx->meta, buffer);
+	write_record(ctx->meta, buffer, now);
 	return 0;
 }

@@ -2,8 +2,8 @@
 //!
 //! | source | needs | gives |
 //! |---|---|---|
-//! | eBPF | root (CAP_BPF, CAP_PERFMON), BTF | every fork, exec and exit with full detail, in kernel order, with exact loss counts |
-//! | proc connector | CAP_NET_ADMIN before Linux 6.6, nothing since | notices of all of them; details are read from `/proc` a moment later |
+//! | eBPF | root (CAP_BPF, CAP_PERFMON), BTF | every fork, exec, exit and change with full detail, in kernel order, with exact loss counts |
+//! | proc connector | CAP_NET_ADMIN before Linux 6.6, nothing since | notices of forks, execs and exits, and of changes of ids and session; details are read from `/proc` a moment later |
 //! | polling | nothing | what lives long enough to be seen in `/proc` |
 //!
 //! All of them are a [`Source`] of the same [`Event`](procession::Event)s. [`open_best`] takes the

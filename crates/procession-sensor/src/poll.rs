@@ -147,6 +147,10 @@ impl Source for PollSource {
         if due > timeout { Ok(()) } else { self.scan(sink) }
     }
 
+    fn unseen_changes(&self) -> Option<String> {
+        Some("changes between execs are not seen: nothing in /proc tells of them".into())
+    }
+
     fn kernel_counts(&self) -> Option<KernelCounts> {
         None
     }

@@ -37,6 +37,11 @@ pub trait Source: Send {
         0
     }
 
+    /// Which changes between execs are not seen with this source here, and why: one line.
+    fn unseen_changes(&self) -> Option<String> {
+        None
+    }
+
     /// What the kernel counted so far. `None`: this source cannot know.
     fn kernel_counts(&self) -> Option<KernelCounts>;
 }
@@ -90,6 +95,8 @@ pub struct KernelCounts {
     pub exec: Count,
     /// Exits of processes.
     pub exit: Count,
+    /// Changes between execs.
+    pub change: Count,
     /// Parts of argument vectors too long for one record.
     pub arguments: Count,
     /// How often the kernel did not run the sensor although something happened. Each time an event

@@ -98,7 +98,7 @@ fn an_orphan_is_owned_by_whom_the_kernel_names_and_until_then_by_init() {
     let _ = apply(&mut table, "exit 10@7 0 began 5");
     assert_eq!(owner(&table), ("1@1".to_owned(), Provenance::Inferred));
     let _ = apply(&mut table, "running 11@6 /bin/sh < 2@2");
-    assert_eq!(owner(&table), ("1@1".to_owned(), Provenance::Inferred), "it was known, so nothing is learnt");
+    assert_eq!(owner(&table), ("2@2".to_owned(), Provenance::Observed), "a later walk saw it");
     let _ = apply(&mut table, "exec 11@6 > 11@9 /bin/ls < 2@2");
     let orphan = entry(&table, "11@9");
     assert_eq!(orphan.owner().map(|owner| show_key(owner.key)).as_deref(), Some("2@2"));

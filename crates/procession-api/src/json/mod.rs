@@ -16,6 +16,7 @@ use serde::Serialize as _;
 use crate::users::Users;
 use convert::Converter;
 use printable::Printable;
+pub use value::capability_name;
 
 /// What to write beyond what every event has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

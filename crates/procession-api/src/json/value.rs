@@ -105,10 +105,11 @@ impl CapabilityList {
 
 impl Serialize for CapabilityList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|number| {
-            let name = usize::try_from(number).ok().and_then(|number| CAPABILITIES.get(number));
-            name.map_or(EnumValue::Number(number), |name| EnumValue::Name(name))
-        }))
+        serializer.collect_seq(
+            self.0
+                .iter()
+                .map(|number| capability_name(number).map_or(EnumValue::Number(number), EnumValue::Name)),
+        )
     }
 }
 
@@ -130,6 +131,11 @@ impl Serialize for SecureBits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.named())
     }
+}
+
+/// The schema's name of a capability, by the kernel's number. That of number 1 has no `CAP_`.
+pub fn capability_name(number: u32) -> Option<&'static str> {
+    CAPABILITIES.get(usize::try_from(number).ok()?).copied()
 }
 
 /// By number. The schema's name of number 1 has no `CAP_`.

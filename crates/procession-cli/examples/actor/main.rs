@@ -39,6 +39,12 @@
 //! | `exit-codes` | 0, 1, 2, 42, 127, 255 |
 //! | `signals` | SIGKILL, SIGTERM, SIGSEGV, real-time signal 40 |
 //! | `core-dump` | abort(3) with core files allowed |
+//! | `change-ids` | a child changes its ids and capabilities; its parent, of the same image, does not (root) |
+//! | `change-namespaces` | unshare(2) and setns(2) of mounts and host name (root) |
+//! | `change-session` | setsid(2), by the leader and by another thread |
+//! | `change-nothing` | calls that set what is set already, or supplementary groups: no change (root) |
+//! | `change-thread` | another thread than the leader changes its ids and namespaces: no change (root) |
+//! | `change-toggle` | the effective user changes 20 times (root) |
 //! | `setuid` | a set-user-id and set-group-id file of 1234, exec'd by 4321 (root) |
 //! | `setuid-root` | a set-user-id file of root, exec'd by 4321 (root) |
 

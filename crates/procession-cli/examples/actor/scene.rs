@@ -1,8 +1,8 @@
 //! Where a scenario plays: its directory, what it shares with its children, and the truth so far.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
 use std::{env, process};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::program::{Program, words};
 use crate::sys::{self, Slot};
-use crate::truth::{Event, Exec, Exit, Fork, Status};
+use crate::truth::{Change, Event, Exec, Exit, Fork, Ids, Status};
 
 /// The actor's side of a scenario. Every event in the truth is added here.
 pub(crate) struct Scene {
@@ -95,8 +95,36 @@ impl Scene {
     pub(crate) fn exited(&mut self, pid: u32, owner: Option<u32>, status: i32) -> Result<Status> {
         let status = sys::status(status);
         ensure!(status != Status::Exited { code: sys::FAILED }, "process {pid} could not do its part");
-        self.push(Event::Exit(Exit { pid, owner, status }));
+        self.push(Event::Exit(Exit { pid, owner, ids: None, status }));
         Ok(status)
+    }
+
+    /// [`exited`](Self::exited), of a process that ran as `ids` to its end.
+    pub(crate) fn exited_as(&mut self, pid: u32, ids: Ids, status: i32) -> Result<()> {
+        self.exited(pid, None, status)?;
+        if let Some(Event::Exit(exit)) = self.events.last_mut() {
+            exit.ids = Some(ids);
+        }
+        Ok(())
+    }
+
+    /// Where a child writes down how it changed; to be made before the fork, for the child may lose
+    /// the right to open files here.
+    pub(crate) fn diary(&self) -> Result<Diary> {
+        Ok(Diary(File::create_new(self.diary_path())?))
+    }
+
+    /// Takes over what a child wrote down.
+    pub(crate) fn changed(&mut self) -> Result<()> {
+        let diary = self.diary_path();
+        for line in fs::read_to_string(&diary)?.lines() {
+            self.push(Event::Change(serde_json::from_str(line)?));
+        }
+        Ok(fs::remove_file(diary)?)
+    }
+
+    fn diary_path(&self) -> PathBuf {
+        self.directory.join("diary")
     }
 
     /// What does not fit the above.
@@ -119,6 +147,31 @@ impl Scene {
             out.write_all(b"\n")?;
         }
         Ok(out.flush()?)
+    }
+}
+
+/// What a child changed about itself.
+pub(crate) struct Diary(File);
+
+impl Diary {
+    /// Writes down how the calling process runs now: what came before was a change.
+    pub(crate) fn note(&mut self) -> io::Result<()> {
+        let namespace = |kind: &str| -> io::Result<u32> {
+            let inode = fs::metadata(format!("/proc/self/ns/{kind}"))?.ino();
+            u32::try_from(inode).map_err(io::Error::other)
+        };
+        let change = Change {
+            pid: process::id(),
+            ids: sys::ids(),
+            capabilities: sys::capabilities()?.effective(),
+            session: sys::session(),
+            mnt: namespace("mnt")?,
+            uts: namespace("uts")?,
+            // Nobody knows which that is before the first of them is there.
+            pid_for_children: namespace("pid_for_children").unwrap_or(0),
+        };
+        let line = serde_json::to_string(&change)?;
+        writeln!(self.0, "{line}")
     }
 }
 

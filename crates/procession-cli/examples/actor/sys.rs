@@ -202,13 +202,144 @@ pub(crate) fn ids() -> Ids {
     unsafe { Ids { uid: libc::getuid(), euid: libc::geteuid(), gid: libc::getgid(), egid: libc::getegid() } }
 }
 
-/// Gives up root: real, effective and saved ids become `id`, supplementary groups none.
-pub(crate) fn become_user(id: u32) -> io::Result<()> {
-    // SAFETY: an empty list of groups needs no memory; the other two calls take numbers.
-    unsafe {
-        check(libc::setgroups(0, ptr::null()))?;
-        check(libc::setresgid(id, id, id))?;
-        check(libc::setresuid(id, id, id))
+/// A system call that takes numbers alone, as the kernel has it: for the calling thread, where the C
+/// library's function of that name would make all threads follow.
+fn call<const N: usize>(number: libc::c_long, arguments: [u32; N]) -> io::Result<()> {
+    let argument = |at: usize| libc::c_long::from(arguments.get(at).copied().unwrap_or(0));
+    // SAFETY: the callers pass calls without pointers, or with a null pointer for an empty list.
+    match unsafe { libc::syscall(number, argument(0), argument(1), argument(2)) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Gives up the supplementary groups.
+pub(crate) fn drop_groups() -> io::Result<()> {
+    call(libc::SYS_setgroups, [0, 0])
+}
+
+/// Real, effective and saved group become `id`.
+pub(crate) fn set_groups_of_process(id: u32) -> io::Result<()> {
+    call(libc::SYS_setresgid, [id; 3])
+}
+
+/// Real, effective and saved user become `id`.
+pub(crate) fn set_users(id: u32) -> io::Result<()> {
+    call(libc::SYS_setresuid, [id; 3])
+}
+
+/// The effective user becomes `id`.
+pub(crate) fn set_effective_user(id: u32) -> io::Result<()> {
+    const SAME: u32 = u32::MAX;
+    call(libc::SYS_setresuid, [SAME, id, SAME])
+}
+
+/// Permitted capabilities outlive the loss of user 0.
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    call(libc::SYS_prctl, [libc::PR_SET_KEEPCAPS.cast_unsigned(), 1])
+}
+
+/// Begins a session, which the calling process leads.
+pub(crate) fn begin_session() -> io::Result<()> {
+    call(libc::SYS_setsid, [])
+}
+
+/// The leader of the calling process's session.
+pub(crate) fn session() -> u32 {
+    // SAFETY: it only returns a number.
+    unsafe { libc::getsid(0) }.cast_unsigned()
+}
+
+/// `struct __user_cap_header_struct` of `linux/capability.h`.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+/// For the calling thread, in the form that has 64 of them.
+const CAPABILITY_HEADER: CapabilityHeader = CapabilityHeader { version: 0x2008_0522, pid: 0 };
+
+/// Two of `struct __user_cap_data_struct`: the low half of each set, then the high one.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Capabilities([CapabilityHalves; 2]);
+
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CapabilityHalves {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+impl Capabilities {
+    pub(crate) fn effective(&self) -> u64 {
+        u64::from(self.0[1].effective) << 32 | u64::from(self.0[0].effective)
+    }
+
+    /// The same, but effective are these alone, of numbers below 32.
+    pub(crate) fn only<const N: usize>(mut self, numbers: [u32; N]) -> Self {
+        self.0[0].effective = numbers.iter().fold(0, |set, number| set | 1 << number);
+        self.0[1].effective = 0;
+        self
+    }
+
+    /// Makes them those of the calling thread.
+    pub(crate) fn set(&self) -> io::Result<()> {
+        let header = CAPABILITY_HEADER;
+        // SAFETY: both structures are as the kernel wants them for this version.
+        match unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const self.0) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Those of the calling thread.
+pub(crate) fn capabilities() -> io::Result<Capabilities> {
+    let mut sets = Capabilities::default();
+    let mut header = CAPABILITY_HEADER;
+    // SAFETY: the sets are writable, and two of them is what this version has.
+    match unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut sets.0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(sets),
+    }
+}
+
+/// A kind of namespace.
+#[derive(Clone, Copy)]
+pub(crate) enum Namespace {
+    Mounts,
+    HostName,
+}
+
+impl Namespace {
+    fn flag(self) -> c_int {
+        match self {
+            Self::Mounts => libc::CLONE_NEWNS,
+            Self::HostName => libc::CLONE_NEWUTS,
+        }
+    }
+
+    /// That of the calling process.
+    pub(crate) fn open(self) -> io::Result<File> {
+        File::open(match self {
+            Self::Mounts => "/proc/self/ns/mnt",
+            Self::HostName => "/proc/self/ns/uts",
+        })
+    }
+
+    /// A new one for the calling thread.
+    pub(crate) fn leave(self) -> io::Result<()> {
+        // SAFETY: it takes flags alone.
+        check(unsafe { libc::unshare(self.flag()) })
+    }
+
+    /// That of `file` for the calling thread.
+    pub(crate) fn enter(self, file: &File) -> io::Result<()> {
+        // SAFETY: it takes a descriptor and flags.
+        check(unsafe { libc::setns(file.as_raw_fd(), self.flag()) })
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) enum Event {
     Fork(Fork),
     Exec(Exec),
     Exit(Exit),
+    Change(Change),
     Count(Count),
 }
 
@@ -89,8 +90,26 @@ pub(crate) struct Exit {
     /// Who is the kernel's parent, when that is not who forked the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<u32>,
+    /// As whom it ran in the end, where that is not evident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ids: Option<Ids>,
     #[serde(flatten)]
     pub(crate) status: Status,
+}
+
+/// Other ids, capabilities, namespaces or session than before, without an exec. This is as it is then.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Change {
+    pub(crate) pid: u32,
+    #[serde(flatten)]
+    pub(crate) ids: Ids,
+    /// Effective capabilities, bit n for number n.
+    pub(crate) capabilities: u64,
+    pub(crate) session: u32,
+    /// Inode numbers of namespaces.
+    pub(crate) mnt: u32,
+    pub(crate) uts: u32,
+    pub(crate) pid_for_children: u32,
 }
 
 /// What wait(2) reported.

@@ -10,6 +10,7 @@
 //! reaches a terminal as it is: control characters and what else may change how a line looks are
 //! shown as escapes (`escape`), in every form.
 
+mod change;
 mod compact;
 mod duration;
 mod escape;

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 use procession::{
-    Arguments, BootTime, Capabilities, CapabilitySet, Cgroup, Context, Credentials, Event, EventKind, Exec,
-    Exit, ExitStatus, Fact, FactKind, FileIdentity, Fork, LineageDetail, Nature, Pid, PrivilegeChange,
-    ProcessKey, Program, Running, Subject, Table, TableConfig, Uid, WallClock, WorkingDirectory,
+    Arguments, BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event, EventKind,
+    Exec, Exit, ExitStatus, Fact, FactKind, FileIdentity, Fork, Gid, LineageDetail, Namespaces, Nature, Pid,
+    PrivilegeChange, ProcessKey, Program, Running, Subject, Table, TableConfig, Uid, WallClock,
+    WorkingDirectory,
 };
 use procession_api::json::{AnnotationOptions, JsonEncoder};
 use procession_api::users::Users;
@@ -66,6 +67,12 @@ impl Scene {
             comm: b"comm\n",
         };
         self.apply(pid_time(pid) + after, EventKind::Exit(exit))
+    }
+
+    /// A change, `after` nanoseconds from the process's start.
+    fn change(&mut self, pid: u32, after: u64, context: Context<'_>) -> Fact {
+        let process = subject(pid, self.key_of(pid).start.as_nanos());
+        self.apply(pid_time(pid) + after, EventKind::Change(Change { process, context }))
     }
 
     #[expect(clippy::large_types_passed_by_value, reason = "reads better, and only tests pay")]
@@ -159,6 +166,97 @@ fn every_way_to_end() {
         let (mut scene, _) = child(ls(), context(0));
         let exit = scene.exit(CHILD, 75 * SECOND, status);
         check(&exit, &format!("22:16:16.000     101 root     end  /bin/ls -l 'a b'  {shown}  1m15s"));
+    }
+}
+
+/// What is shown of the change from `before` to `after`.
+fn change_shown(before: Context<'_>, after: Context<'_>) -> String {
+    let (mut scene, _) = child(program(b"/bin/x", b"x\0"), before);
+    let fact = scene.change(CHILD, SECOND, after);
+    let line = rendered(Form::Text(Text::new(TextOptions::default())), &fact);
+    let (_, shown) = line.split_once(" set  /bin/x").expect("it is a change");
+    shown.trim_end().to_owned()
+}
+
+fn credentials(credentials: Credentials) -> Context<'static> {
+    Context { credentials: Some(credentials), ..Context::default() }
+}
+
+#[test]
+fn a_change_of_ids_says_what_became_of_which() {
+    let user = |[uid, euid, suid, fsuid]: [u32; 4]| Credentials {
+        uid: Uid(uid),
+        euid: Uid(euid),
+        suid: Uid(suid),
+        fsuid: Uid(fsuid),
+        ..Credentials::default()
+    };
+    for (before, after, shown) in [
+        ([1000; 4], [0; 4], "  uid 1000 → 0"),
+        ([0; 4], [0, 5, 0, 5], "  euid 0 → 5"),
+        ([0; 4], [0, 5, 5, 5], "  euid 0 → 5, suid 0 → 5"),
+        ([5, 0, 0, 0], [5; 4], "  euid 0 → 5, suid 0 → 5"),
+        ([0; 4], [0, 0, 0, 5], "  fsuid 0 → 5"),
+        ([1, 2, 3, 2], [1, 2, 2, 2], "  suid 3 → 2"),
+    ] {
+        assert_eq!(change_shown(credentials(user(before)), credentials(user(after))), shown);
+    }
+    let group = |gid| Credentials { gid: Gid(gid), egid: Gid(gid), securebits: gid, ..user([0; 4]) };
+    let shown = change_shown(credentials(group(0)), credentials(group(16)));
+    assert_eq!(shown, "  gid 0 → 16, securebits 0x0 → 0x10");
+    let login = Credentials { login_uid: Some(Uid(7)), ..user([0; 4]) };
+    assert_eq!(change_shown(credentials(user([0; 4])), credentials(login)), "  login uid 7");
+}
+
+#[test]
+fn a_change_of_capabilities_names_the_few_and_counts_the_many() {
+    let sets = |effective, permitted, bounding| {
+        let set = CapabilitySet;
+        let capabilities = Capabilities {
+            effective: set(effective),
+            permitted: set(permitted),
+            bounding: set(bounding),
+            ..Capabilities::default()
+        };
+        credentials(Credentials { capabilities, ..Credentials::default() })
+    };
+    let all = (1 << 41) - 1;
+    for (before, after, shown) in [
+        (sets(1 << 13, 1 << 13, 0), sets(1 << 21, 1 << 21, 0), "  caps +sys_admin -net_raw"),
+        (sets(all, all, all), sets(0, 0, all), "  caps none"),
+        (sets(all, all, all), sets(0, all, all), "  caps none"),
+        (sets(0, 3, all), sets(all, all, all), "  caps +41 of them, permitted +39 of them"),
+        (sets(1, 1, 3), sets(1, 1, 1), "  bounding -dac_override"),
+        (sets(1, 1, 1), sets(1 | 1 << 50, 1, 1), "  caps +50"),
+    ] {
+        assert_eq!(change_shown(before, after), shown);
+    }
+}
+
+#[test]
+fn a_change_of_place_says_from_where_to_where() {
+    let namespaces = |mnt, uts| Some(Namespaces { mnt, uts, ..Namespaces::default() });
+    let at = |mnt, uts| Context { namespaces: namespaces(mnt, uts), ..Context::default() };
+    assert_eq!(change_shown(at(40, 50), at(41, 50)), "  mnt ns 40 → 41");
+    assert_eq!(change_shown(at(40, 50), at(42, 52)), "  mnt ns 40 → 42, uts ns 50 → 52");
+
+    let cgroup = |id| Context { cgroup: Some(Cgroup { id, path: b"/x" }), ..Context::default() };
+    assert_eq!(change_shown(cgroup(1), cgroup(2)), "  cgroup");
+    let session = |pid| Context { session: Some(Pid(pid)), ..context(0) };
+    assert_eq!(change_shown(session(SHELL), session(CHILD)), "  session 101");
+    assert_eq!(change_shown(Context::default(), context(0)), "", "nobody knows what was before");
+}
+
+#[test]
+fn a_change_of_a_process_that_was_never_heard_of_is_no_more_than_that() {
+    let mut scene = Scene::new();
+    let fact = scene.change(7, 20, Context { session: Some(Pid(7)), ..context(0) });
+    check(&fact, "22:13:27.000       7 root     set  ? (inferred)");
+    // What was there before the second one is known.
+    let fact = scene.change(7, 40, context(1000));
+    check(&fact, "22:13:27.000       7 alice    set  ? (inferred)  uid 0 → 1000");
+    for form in [Form::Compact(compact(Palette::plain())), json()] {
+        assert_eq!(rendered(form, &fact), "");
     }
 }
 
@@ -355,6 +453,10 @@ fn all_forms() -> Vec<Form> {
     ]
 }
 
+fn json() -> Form {
+    Form::Json(JsonEncoder { node_name: "node1".into(), options: AnnotationOptions::default() })
+}
+
 /// `line` without the sequences that set colours.
 fn without_colours(line: &str) -> String {
     let mut parts = line.split("\x1b[");
@@ -388,10 +490,11 @@ proptest! {
         };
         let (mut scene, exec) = child(program, context(0));
         let fork = scene.fork(102, CHILD);
+        let change = scene.change(CHILD, SECOND / 2, context(1000));
         let exit = scene.exit(CHILD, SECOND, Some(0));
         for form in all_forms() {
             let mut renderer = renderer(form);
-            for fact in [&exec, &fork, &exit] {
+            for fact in [&exec, &fork, &change, &exit] {
                 let mut out = Vec::new();
                 renderer.render(fact, &mut out);
                 let line = String::from_utf8(out).expect("lines are UTF-8");

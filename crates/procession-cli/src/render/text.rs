@@ -3,6 +3,7 @@
 //! ```text
 //! 22:13:22.000     101 alice    exec /bin/ls -l 'a b'
 //! 22:13:22.005     101 alice    end  /bin/ls -l 'a b'  exit 0  5.1ms
+//! 22:13:22.010     102 root     set  /usr/bin/newuidmap 7 0 1000 1  caps -chown
 //! ```
 
 use std::fmt::{self, Display};
@@ -12,6 +13,7 @@ use jiff::tz::TimeZone;
 use procession::{BootTime, ExitStatus, Fact, FactKind, Image, Nature, Origin, Process, WallClock};
 use procession_kube::ContainerId;
 
+use super::change::Change;
 use super::duration::duration;
 use super::escape::{ShellWord, Visible};
 use super::line::Line;
@@ -66,6 +68,7 @@ impl Text {
         self.command(&fact.process);
         self.markers(fact);
         self.outcome(fact);
+        self.change(fact);
         self.ancestors(&fact.process, &fact.lineage);
         if let Some(width) = self.options.width {
             self.line.fit(width);
@@ -175,6 +178,12 @@ impl Text {
         }
         let lived = duration(fact.time.since(fact.process.began));
         self.line.put(palette.faint, format_args!("  {lived}"));
+    }
+
+    fn change(&mut self, fact: &Fact) {
+        if fact.kind == FactKind::Change {
+            self.line.plain(Change(fact));
+        }
     }
 
     fn ancestors(&mut self, of: &Process, lineage: &[Process]) {

@@ -29,13 +29,19 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They observe the whole machine, and would see one another.
     arguments.test_threads = Some(1);
-    let unable =
-        procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err().map(|error| error.to_string());
+    let source = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default());
+    // No privilege helps against a kernel that lacks something.
+    let missing = source.as_ref().ok().and_then(|source| source.unseen_changes());
+    if let Some(missing) = &missing {
+        eprintln!("SKIPPED: scenarios of changes: {missing}");
+    }
+    let unable = source.err().map(|error| error.to_string());
     let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
     if let Some(reason) = unable.as_ref().filter(|_| !required) {
         eprintln!("SKIPPED: all end-to-end tests: {reason}");
     }
-    let trials = scenarios::trials().into_iter().chain(program::trials()).chain(load::trials());
+    let trials =
+        scenarios::trials(missing.is_none()).into_iter().chain(program::trials()).chain(load::trials());
     let trials = trials.map(|trial| match &unable {
         None => trial,
         Some(reason) if required => fails(trial.name(), reason.clone()),

@@ -24,7 +24,7 @@ impl Observer {
         let source = open(SourceKind::Ebpf, EbpfConfig::default()).unwrap();
         let selection = Selection {
             scope: Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: None },
-            filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true, change: false }),
+            filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true, change: true }),
             lineage: LineageDetail::Parent,
         };
         Self(Observation::start(source, selection, 1 << 20).unwrap())

@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("a_normal_user_gets_a_fallback_and_why", a_normal_user_gets_a_fallback_and_why),
         ("each_fallback_sees_a_process", each_fallback_sees_a_process),
         ("a_source_that_does_not_work_is_an_error", a_source_that_does_not_work_is_an_error),
+        ("changes_are_shown_on_demand", changes_are_shown_on_demand),
         ("a_stalled_reader_does_not_hold_the_program", a_stalled_reader_does_not_hold_the_program),
         ("a_command_is_ended_when_its_time_is_up", a_command_is_ended_when_its_time_is_up),
         ("nothing_after_the_dashes_is_an_error", nothing_after_the_dashes_is_an_error),
@@ -317,6 +318,24 @@ fn each_fallback_sees_a_process() {
         assert!(shown.lines().any(|line| line.contains("sleep 0.6")), "{source}: {shown}");
         assert!(shown.lines().any(|line| line.contains(" end ")), "{source}: {shown}");
         assert!(stderr(&output).contains("procession: using "), "{source}");
+    }
+}
+
+/// By the proc connector, which every kernel lets tell of changes of ids.
+fn changes_are_shown_on_demand() {
+    let perl = ["--", "perl", "-e", "$> = 1000; sleep 1"];
+    let watched = |options: &[&str]| {
+        let output = run(&[&["--source", "connector"], options, &perl].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let shown = watched(&["--change"]);
+    let changes: Vec<_> = shown.lines().filter(|line| line.contains(" set ")).collect();
+    assert_eq!(changes.len(), 1, "{shown}");
+    assert!(changes[0].contains("  euid 0 → 1000"), "{shown}");
+    assert!(!watched(&[]).contains(" set "), "only on demand");
+    for line in watched(&["--change", "-o", "json"]).lines() {
+        assert!(line.starts_with("{\"process_exec\"") || line.starts_with("{\"process_exit\""), "{line}");
     }
 }
 

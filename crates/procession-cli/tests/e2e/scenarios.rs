@@ -5,33 +5,36 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use procession::{Fact, FactKind, Origin, Provenance};
+use procession::{Fact, FactKind, LONGEST_HISTORY, Origin, Pid, Provenance};
 
 use crate::observer::Observer;
-use crate::truth::{Event, Exec, Exit, Fork, Status};
+use crate::truth::{Change, Event, Exec, Exit, Fork, Ids, Status};
 
-pub(crate) fn trials() -> Vec<Trial> {
+/// `has_changes`: the sensor sees what a process changes about itself.
+pub(crate) fn trials(has_changes: bool) -> Vec<Trial> {
     let list = Command::new(crate::actor()).arg("--list").output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let names = list.lines().filter_map(|line| line.split_whitespace().next());
     let trial = |name: &str| {
         let scenario = name.to_owned();
         Trial::test(format!("scenario::{name}"), move || {
-            play(&scenario);
+            play(&scenario, has_changes);
             Ok(())
         })
+        .with_ignored_flag(!has_changes && name.starts_with("change-"))
     };
     let trials: Vec<_> = names.map(trial).collect();
     assert!(trials.len() > 20, "the actor lists its scenarios");
     trials
 }
 
-fn play(scenario: &str) {
+fn play(scenario: &str, has_changes: bool) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("truth");
     let facts = Observer::get().run(Command::new(crate::actor()).arg(scenario).arg("--truth").arg(&file));
-    let truth = read(&file);
-    assert!(!truth.is_empty());
+    let mut truth = read(&file);
+    truth.retain(|event| has_changes || !matches!(event, Event::Change(_)));
+    assert!(!truth.is_empty(), "{scenario} does something");
 
     let mut unexplained = facts;
     for event in &truth {
@@ -42,6 +45,7 @@ fn play(scenario: &str) {
             Event::Fork(fork) => check_fork(&fact, fork),
             Event::Exec(exec) => check_exec(&fact, exec),
             Event::Exit(exit) => check_exit(&fact, exit),
+            Event::Change(change) => check_change(&fact, change),
             Event::Count(_) => unreachable!("scenarios tell each event"),
         }
     }
@@ -60,6 +64,7 @@ fn is_about(fact: &Fact, event: &Event) -> bool {
         (Event::Fork(fork), FactKind::Fork) => fork.pid == pid,
         (Event::Exec(exec), FactKind::Exec) => exec.pid == pid,
         (Event::Exit(exit), FactKind::Exit { .. }) => exit.pid == pid,
+        (Event::Change(change), FactKind::Change) => change.pid == pid,
         _ => false,
     }
 }
@@ -114,6 +119,29 @@ fn check_exec(fact: &Fact, exec: &Exec) {
     assert!(image.cgroup_id() != 0 && image.cgroup_path().starts_with(b"/"));
 }
 
+fn check_change(fact: &Fact, change: &Change) {
+    let process = &fact.process;
+    let image = process.image.as_ref().unwrap();
+    let (credentials, namespaces) = (image.credentials().unwrap(), image.namespaces().unwrap());
+    assert_eq!(ids(fact), change.ids, "{change:?}");
+    assert_eq!(credentials.capabilities.effective.0, change.capabilities, "{change:?}");
+    // The first process of a machine is in no session before it begins one.
+    let session = Some(Pid(change.session)).filter(|leader| leader.0 != 0);
+    assert_eq!(process.session, session, "{change:?}");
+    let places = (namespaces.mnt, namespaces.uts);
+    assert_eq!(places, (change.mnt, change.uts), "{change:?}");
+    if change.pid_for_children != 0 {
+        assert_eq!(namespaces.pid_for_children, change.pid_for_children, "{change:?}");
+    }
+    assert!(image.past().len() <= LONGEST_HISTORY);
+    assert!(image.cgroup_path().starts_with(b"/"), "it is still known");
+}
+
+fn ids(fact: &Fact) -> Ids {
+    let ids = fact.process.credentials().unwrap();
+    Ids { uid: ids.uid.0, euid: ids.euid.0, gid: ids.gid.0, egid: ids.egid.0 }
+}
+
 /// A file that was given as a descriptor is named by its own path, not by the descriptor's number.
 fn expected_binary(exec: &Exec) -> &str {
     if exec.named.starts_with("/dev/fd/") { &exec.executable } else { &exec.binary }
@@ -129,4 +157,8 @@ fn check_exit(fact: &Fact, exit: &Exit) {
         (i32::from(status.code()), status.signal().map(|it| i32::from(it.number())), status.core_dumped());
     assert_eq!(seen, told, "{exit:?}");
     assert_eq!(owner(fact), exit.owner, "{exit:?}");
+    if let Some(expected) = exit.ids {
+        assert_eq!(ids(fact), expected, "{exit:?}");
+        assert!(fact.process.image.as_ref().unwrap().past().is_empty(), "{exit:?}");
+    }
 }

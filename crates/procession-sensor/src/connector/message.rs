@@ -22,6 +22,9 @@ const NLMSG_DONE: u16 = 3;
 const PROC_EVENT_NONE: u32 = 0;
 const PROC_EVENT_FORK: u32 = 0x1;
 const PROC_EVENT_EXEC: u32 = 0x2;
+const PROC_EVENT_UID: u32 = 0x4;
+const PROC_EVENT_GID: u32 = 0x40;
+const PROC_EVENT_SID: u32 = 0x80;
 const PROC_EVENT_COMM: u32 = 0x200;
 const PROC_EVENT_EXIT: u32 = 0x8000_0000;
 
@@ -146,11 +149,13 @@ pub(super) enum Notice {
     Fork { parent: Task, child: Task },
     /// A new image in a process.
     Exec { process: Pid },
+    /// A task changed its user or group ids, or began a session; an exec that does so says it, too.
+    Changed { task: Task },
     /// A task renamed itself.
     Renamed { task: Task, comm: Comm },
     /// The end of a task.
     Exit { task: Task, status: u32, parent: Pid },
-    /// What lineage does not need: changes of ids, sessions, tracing, core dumps.
+    /// What lineage does not need: tracing, core dumps.
     Other,
 }
 
@@ -194,6 +199,9 @@ fn notice(event: &EventHeader, connector: &ConnectorHeader, body: &[u8]) -> Opti
             Notice::Fork { parent: parent.into(), child: child.into() }
         }
         PROC_EVENT_EXEC => Notice::Exec { process: Pid(prefix::<RawTask>(body)?.tgid) },
+        PROC_EVENT_UID | PROC_EVENT_GID | PROC_EVENT_SID => {
+            Notice::Changed { task: prefix::<RawTask>(body)?.into() }
+        }
         PROC_EVENT_COMM => {
             let CommBody { process, comm } = prefix(body)?;
             Notice::Renamed { task: process.into(), comm: Comm::new(&comm) }
@@ -248,7 +256,10 @@ mod tests {
             (0, &[1][..], Notice::Answer { token: 4, errno: 1 }),
             (1, &[11, 10, 21, 20], Notice::Fork { parent: task(11, 10), child: task(21, 20) }),
             (2, &[8, 8], Notice::Exec { process: Pid(8) }),
-            (4, &[8, 8, 0, 0], Notice::Other),
+            (4, &[8, 8, 0, 0], Notice::Changed { task: task(8, 8) }),
+            (0x40, &[9, 8, 0, 0], Notice::Changed { task: task(9, 8) }),
+            (0x80, &[8, 8], Notice::Changed { task: task(8, 8) }),
+            (0x100, &[8, 8, 1, 1], Notice::Other),
             (
                 0x8000_0000,
                 &[12, 10, 256, 17, 5, 4],

@@ -1,10 +1,13 @@
-//! The kernel's proc connector: notices of all forks, execs and exits, over netlink.
+//! The kernel's proc connector: notices of all forks, execs and exits, and of changes of ids and
+//! sessions, over netlink.
 //!
 //! A notice holds little more than pids and a time. What a process runs is read from `/proc` when
 //! the notice is read, which is a moment later:
 //!
 //! * A process that is gone by then has no program, arguments or credentials.
 //! * Of two execs in quick succession, both are told with the program of the second.
+//! * Of several changes of ids in quick succession, one is told. Changes of capabilities or namespaces
+//!   alone have no notice.
 //! * A fork names the parent that the kernel gave the child. Who called `clone(CLONE_PARENT)` is
 //!   not in the notice.
 //!
@@ -48,7 +51,7 @@ pub(crate) fn parse(datagram: &[u8]) {
     let _ = message::Message::parse(datagram);
 }
 
-/// How long a poll waits at most while a repair is under way.
+/// How long a poll waits at most while a repair is under way, or a change is to be told.
 const REPAIR_PAUSE: Duration = Duration::from_millis(20);
 
 /// Events from the proc connector, with details from `/proc`.
@@ -93,7 +96,8 @@ impl Source for ConnectorSource {
     }
 
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
-        self.socket.wait(if self.repair.is_idle() { timeout } else { timeout.min(REPAIR_PAUSE) })?;
+        let is_idle = self.repair.is_idle() && !self.tracker.has_changes();
+        self.socket.wait(if is_idle { timeout } else { timeout.min(REPAIR_PAUSE) })?;
         let clock = MonotonicClock::sample();
         for _ in 0..NOTICES_PER_POLL {
             match self.socket.receive()? {
@@ -107,9 +111,25 @@ impl Source for ConnectorSource {
                     let lost = self.sequences.overrun();
                     self.report_lost(lost, sink);
                 }
-                Received::Nothing => return self.repair.step(&mut self.tracker, sink),
+                Received::Nothing => {
+                    self.tracker.tell_changes(clock::now(), sink);
+                    return self.repair.step(&mut self.tracker, sink);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn unseen_changes(&self) -> Option<String> {
+        Some(
+            "changes of nothing but capabilities or namespaces are not seen: there are no notices of them"
+                .into(),
+        )
+    }
+
+    fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.poll(Duration::ZERO, sink)?;
+        self.tracker.tell_changes(BootTime::from_nanos(u64::MAX), sink);
         Ok(())
     }
 

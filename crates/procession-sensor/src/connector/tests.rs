@@ -136,6 +136,48 @@ fn a_process_ends_with_its_last_thread() {
     assert_eq!(follow(&mut tracker, NOW, &[exit(8, 7, 512)]), ["exit 7  exit 2"]);
 }
 
+fn changed(tid: u32, process: u32) -> Notice {
+    Notice::Changed { task: task(tid, process) }
+}
+
+/// What is told of changes when all is clear.
+fn changes(tracker: &mut Tracker) -> Vec<String> {
+    let mut told = Vec::new();
+    tracker.tell_changes(BootTime::from_nanos(u64::MAX), &mut |event| told.push(short(&event.kind)));
+    told
+}
+
+#[test]
+fn a_change_is_told_once_it_is_clear_that_it_is_no_part_of_an_exec() {
+    let (fake, mut tracker) = host();
+    fake.process(7, &FakeStat { start: 900, ..FakeStat::default() });
+    let later = NOW.after(BootTime::TICK);
+    assert_eq!(follow(&mut tracker, NOW, &[fork(1, 7)]), ["fork 1 -> 7"]);
+    assert_eq!(follow(&mut tracker, later, &[changed(7, 7), changed(7, 7)]), [""; 0]);
+    tracker.tell_changes(later, &mut |event| panic!("too soon: {event:?}"));
+    assert_eq!(changes(&mut tracker), ["change 7"], "two notices of one change");
+    assert!(!tracker.has_changes());
+
+    let told = follow(&mut tracker, later, &[changed(7, 7), exec(7)]);
+    assert_eq!((told, changes(&mut tracker)), (vec!["exec 7 sh".to_owned()], Vec::new()));
+    follow(&mut tracker, later, &[changed(8, 7), changed(9, 9)]);
+    assert_eq!(changes(&mut tracker), [""; 0], "of a thread, and of a process that nobody knows");
+    follow(&mut tracker, later, &[changed(7, 7)]);
+    fake.remove(7);
+    assert_eq!(changes(&mut tracker), [""; 0], "it is gone");
+}
+
+#[test]
+fn a_child_is_as_its_parent_has_become() {
+    let (fake, mut tracker) = host();
+    for pid in [7, 8] {
+        fake.process(pid, &FakeStat { start: 900, ..FakeStat::default() });
+    }
+    follow(&mut tracker, NOW, &[fork(1, 7)]);
+    let told = follow(&mut tracker, NOW.after(BootTime::TICK), &[changed(7, 7), fork(7, 8)]);
+    assert_eq!(told, ["change 7", "fork 7 -> 8"]);
+}
+
 #[test]
 fn an_exec_leaves_one_thread_that_has_the_leaders_name() {
     let (_fake, mut tracker) = host();

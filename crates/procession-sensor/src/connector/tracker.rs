@@ -1,8 +1,11 @@
 //! From notices to events.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use procession::{BootTime, Context, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey};
+use procession::{
+    BootTime, Change, Context, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey,
+};
 
 use super::message::{Notice, Task};
 use super::process::Process;
@@ -11,18 +14,25 @@ use crate::proc::{Comm, Details, Procfs};
 use crate::source::Sink;
 use crate::walk::{self, Sighting};
 
+/// How long after a notice of a change it is clear that it was not part of an exec, whose own notice
+/// comes a moment later.
+const SETTLED: Duration = Duration::from_millis(10);
+
 /// Follows the notices and knows the processes that live at the present place in the queue.
 #[derive(Debug)]
 pub(super) struct Tracker {
     pub(super) procfs: Procfs,
     processes: HashMap<Pid, Process>,
+    /// Changes that are not told yet, oldest first, each process once.
+    changes: Vec<(Pid, BootTime)>,
     details: Details,
     buffer: Vec<u8>,
 }
 
 impl Tracker {
     pub(super) fn new(procfs: Procfs) -> Self {
-        Self { procfs, processes: HashMap::new(), details: Details::default(), buffer: Vec::new() }
+        let (processes, changes) = (HashMap::new(), Vec::new());
+        Self { procfs, processes, changes, details: Details::default(), buffer: Vec::new() }
     }
 
     pub(super) fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
@@ -42,6 +52,12 @@ impl Tracker {
                 }
             }
             Notice::Exec { process } => self.exec(process, time, sink),
+            Notice::Changed { task } => {
+                let is_known = self.changes.iter().any(|(pid, _)| *pid == task.process);
+                if task.is_leader() && !is_known {
+                    self.changes.push((task.process, time));
+                }
+            }
             Notice::Renamed { task, comm } => {
                 if let Some(process) = self.process_at(task.process, time).filter(|_| task.is_leader()) {
                     process.comm = comm;
@@ -54,6 +70,20 @@ impl Tracker {
                 }
             }
             Notice::Answer { .. } | Notice::Other => {}
+        }
+    }
+
+    /// Whether there are changes to be told.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Tells of the changes that were no part of an exec, as far as that is clear at `now`.
+    pub(super) fn tell_changes(&mut self, now: BootTime, sink: Sink<'_>) {
+        let is_settled = |time: BootTime| now >= time.after(SETTLED);
+        let settled = self.changes.iter().take_while(|(_, time)| is_settled(*time)).count();
+        for (pid, time) in self.changes.drain(..settled).collect::<Vec<_>>() {
+            self.change(pid, time, sink);
         }
     }
 
@@ -101,6 +131,10 @@ impl Tracker {
 
     fn fork(&mut self, parent: Task, child: Task, time: BootTime, sink: Sink<'_>) {
         let pid = child.process;
+        // The child is as its parent has become.
+        if let Some(change) = self.take_change(parent.process) {
+            self.change(parent.process, change, sink);
+        }
         let (process, context) = self.look_at_child(pid, parent.process, time);
         let is_told = |known: &Process| time <= known.told || known.began == process.began;
         if self.processes.get(&pid).is_some_and(is_told) {
@@ -134,7 +168,24 @@ impl Tracker {
         (Process::new(pid, stat.began, owner, stat.comm, time), Context { ns_pid, ..Context::default() })
     }
 
+    fn take_change(&mut self, pid: Pid) -> Option<BootTime> {
+        let at = self.changes.iter().position(|(changed, _)| *changed == pid)?;
+        Some(self.changes.remove(at).1)
+    }
+
+    /// What changed is not in the notice: it is told as it is now.
+    fn change(&mut self, pid: Pid, time: BootTime, sink: Sink<'_>) {
+        let Some(process) = self.process_at(pid, time).filter(|process| time > process.told) else { return };
+        let (subject, began) = (process.subject(pid), process.began);
+        let is_meant = |real: BootTime| real.as_ticks() == began.as_ticks();
+        if self.details.read(&self.procfs, pid, is_meant).is_some() {
+            let change = Change { process: subject, context: self.details.context() };
+            sink(&Event { time, kind: EventKind::Change(change) });
+        }
+    }
+
     fn exec(&mut self, pid: Pid, time: BootTime, sink: Sink<'_>) {
+        self.take_change(pid);
         let known = self.processes.get(&pid);
         if known.is_some_and(|known| time <= known.told) {
             return;
@@ -171,6 +222,7 @@ impl Tracker {
     /// signal ended all threads. When they ended one by one, newer kernels (6.18 was tried) report
     /// that of the last thread, too, older ones that of the leader.
     fn exit(&mut self, task: Task, parent: Pid, status: Option<ExitStatus>, time: BootTime, sink: Sink<'_>) {
+        self.take_change(task.process);
         let Some(process) = self.processes.remove(&task.process) else { return };
         let owner = Some(self.name_of(parent)).filter(|owner| *owner != ProcessKey::NONE);
         let exit = Exit {

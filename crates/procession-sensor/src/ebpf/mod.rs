@@ -1,4 +1,5 @@
-//! The best source: programs in the kernel that tell of every fork, exec and exit.
+//! The best source: programs in the kernel that tell of every fork, exec and exit, and of changes
+//! between execs.
 
 pub(crate) mod raw;
 
@@ -12,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::clock;
-use crate::error::SourceError;
+use crate::error::{SourceError, chain};
 use crate::namespace::own_pid_namespace;
 use crate::proc::Procfs;
 use crate::record::layout::{kind, stat};
@@ -107,6 +108,22 @@ impl EbpfSource {
         Ok(())
     }
 
+    /// Forgets the changes of a process that came before it was found: it was found as they had made
+    /// it. The last of them stays, for it is written a moment before it takes effect.
+    fn forget_what_was_found(&mut self, found: &HashMap<Pid, BootTime>) {
+        let mut has_later = HashSet::new();
+        let mut is_news = |record: &[u8]| {
+            let Some(change) = identify(record).ok().filter(|id| id.kind == kind::CHANGE) else {
+                return true;
+            };
+            let pid = change.subject.pid;
+            found.get(&pid).is_none_or(|seen| change.time > *seen) || has_later.insert(pid)
+        };
+        self.waiting.reverse();
+        self.waiting.retain(|record| is_news(record));
+        self.waiting.reverse();
+    }
+
     /// Takes what is in the ring without handing it over yet.
     fn set_aside(&mut self) {
         while let Some(record) = self.raw.ring().next() {
@@ -124,7 +141,10 @@ impl Source for EbpfSource {
     fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         let procfs = Procfs::open(Path::new("/proc"))?;
         if self.raw.walk_refused().is_some() {
-            return walk::walk(&procfs, sink).map(drop);
+            let seen = walk::walk(&procfs, sink)?;
+            self.set_aside();
+            self.forget_what_was_found(&seen.iter().map(|it| (it.pid, it.seen)).collect());
+            return Ok(());
         }
         let records = self.raw.walk().map_err(SourceError::io("walk over the running processes"))?;
         // In a pid namespace /proc calls processes by other numbers than the kernel does.
@@ -146,6 +166,8 @@ impl Source for EbpfSource {
         // before their children.
         found.retain(|(id, _)| !born.contains(&id.subject));
         found.sort_by_key(|(id, _)| (id.began, id.subject.pid));
+        let found_at = found.iter().map(|(id, _)| (id.subject.pid, id.time));
+        self.forget_what_was_found(&found_at.chain(sightings.iter().map(|it| (it.pid, it.seen))).collect());
         for (_, record) in found {
             self.decoder.hand_over(record, sink, &mut self.malformed);
         }
@@ -180,6 +202,13 @@ impl Source for EbpfSource {
         self.malformed
     }
 
+    fn unseen_changes(&self) -> Option<String> {
+        let refused = self.raw.changes_refused();
+        let what: Vec<_> = refused.iter().map(|(what, _)| *what).collect();
+        let line = |why| format!("changes of {} between execs are not seen: {why}", what.join(", "));
+        refused.first().map(|(_, error)| line(chain(error)))
+    }
+
     fn kernel_counts(&self) -> Option<KernelCounts> {
         let stats = self.raw.stats().ok()?;
         let count = |attempted: usize, lost: usize| Count { attempted: stats[attempted], lost: stats[lost] };
@@ -187,6 +216,7 @@ impl Source for EbpfSource {
             fork: count(stat::FORK, stat::FORK_LOST),
             exec: count(stat::EXEC, stat::EXEC_LOST),
             exit: count(stat::EXIT, stat::EXIT_LOST),
+            change: count(stat::CHANGE, stat::CHANGE_LOST),
             arguments: count(stat::ARGS, stat::ARGS_LOST),
             skipped: self.skipped.max(self.raw.skipped()),
         })
@@ -221,8 +251,9 @@ impl Losses {
     }
 
     fn since_last_report(&mut self, stats: &[u64; stat::COUNT]) -> u64 {
-        let lost = stats[stat::FORK_LOST] + stats[stat::EXEC_LOST] + stats[stat::EXIT_LOST];
-        lost - std::mem::replace(&mut self.reported, lost).min(lost)
+        let kinds = [stat::FORK_LOST, stat::EXEC_LOST, stat::EXIT_LOST, stat::CHANGE_LOST];
+        let lost: u64 = kinds.into_iter().map(|kind| stats[kind]).sum();
+        lost.saturating_sub(std::mem::replace(&mut self.reported, lost))
     }
 }
 

@@ -9,7 +9,7 @@ use std::iter;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter, Program, ProgramError};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramFd};
 use aya::util::{KernelVersion, nr_cpus};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 
@@ -23,6 +23,19 @@ const HOOKS: [(&str, &str); 3] =
     [("on_exec", "sched_process_exec"), ("on_exit", "sched_process_exit"), ("on_fork", "sched_process_fork")];
 
 const WALK: &str = "on_walk";
+
+/// Program, kernel function, and what of a process changes there between two execs. The sensor works
+/// without them: not every kernel lets programs be called by functions, and a function may be gone,
+/// or have become part of another.
+const CHANGES: [(&str, &str, &str); 4] = [
+    ("on_credentials", "commit_creds", "credentials"),
+    ("on_unshare", "ksys_unshare", "namespaces by unshare(2)"),
+    ("on_setns", SETNS, "namespaces by setns(2)"),
+    ("on_session", "ksys_setsid", "sessions"),
+];
+
+/// The entry of a system call has a name of its own on each architecture.
+const SETNS: &str = if cfg!(target_arch = "aarch64") { "__arm64_sys_setns" } else { "__x64_sys_setns" };
 
 /// The first kernel with all that the live programs use: task storage for tracepoints came last.
 const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 13, 0);
@@ -82,6 +95,9 @@ pub enum EbpfError {
         #[source]
         source: io::Error,
     },
+    /// The kernel has programs, but not at functions: its configuration or its policy forbids it.
+    #[error("this kernel does not let BPF programs be called by its functions")]
+    NoFunctions,
     /// Any other failure with one program.
     #[error("{operation} BPF program `{program}`")]
     Program {
@@ -118,11 +134,14 @@ pub(crate) struct RawSensor {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     walk_refused: Option<EbpfError>,
+    changes_refused: Vec<(&'static str, EbpfError)>,
 }
 
 impl RawSensor {
-    /// Loads and attaches the three live programs, and loads the walk, which asks for a newer kernel
-    /// (5.18 instead of 5.13) and may fail by itself: see [`Self::walk_refused`].
+    /// Loads and attaches the programs for fork, exec and exit.
+    ///
+    /// The others may fail by themselves: the walk, which asks for a newer kernel (5.18 instead of
+    /// 5.13, see [`Self::walk_refused`]), and those for changes ([`Self::changes_refused`]).
     pub(crate) fn load(config: RawConfig) -> Result<Self, EbpfError> {
         Self::try_load(config).map_err(or_too_old)
     }
@@ -136,10 +155,16 @@ impl RawSensor {
         for (program, tracepoint) in HOOKS {
             load_hook(&mut ebpf, program, tracepoint, &btf)?;
         }
+        let loaded = CHANGES.map(|(program, function, _)| load_change(&mut ebpf, program, function, &btf));
+        let mut changes_refused = Vec::new();
+        for ((program, _, what), loaded) in CHANGES.into_iter().zip(loaded) {
+            let attached = loaded.and_then(|()| attach_change(&mut ebpf, program));
+            changes_refused.extend(attached.err().map(|error| (what, error)));
+        }
         for (program, _) in HOOKS {
             attach_hook(&mut ebpf, program)?;
         }
-        Ok(Self { ebpf, ring, walk_refused })
+        Ok(Self { ebpf, ring, walk_refused, changes_refused })
     }
 
     /// The records of live events.
@@ -152,11 +177,24 @@ impl RawSensor {
         self.walk_refused.as_ref()
     }
 
+    /// Changes of what are not seen here, and why.
+    pub(crate) fn changes_refused(&self) -> &[(&'static str, EbpfError)] {
+        &self.changes_refused
+    }
+
     /// Ends recording. What is in the ring can still be read, and so can the counts.
     pub(crate) fn detach(&mut self) {
         for (name, _) in HOOKS.into_iter().rev() {
             // Refused only for a program that was detached before.
             let _ = program::<BtfTracePoint>(&mut self.ebpf, name).and_then(BtfTracePoint::unload);
+        }
+        for (name, ..) in CHANGES {
+            // Likewise, or because it was never loaded.
+            let _ = match any_program(&mut self.ebpf, name) {
+                Program::FEntry(program) => program.unload(),
+                Program::FExit(program) => program.unload(),
+                _ => Ok(()),
+            };
         }
     }
 
@@ -172,15 +210,16 @@ impl RawSensor {
     }
 
     /// How often the kernel did not run one of the live programs, because it was running already on
-    /// that CPU. Kernels from 7.1 on do so when a program is preempted; most count it.
+    /// that CPU. They do so when a program is preempted, which those at functions can be, and from 7.0
+    /// on the others too; most count it.
     pub(crate) fn skipped(&self) -> u64 {
-        HOOKS.iter().filter_map(|(name, _)| self.skips_of(name)).sum()
+        let names = HOOKS.map(|(name, _)| name).into_iter().chain(CHANGES.map(|(name, ..)| name));
+        names.filter_map(|name| self.skips_of(name)).sum()
     }
 
     /// aya has no name for this count, but the kernel prints it.
     fn skips_of(&self, name: &str) -> Option<u64> {
-        let program: &BtfTracePoint = self.ebpf.program(name)?.try_into().ok()?;
-        let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+        let descriptor = descriptor(self.ebpf.program(name)?)?.as_fd().as_raw_fd();
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
         info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
     }
@@ -235,6 +274,29 @@ fn attach_hook(ebpf: &mut Ebpf, name: &'static str) -> Result<(), EbpfError> {
         .map_err(|source| failed("attach", name, source))
 }
 
+fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -> Result<(), EbpfError> {
+    let loaded = match any_program(ebpf, name) {
+        Program::FEntry(program) => program.load(function, btf),
+        Program::FExit(program) => program.load(function, btf),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    loaded.map_err(|source| function_failed("load", name, source))
+}
+
+fn attach_change(ebpf: &mut Ebpf, name: &'static str) -> Result<(), EbpfError> {
+    let attached = match any_program(ebpf, name) {
+        Program::FEntry(program) => program.attach().map(|_| ()),
+        Program::FExit(program) => program.attach().map(|_| ()),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    attached.map_err(|source| function_failed("attach", name, source))
+}
+
+/// A refusal cannot be for want of a capability: those at tracepoints need the same ones.
+fn function_failed(operation: &'static str, name: &'static str, source: ProgramError) -> EbpfError {
+    if is_permission(&source) { EbpfError::NoFunctions } else { failed(operation, name, source) }
+}
+
 fn load_walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), EbpfError> {
     program::<Iter>(ebpf, WALK)
         .and_then(|program| program.load("task", btf))
@@ -251,7 +313,20 @@ fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, ProgramEr
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    ebpf.program_mut(name).expect("the object that we embed has all four programs").try_into()
+    any_program(ebpf, name).try_into()
+}
+
+fn any_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Program {
+    ebpf.program_mut(name).expect("the object that we embed has all the programs")
+}
+
+fn descriptor(program: &Program) -> Option<&ProgramFd> {
+    match program {
+        Program::BtfTracePoint(program) => program.fd().ok(),
+        Program::FEntry(program) => program.fd().ok(),
+        Program::FExit(program) => program.fd().ok(),
+        _ => None,
+    }
 }
 
 fn failed(operation: &'static str, program: &'static str, source: ProgramError) -> EbpfError {

@@ -33,6 +33,7 @@ pub(crate) struct Details {
     cgroup: Vec<u8>,
     file: Option<FileIdentity>,
     ns_pid: Option<Pid>,
+    session: Option<Pid>,
     credentials: Option<Credentials>,
     namespaces: Option<Namespaces>,
     scratch: Vec<u8>,
@@ -52,6 +53,7 @@ impl Details {
         let process = procfs.process(pid)?;
         let stat = process.stat(&mut self.scratch).filter(|stat| is_meant(stat.began))?;
         self.nature = stat.nature();
+        self.session = stat.session;
         self.read_comm(&process, &stat);
         self.read_status(&process);
         self.read_cgroup(&process);
@@ -67,6 +69,7 @@ impl Details {
     pub(crate) fn set_vanished(&mut self, stat: &Stat) {
         self.clear();
         self.nature = stat.nature();
+        self.session = stat.session;
         self.comm.extend_from_slice(stat.comm.as_bytes());
     }
 
@@ -92,7 +95,7 @@ impl Details {
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
             ns_pid: self.ns_pid,
-            session: None,
+            session: self.session,
             credentials: self.credentials,
             namespaces: self.namespaces,
             cgroup: (!self.cgroup.is_empty()).then_some(Cgroup { id: 0, path: &self.cgroup }),
@@ -115,6 +118,7 @@ impl Details {
         self.arguments_len = 0;
         self.file = None;
         self.ns_pid = None;
+        self.session = None;
         self.credentials = None;
         self.namespaces = None;
     }
@@ -250,7 +254,7 @@ mod tests {
         fake.process(5, &FakeStat { comm: b"sh", ..FakeStat::default() });
         let details = read(&fake, 5);
         assert_eq!(details.program(), Program { comm: b"sh", ..Program::default() });
-        assert_eq!(details.context(), Context::default());
+        assert_eq!(details.context(), Context { session: Some(Pid(1)), ..Context::default() });
     }
 
     #[test]
@@ -296,7 +300,7 @@ mod tests {
         assert_eq!(details.context().namespaces.unwrap().uts, 7);
         details.read(&fake.open(), Pid(6), |_| true).unwrap();
         assert_eq!(details.program(), Program { comm: b"sh", ..Program::default() });
-        assert_eq!(details.context(), Context::default());
+        assert_eq!(details.context(), Context { session: Some(Pid(1)), ..Context::default() });
         assert!(details.arguments.capacity() <= KEPT_CAPACITY, "a long command line is not paid for twice");
     }
 
@@ -367,6 +371,8 @@ mod tests {
         let cwd = std::env::current_dir().unwrap();
         assert_eq!(program.cwd, WorkingDirectory::Path(cwd.as_os_str().as_encoded_bytes()));
 
+        let session = rustix::process::getsid(None).unwrap();
+        assert_eq!(details.context().session, Some(Pid(session.as_raw_nonzero().get().cast_unsigned())));
         let credentials = details.context().credentials.unwrap();
         assert_eq!(credentials.euid.0, rustix::process::geteuid().as_raw());
         assert_eq!(credentials.gid.0, rustix::process::getgid().as_raw());

@@ -20,6 +20,7 @@ pub(crate) struct FakeStat<'a> {
     pub(crate) comm: &'a [u8],
     pub(crate) state: char,
     pub(crate) parent: u32,
+    pub(crate) session: u32,
     pub(crate) flags: u32,
     pub(crate) threads: u32,
     pub(crate) start: u64,
@@ -28,16 +29,25 @@ pub(crate) struct FakeStat<'a> {
 
 impl Default for FakeStat<'_> {
     fn default() -> Self {
-        Self { comm: b"sh", state: 'S', parent: 1, flags: 0, threads: 1, start: 100, stack: 0x7ff0 }
+        Self {
+            comm: b"sh",
+            state: 'S',
+            parent: 1,
+            session: 1,
+            flags: 0,
+            threads: 1,
+            start: 100,
+            stack: 0x7ff0,
+        }
     }
 }
 
 impl FakeStat<'_> {
     pub(crate) fn line(&self, pid: u32) -> Vec<u8> {
-        let Self { comm, state, parent, flags, threads, start, stack } = self;
+        let Self { comm, state, parent, session, flags, threads, start, stack } = self;
         let before = format!("{pid} (");
         let after = format!(
-            ") {state} {parent} 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 {start} 1 1 9 4096 8192 {stack} 0\n"
+            ") {state} {parent} 1 {session} 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 {start} 1 1 9 4096 8192 {stack} 0\n"
         );
         [before.as_bytes(), comm, after.as_bytes()].concat()
     }

@@ -11,6 +11,9 @@ pub(crate) struct Stat {
     pub(crate) comm: Comm,
     /// The parent as the kernel has it now; zero for the first processes of a machine.
     pub(crate) parent: Pid,
+    /// The leader of the session. `None`: there is none, as for the kernel's threads, or it is outside of
+    /// the pid namespace whose processes this `/proc` shows.
+    pub(crate) session: Option<Pid>,
     /// Threads, the exited leader included.
     pub(crate) threads: u32,
     /// When the process began, to the tick.
@@ -37,12 +40,13 @@ impl Stat {
         let mut fields = line[close + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
         let state = *fields.next()?.first()?;
         let parent = Pid(number(fields.next()?)?);
-        let flags = number(fields.nth(4)?)?;
+        let session = Some(Pid(number(fields.nth(1)?)?)).filter(|leader| *leader != Pid(0));
+        let flags = number(fields.nth(2)?)?;
         let threads = number(fields.nth(10)?)?;
         let began = BootTime::from_ticks(number(fields.nth(1)?)?);
         let start_code = fields.nth(3).and_then(number).unwrap_or(0);
         let start_stack = fields.nth(1).and_then(number).unwrap_or(0);
-        Some(Self { comm, parent, threads, began, start_code, start_stack, state, flags })
+        Some(Self { comm, parent, session, threads, began, start_code, start_stack, state, flags })
     }
 
     /// A thread of the kernel. The kernel's own mark decides: an empty command line would also fit
@@ -95,7 +99,7 @@ mod tests {
     use crate::proc::fake::FakeStat;
 
     fn line(comm: &[u8]) -> Vec<u8> {
-        FakeStat { comm, parent: 7, start: 4_711, ..FakeStat::default() }.line(42)
+        FakeStat { comm, parent: 7, session: 9, start: 4_711, ..FakeStat::default() }.line(42)
     }
 
     #[test]
@@ -104,6 +108,7 @@ mod tests {
             let stat = Stat::parse(&line(comm)).unwrap();
             assert_eq!(stat.comm.as_bytes(), comm);
             assert_eq!((stat.parent, stat.began), (Pid(7), BootTime::from_ticks(4_711)));
+            assert_eq!(stat.session, Some(Pid(9)));
         }
     }
 
@@ -115,6 +120,12 @@ mod tests {
             assert_eq!(Stat::parse(&full[..len]), None, "{len}");
         }
         assert_eq!(Stat::parse(&full[..enough]).map(|stat| stat.start_stack), Some(0));
+    }
+
+    #[test]
+    fn no_process_leads_session_0() {
+        let line = FakeStat { session: 0, ..FakeStat::default() }.line(1);
+        assert_eq!(Stat::parse(&line).unwrap().session, None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Records what the kernel side writes while a shell runs a few commands, for `replay` to read.
 //!
 //! The files hold the records (see `recorded`) of the shell and of its descendants, and none of any
-//! other process.
+//! other process. Those of `change` were put together from those of `pipeline`: not every kernel that
+//! lets the others be recorded shows changes.
 //!
 //! ```text
 //! cargo test -p procession-sensor --lib record::capture -- --ignored       # as root

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use procession::{
-    Arguments, BootTime, Capabilities, CapabilitySet, Cgroup, Context, Credentials, Event, EventKind, Exec,
-    Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange,
+    Arguments, BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event, EventKind,
+    Exec, Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange,
     ProcessKey, Program, Running, Subject, Uid, WorkingDirectory,
 };
 use zerocopy::FromBytes;
@@ -88,6 +88,7 @@ impl Decoder {
         match id.kind {
             kind::FORK => fork(bytes).map(Some),
             kind::EXIT => exit(bytes).map(Some),
+            kind::CHANGE => change(bytes).map(Some),
             kind::EXEC | kind::WALK => self.image(bytes).map(Some),
             kind::ARGS => self.keep_part(bytes).map(|()| None),
             _ => Err(Malformed),
@@ -179,6 +180,15 @@ fn fork(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
         context: context(&record.facts, b""),
     };
     Ok(Event { time: BootTime::from_nanos(record.header.time), kind: EventKind::Fork(fork) })
+}
+
+fn change(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
+    let (record, _) = read::<layout::ChangeRecord>(bytes)?;
+    let mut context = context(&record.facts, b"");
+    // A leader that has ended has none any more; the process still runs where it ran.
+    context.namespaces = context.namespaces.filter(|namespaces| namespaces.mnt != 0);
+    let change = Change { process: subject(record.subject), context };
+    Ok(Event { time: BootTime::from_nanos(record.header.time), kind: EventKind::Change(change) })
 }
 
 fn exit(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
@@ -344,7 +354,7 @@ fn subject(process: layout::ProcessRef) -> Subject {
 fn context<'a>(facts: &layout::Facts, cgroup_path: &'a [u8]) -> Context<'a> {
     Context {
         ns_pid: (facts.pidns_level > 0).then_some(Pid(facts.nspid)),
-        session: None,
+        session: Some(Pid(facts.sid)).filter(|leader| *leader != Pid(0)),
         credentials: Some(credentials(facts)),
         namespaces: Some(namespaces(&facts.ns)),
         cgroup: Some(Cgroup { id: facts.cgroup_id, path: cgroup_path }),

@@ -25,6 +25,8 @@ pub(crate) mod kind {
     pub(crate) const ARGS: u16 = 4;
     /// An [`ImageRecord`](super::ImageRecord): a process that the task walk found alive.
     pub(crate) const WALK: u16 = 5;
+    /// A [`ChangeRecord`](super::ChangeRecord).
+    pub(crate) const CHANGE: u16 = 6;
 }
 
 /// Values of [`Text::state`]: how a text in the data area relates to the truth.
@@ -65,26 +67,30 @@ pub(crate) mod stat {
     pub(crate) const EXIT: usize = 3;
     /// Args records attempted.
     pub(crate) const ARGS: usize = 4;
+    /// Walk records written, rather than attempted.
+    pub(crate) const WALK: usize = 5;
+    /// Change records attempted.
+    pub(crate) const CHANGE: usize = 6;
     /// Fork records refused by a full ring.
-    pub(crate) const FORK_LOST: usize = 5;
+    pub(crate) const FORK_LOST: usize = 7;
     /// Exec records refused by a full ring, or never built for want of a buffer.
-    pub(crate) const EXEC_LOST: usize = 6;
+    pub(crate) const EXEC_LOST: usize = 8;
     /// Exit records refused by a full ring.
-    pub(crate) const EXIT_LOST: usize = 7;
+    pub(crate) const EXIT_LOST: usize = 9;
     /// Args records refused by a full ring.
-    pub(crate) const ARGS_LOST: usize = 8;
-    /// Task storage that could not be had: an `image_start` may be wrong, or an exit sent twice.
-    pub(crate) const STORAGE_FAILED: usize = 9;
-    /// Arguments that could not be read, wholly or from some point on.
-    pub(crate) const READ_FAILED: usize = 10;
-    /// Walk records written.
-    pub(crate) const WALK: usize = 11;
+    pub(crate) const ARGS_LOST: usize = 10;
     /// Walk records that had to wait for the next read of the iterator. None of them is lost.
-    pub(crate) const WALK_RETRIED: usize = 12;
+    pub(crate) const WALK_RETRIED: usize = 11;
+    /// Change records refused by a full ring.
+    pub(crate) const CHANGE_LOST: usize = 12;
+    /// Task storage that could not be had: an `image_start` may be wrong, or an exit sent twice.
+    pub(crate) const STORAGE_FAILED: usize = 13;
+    /// Arguments that could not be read, wholly or from some point on.
+    pub(crate) const READ_FAILED: usize = 14;
     /// As [`READ_FAILED`], in a walk.
-    pub(crate) const WALK_READ_FAILED: usize = 13;
+    pub(crate) const WALK_READ_FAILED: usize = 15;
     /// Number of slots.
-    pub(crate) const COUNT: usize = 14;
+    pub(crate) const COUNT: usize = 16;
 }
 
 /// Bytes of arguments that an exec record holds itself; the rest travels in args records.
@@ -198,7 +204,7 @@ pub(crate) struct Namespaces {
     pub(crate) user: u32,
 }
 
-/// What is worth knowing of any process, and can change at exec.
+/// What is worth knowing of any process, and can change while it runs.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Facts {
@@ -220,7 +226,7 @@ pub(crate) struct Facts {
     pub(crate) loginuid: u32,
     /// Audit session. All ones: unset, or no audit in this kernel.
     pub(crate) audit_session: u32,
-    /// Session.
+    /// Session: the pid of its leader, who may be gone.
     pub(crate) sid: u32,
     /// Process group.
     pub(crate) pgid: u32,
@@ -307,6 +313,23 @@ pub(crate) struct ForkRecord {
     /// The child's parent: another than the creator after `CLONE_PARENT`.
     pub(crate) owner: ProcessRef,
     /// The child's.
+    pub(crate) facts: Facts,
+}
+
+/// Between two execs: other ids, capabilities, securebits or user namespace of the group leader,
+/// other namespaces of the group leader (setns(2) also tells of those where it was already), or
+/// another session.
+///
+/// The credentials and namespaces of other threads are not those of the process, as in
+/// `/proc/PID/status`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ChangeRecord {
+    /// Kind [`kind::CHANGE`].
+    pub(crate) header: Header,
+    /// The process; `tid` is the thread that made the change.
+    pub(crate) subject: ProcessRef,
+    /// The process, as it is from then on.
     pub(crate) facts: Facts,
 }
 
@@ -407,6 +430,7 @@ const _: () = {
     assert!(size_of::<Text>() == 16);
     assert!(size_of::<Args>() == 24);
     assert!(size_of::<ForkRecord>() == 312);
+    assert!(size_of::<ChangeRecord>() == 264);
     assert!(size_of::<ExitRecord>() == 128);
     assert!(size_of::<ArgsRecord>() == 72);
     assert!(size_of::<ImageRecord>() == 472);
@@ -415,6 +439,7 @@ const _: () = {
     assert!(offset_of!(Facts, cgroup_id) == 128);
     assert!(offset_of!(Facts, comm) == 176);
     assert!(offset_of!(ForkRecord, facts) == 104);
+    assert!(offset_of!(ChangeRecord, facts) == 56);
     assert!(offset_of!(ExitRecord, status) == 104);
     assert!(offset_of!(ImageRecord, file) == 112);
     assert!(offset_of!(ImageRecord, facts) == 160);

@@ -28,15 +28,16 @@ fn describe(event: &Result<Option<Event<'_>>, Malformed>) -> String {
 }
 
 /// One valid record of each kind.
-fn valid() -> [Vec<u8>; 5] {
+fn valid() -> [Vec<u8>; 6] {
     let walk = Image::walk().arguments(b"init\0");
-    let (fork, exit) = (build::fork(), build::exit());
+    let (fork, exit, change) = (build::fork(), build::exit(), build::change());
     [
         fork.as_bytes().to_vec(),
         Image::full().bytes(),
         exit.as_bytes().to_vec(),
         part(0, process(10, 30), 0, b"part"),
         walk.bytes(),
+        change.as_bytes().to_vec(),
     ]
 }
 
@@ -145,7 +146,7 @@ proptest! {
     /// Any bytes that get past the checks of the header.
     #[test]
     fn any_bytes_behind_a_header_are_survived(
-        kind in 1_u16..=5,
+        kind in 1_u16..=6,
         mut bytes in proptest::collection::vec(prop_oneof![Just(0), Just(1), any::<u8>()], 72..1_024),
     ) {
         let len = u32::try_from(bytes.len()).unwrap();

@@ -61,8 +61,10 @@ impl Story {
         };
         let status = status.map_or(String::new(), |status| format!(" {status}"));
         writeln!(self.text, "{time} {kind} {key}{parent}{status} by thread {tid}").unwrap();
-        if matches!(fact.kind, FactKind::Exec | FactKind::Running) {
-            self.text.push_str(&program(&fact.process));
+        match fact.kind {
+            FactKind::Exec | FactKind::Running => self.text.push_str(&program(&fact.process)),
+            FactKind::Change => self.text.push_str(&context(&fact.process)),
+            FactKind::Fork | FactKind::Exit { .. } => {}
         }
     }
 
@@ -78,6 +80,16 @@ impl Story {
         let (known, alive) = (table.len(), table.live());
         writeln!(self.text, "{known} images, {alive} of them alive").unwrap();
     }
+}
+
+/// As whom and where it runs, and for how many changes.
+fn context(process: &Process) -> String {
+    let image = process.image.as_ref().unwrap();
+    let (credentials, namespaces) = (image.credentials().unwrap(), image.namespaces().unwrap());
+    let effective = credentials.capabilities.effective.0;
+    let (user, mnt, changes) = (credentials.euid, namespaces.mnt, image.past().len());
+    let session = process.session.unwrap();
+    format!("    user {user} capabilities {effective:#x} mnt {mnt} session {session}, {changes} changes\n")
 }
 
 fn program(process: &Process) -> String {
@@ -156,6 +168,11 @@ fn an_exec_by_a_thread_that_is_not_the_leader() {
 #[test]
 fn a_set_user_id_program() {
     check("privileges");
+}
+
+#[test]
+fn a_child_that_changes_as_whom_and_where_it_runs() {
+    check("change");
 }
 
 #[test]

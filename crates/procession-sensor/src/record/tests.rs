@@ -1,9 +1,9 @@
 //! What the decoder makes of each kind of record.
 
 use procession::{
-    BootTime, Capabilities, CapabilitySet, Cgroup, Context, Credentials, Event, EventKind, Exec, Exit,
-    ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange, ProcessKey,
-    Program, Running, Subject, Uid, WorkingDirectory,
+    BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event, EventKind, Exec,
+    Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange,
+    ProcessKey, Program, Running, Subject, Uid, WorkingDirectory,
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -97,7 +97,7 @@ fn facts() -> Facts {
 fn context(cgroup_path: &[u8]) -> Context<'_> {
     Context {
         ns_pid: Some(Pid(32)),
-        session: None,
+        session: Some(Pid(35)),
         credentials: Some(Credentials {
             uid: Uid(1),
             gid: Gid(2),
@@ -156,7 +156,7 @@ fn the_begin_of_every_record_tells_what_it_is_about() {
 
 #[test]
 fn a_kind_that_does_not_exist_is_malformed() {
-    for unknown in [0, kind::WALK + 1, u16::MAX] {
+    for unknown in [0, kind::CHANGE + 1, u16::MAX] {
         let record = Image::full().with(|record| record.header.kind = unknown).bytes();
         assert_eq!(Decoder::default().decode(&record), Err(Malformed), "{unknown}");
     }
@@ -177,6 +177,25 @@ fn fork_is_decoded_field_by_field() {
         context: context(b""),
     };
     check_event(record.as_bytes(), &EventKind::Fork(fork));
+}
+
+#[test]
+fn change_is_decoded_field_by_field() {
+    let mut record = build::change();
+    record.subject = ProcessRef { tid: 12, ..process(10, 30) };
+    record.facts = facts();
+    let change = Change { process: subject(10, 30), context: context(b"") };
+    check_event(record.as_bytes(), &EventKind::Change(change));
+}
+
+#[test]
+fn a_leader_that_has_ended_does_not_take_the_namespaces_with_it() {
+    let mut record = build::change();
+    record.subject = process(10, 30);
+    record.facts = facts();
+    record.facts.ns = layout::Namespaces::new_zeroed();
+    let context = Context { namespaces: None, ..context(b"") };
+    check_event(record.as_bytes(), &EventKind::Change(Change { process: subject(10, 30), context }));
 }
 
 #[test]
@@ -284,6 +303,7 @@ fn what_is_not_there_is_none() {
         let EventKind::Running(running) = event.kind else { panic!("{event:?}") };
         assert_eq!(running.program, Program::default());
         assert_eq!(running.context.ns_pid, None, "the host's own pid namespace");
+        assert_eq!(running.context.session, None, "there is no process 0");
         let credentials = running.context.credentials.unwrap();
         assert_eq!((credentials.login_uid, credentials.audit_session), (None, None));
     });

@@ -188,12 +188,15 @@ impl Table {
     fn image_to_replace(&mut self, exec: &Exec<'_>, known: Option<Slot>) -> Option<Slot> {
         let subject = exec.process;
         let latest = self.image_of(subject).filter(|latest| Some(*latest) != known);
+        // An exec that comes late did not replace what came after it.
+        let latest = latest.filter(|latest| self.began_before(*latest, subject));
         let Some(key) = exec.replaces.filter(|key| key.pid == subject.key.pid) else {
             return latest;
         };
         let is_latest =
             latest.and_then(|latest| self.nodes.get(latest)).is_some_and(|node| node.key() == key);
         if let Some(exact) = latest.filter(|_| is_latest).or_else(|| self.slot_of(key)) {
+            self.learn_begin(exact, subject.began);
             return Some(exact);
         }
         // The image since the fork says nothing that the parent does not say.
@@ -201,6 +204,14 @@ impl Table {
             return None;
         }
         self.infer_between(latest, Subject { key, ..subject }, exec.owner)
+    }
+
+    /// Whether the image `slot` began before `other` of the same process, as far as can be told.
+    fn began_before(&self, slot: Slot, other: Subject) -> bool {
+        self.nodes.get(slot).is_some_and(|node| {
+            let is_coarse = node.precision == Precision::Ticks || other.precision == Precision::Ticks;
+            is_coarse || node.start < other.key.start
+        })
     }
 
     /// An image that was missed, after `latest`, which is of the same process.
@@ -232,7 +243,7 @@ impl Table {
     /// the process has ended already, that is its end.
     fn replace(&mut self, old: Slot, new: Slot) {
         let Some(node) = self.nodes.get(old) else { return };
-        let Node { parent, parent_provenance, life, ended, origin, .. } = *node;
+        let Node { parent, parent_provenance, life, ended, origin, is_followed, .. } = *node;
         let (ns_pid, status) = self.body(old).map_or((None, None), |body| (body.ns_pid(), body.status));
         if let Some(parent) = parent {
             self.relink_parent(new, parent, parent_provenance);
@@ -245,14 +256,18 @@ impl Table {
             self.set_ns_pid(new, ns_pid);
         }
         self.inherit_session(new, old);
-        let how = match life {
-            Life::Running => return self.end(old, EndKind::Replaced),
+        if let Some(node) = self.nodes.get_mut(new) {
+            node.is_followed |= is_followed;
+        }
+        match life {
+            // Who was taken for vanished may just have gone on in the new image. If the new one is not
+            // the latest of the pid either, it has vanished, and `make_latest` says so.
+            Life::Running | Life::Vanished => return self.end(old, EndKind::Replaced),
             Life::Replaced => return,
-            Life::Exited => EndKind::Exited(status),
-            Life::Vanished => EndKind::Vanished,
-        };
+            Life::Exited => {}
+        }
         self.end(old, EndKind::Replaced);
-        self.end(new, how);
+        self.end(new, EndKind::Exited(status));
         if let Some(node) = self.nodes.get_mut(new) {
             node.ended = ended;
         }
@@ -285,6 +300,7 @@ impl Table {
     /// was missed is inferred, after the one that is known.
     fn image_named_by(&mut self, subject: Subject, owner: ProcessKey) -> Option<Slot> {
         if let Some(exact) = self.slot_of(subject.key) {
+            self.learn_begin(exact, subject.began);
             return Some(exact);
         }
         let latest = self.image_of(subject)?;
@@ -329,7 +345,10 @@ impl Table {
             return REJECTED;
         }
         let (described, before) = match self.finding(subject) {
-            Finding::Known(slot) => return (Outcome::Duplicate, Some(slot)),
+            Finding::Known(slot) => {
+                self.note_owner(slot, running.owner);
+                return (Outcome::Duplicate, Some(slot));
+            }
             Finding::Description(slot) => (Some(slot), None),
             Finding::MissedImage { before } => (None, Some(before)),
             Finding::New => (None, None),
@@ -357,7 +376,11 @@ impl Table {
     /// What it says that `subject` was found running.
     fn finding(&self, subject: Subject) -> Finding {
         let exact = self.slot_of(subject.key);
-        let known = exact.or_else(|| self.image_of(subject));
+        // A start to the tick is a name of the process, whatever it runs by now.
+        let known = match subject.precision {
+            Precision::Nanoseconds => exact.or_else(|| self.image_of(subject)),
+            Precision::Ticks => self.image_of(subject).or(exact),
+        };
         let Some((slot, node)) = known.and_then(|slot| Some((slot, self.nodes.get(slot)?))) else {
             return Finding::New;
         };
@@ -367,9 +390,9 @@ impl Table {
         let are_comparable =
             node.precision == Precision::Nanoseconds && subject.precision == Precision::Nanoseconds;
         let is_later = are_comparable && exact.is_none() && subject.key.start > node.start;
-        match (is_undescribed, is_later && runs) {
-            (true, _) => Finding::Description(slot),
-            (false, true) => Finding::MissedImage { before: slot },
+        match (is_later && runs, is_undescribed) {
+            (true, _) => Finding::MissedImage { before: slot },
+            (false, true) => Finding::Description(slot),
             (false, false) => Finding::Known(slot),
         }
     }
@@ -391,14 +414,18 @@ impl Table {
         if context.session.is_some() {
             self.set_session(slot, context.session);
         }
-        let Some(node) = self.nodes.get_mut(slot) else { return };
-        node.origin = origin;
-        node.precision = subject.precision;
-        // What was inferred began no later than the image by which it was known.
-        if subject.began < node.began {
-            node.began = subject.began;
-            self.unlink_what_does_not_precede(slot);
+        if let Some(node) = self.nodes.get_mut(slot) {
+            node.origin = origin;
+            node.precision = subject.precision;
         }
+        self.learn_begin(slot, subject.began);
+    }
+
+    /// What was inferred began no later than the image by which it was known.
+    fn learn_begin(&mut self, slot: Slot, began: BootTime) {
+        let Some(node) = self.nodes.get_mut(slot).filter(|node| began < node.began) else { return };
+        node.began = began;
+        self.unlink_what_does_not_precede(slot);
     }
 
     /// Makes the process called `owner` the parent of `slot`.

@@ -1,6 +1,7 @@
 //! What a reader sees of an entry, and the walks from one to the next. No step of a walk hashes
 //! anything, and none copies.
 
+use std::fmt;
 use std::iter::successors;
 
 use crate::arena::Slot;
@@ -16,11 +17,17 @@ use super::{ProcessId, Table};
 /// An image of a process in a [`Table`], borrowed: reading it costs nothing but the reading.
 ///
 /// [`snapshot`](Self::snapshot) makes of it a value that is free of the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Entry<'t> {
     table: &'t Table,
     slot: Slot,
     node: &'t Node,
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entry").field(&self.snapshot()).finish()
+    }
 }
 
 impl Table {
@@ -204,7 +211,7 @@ impl<'t> Entry<'t> {
 
     /// Whether both are images of one process.
     pub fn is_same_process(self, other: Self) -> bool {
-        (self.node.pid, self.node.began) == (other.node.pid, other.node.began)
+        self.node.is_same_process(other.node.subject())
     }
 
     /// The current image of the process, if it is alive.

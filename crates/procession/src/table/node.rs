@@ -139,6 +139,10 @@ impl Node {
         self.life == Life::Running
     }
 
+    pub(super) fn subject(&self) -> Subject {
+        Subject { key: self.key(), began: self.began, precision: self.precision }
+    }
+
     /// Whether `other` is this process, perhaps in another image.
     ///
     /// A start read from `/proc` is known to the tick only, so where either side has such a one,

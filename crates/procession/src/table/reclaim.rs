@@ -30,9 +30,9 @@ impl Table {
             EndKind::Vanished => (Life::Vanished, None),
         };
         node.life = life;
-        if let Some(body) = self.body_mut(slot) {
-            body.status = status;
-        }
+        // A tombstone waits in no queue: it goes with those that keep it.
+        let Some(body) = self.body_mut(slot) else { return };
+        body.status = status;
         // One that is told of twice waits again, so that the queue stays in order.
         self.dequeue(slot);
         self.enqueue(Waiting::Grace, slot);

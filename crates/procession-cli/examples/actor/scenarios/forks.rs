@@ -121,8 +121,10 @@ pub(super) fn unshare_pid(scene: &mut Scene) -> Result<()> {
     let mut program = scene.helper(["init", "helper:exit:11"])?;
     program.truth.ns_pid = Some(1);
     let init = || if process::id() == 1 { program.run() } else { sys::FAILED };
-    let outside = || -> io::Result<i32> {
+    let mut diary = scene.diary()?;
+    let mut outside = || -> io::Result<i32> {
         sys::unshare_pid_namespace()?;
+        diary.note()?;
         let pid = sys::fork(init)?;
         report.id.store(pid, SeqCst);
         report.status.store(sys::wait(pid)?, SeqCst);
@@ -131,6 +133,7 @@ pub(super) fn unshare_pid(scene: &mut Scene) -> Result<()> {
     let parent = scene.fork(|| outside().unwrap_or(sys::FAILED))?;
     // Not yet noted: its child's events come first.
     let status = sys::wait(parent)?;
+    scene.changed()?;
 
     let pid = scene.id_on_board(0)?;
     scene.push(Event::Fork(Fork { pid, parent, owner: None, ns_pid: Some(1) }));

@@ -1,6 +1,7 @@
 //! The scenarios. `main.rs` tells what each is.
 
 mod arguments;
+mod changes;
 mod execs;
 mod exits;
 mod forks;
@@ -54,6 +55,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     any("exit-codes", exits::codes),
     any("signals", exits::signals),
     any("core-dump", exits::core_dump),
+    root("change-ids", changes::ids),
+    root("change-namespaces", changes::namespaces),
+    any("change-session", changes::session),
+    root("change-nothing", changes::nothing),
+    root("change-thread", changes::thread),
+    root("change-toggle", changes::toggle),
     root("setuid", privileges::set_user_and_group),
     root("setuid-root", privileges::set_user_root),
 ];

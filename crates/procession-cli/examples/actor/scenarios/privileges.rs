@@ -14,6 +14,23 @@ use crate::truth::Ids;
 const OWNER: u32 = 1234;
 const CALLER: u32 = 4321;
 
+/// To become the caller is two changes; the exec itself is none.
+fn run_as_caller(scene: &mut Scene, program: &Program) -> Result<()> {
+    let mut diary = scene.diary()?;
+    let mut prepare = || {
+        sys::drop_groups()?;
+        sys::set_groups_of_process(CALLER)?;
+        diary.note()?;
+        sys::set_users(CALLER)?;
+        diary.note()
+    };
+    let pid = scene.fork(|| prepare().map_or(sys::FAILED, |()| program.run()))?;
+    let status = sys::wait(pid)?;
+    scene.changed()?;
+    scene.executed(pid, program);
+    scene.exited(pid, None, status).map(drop)
+}
+
 pub(super) fn set_user_and_group(scene: &mut Scene) -> Result<()> {
     let copy = scene.copy("setuid")?;
     // In this order: chown takes the bits away.
@@ -23,7 +40,7 @@ pub(super) fn set_user_and_group(scene: &mut Scene) -> Result<()> {
     program.truth.ids = Ids { uid: CALLER, euid: OWNER, gid: CALLER, egid: OWNER };
     program.truth.setuid = true;
     program.truth.setgid = true;
-    scene.perform(&program, || sys::become_user(CALLER)).map(drop)
+    run_as_caller(scene, &program)
 }
 
 pub(super) fn set_user_root(scene: &mut Scene) -> Result<()> {
@@ -33,5 +50,5 @@ pub(super) fn set_user_root(scene: &mut Scene) -> Result<()> {
     let mut program = Program::new(&copy, words(["setuid-root", "helper:exit:4"])?)?;
     program.truth.ids = Ids { uid: CALLER, euid: 0, gid: CALLER, egid: CALLER };
     program.truth.setuid = true;
-    scene.perform(&program, || sys::become_user(CALLER)).map(drop)
+    run_as_caller(scene, &program)
 }
