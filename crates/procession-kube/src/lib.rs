@@ -18,4 +18,4 @@
 
 mod container;
 
-pub use container::ContainerId;
+pub use container::{CgroupContainer, ContainerId, Containers, RuntimeFamily};
