@@ -86,6 +86,13 @@ impl fmt::Debug for ContainerId {
     }
 }
 
+impl From<ContainerId> for CgroupContainer {
+    /// A container of which nothing but the id is known.
+    fn from(id: ContainerId) -> Self {
+        Self { id, family: RuntimeFamily::Unknown }
+    }
+}
+
 /// A container that the path of a control group names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CgroupContainer {
