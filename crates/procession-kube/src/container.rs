@@ -230,9 +230,11 @@ fn parse_name(name: &[u8]) -> Option<(&[u8], ContainerId)> {
     Some((label, ContainerId::parse(id)?))
 }
 
-/// Whether a name is that of a pod's slice: `kubepods-burstable-pod<uid>.slice`.
+/// Whether a name is that of a pod's slice: `kubepods-burstable-pod<uid>.slice`, perhaps with the
+/// kubelet's own slice before it.
 fn is_pod_slice(name: &[u8]) -> bool {
-    name.starts_with(b"kubepods") && name.ends_with(b".slice")
+    let kubepods = b"kubepods";
+    name.ends_with(b".slice") && name.windows(kubepods.len()).any(|part| part == kubepods)
 }
 
 /// Whether the processes below a name that carries an id run on the host nevertheless: those that

@@ -43,6 +43,7 @@ fn containers_of_every_runtime_and_driver() {
         (Kubernetes, "/kubepods/<pod>/<id>"),
         (Kubernetes, "/kubepods/burstable/pod0123456789abcdef0123456789abcdef/<id>"),
         (Kubernetes, "/<pod.slice>/<id>.scope"),
+        (Kubernetes, "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod1_2.slice/<id>.scope"),
         (Docker, "/<pod.slice>/docker-<id>.scope"),
         (Containerd, "/<pod.slice>/cri-containerd-<id>.scope"),
         (

@@ -177,3 +177,89 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ContainerInfo;
+
+    fn id(number: usize) -> ContainerId {
+        ContainerId::parse(format!("{number:064x}").as_bytes()).unwrap()
+    }
+
+    fn known(id: ContainerId) -> Answer {
+        Answer::Known(Arc::new(ContainerInfo {
+            id,
+            name: "web".to_owned(),
+            image: "x".repeat(1000),
+            image_id: String::new(),
+            pid: None,
+            started_at: None,
+            attempt: 0,
+            labels: BTreeMap::new(),
+            is_sandbox: false,
+            pod: None,
+            runtime: "docker".to_owned(),
+        }))
+    }
+
+    fn config() -> RuntimesConfig {
+        RuntimesConfig {
+            known_for: Duration::from_secs(10),
+            unknown_for: Duration::from_secs(1),
+            ..RuntimesConfig::default()
+        }
+    }
+
+    #[test]
+    fn one_question_waits_for_each_container() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        assert!(matches!(shared.begin(id(1), now), Lookup::Absent));
+        assert!(matches!(shared.begin(id(1), now), Lookup::Waiting));
+        assert!(matches!(shared.begin(id(2), now), Lookup::Absent));
+        shared.refuse(id(1));
+        assert!(matches!(shared.begin(id(1), now), Lookup::Absent), "it may be asked for again");
+        assert_eq!((shared.counters().asked, shared.counters().refused), (2, 1));
+    }
+
+    #[test]
+    fn what_is_not_known_is_forgotten_soon() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        for answer in [Answer::Unknown, Answer::Unreachable] {
+            assert_eq!(shared.finish(id(1), answer.clone(), now), answer);
+            let soon = now + Duration::from_millis(999);
+            assert_eq!(shared.get(&id(1), soon), Some(answer));
+            assert!(matches!(shared.begin(id(1), soon), Lookup::Fresh(_)));
+            let later = now + Duration::from_secs(1);
+            assert_eq!(shared.get(&id(1), later), None);
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_kept_and_asked_for_anew() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        shared.finish(id(1), known(id(1)), now);
+        let later = now + Duration::from_secs(10);
+        assert!(matches!(shared.begin(id(1), later), Lookup::Old(_)));
+        assert!(matches!(shared.begin(id(1), later), Lookup::Fresh(_)), "a question is under way");
+        assert_eq!(shared.finish(id(1), Answer::Unknown, later), known(id(1)), "the container is gone");
+        assert!(matches!(shared.begin(id(1), later), Lookup::Fresh(_)), "and is not asked for all the time");
+        assert_eq!(shared.get(&id(1), later + Duration::from_hours(1)), Some(known(id(1))));
+    }
+
+    #[test]
+    fn answers_stay_within_their_bytes() {
+        let bytes: u32 = 100_000;
+        let shared = Shared::new(&RuntimesConfig { cache_bytes: bytes as usize, ..config() });
+        for number in 0..10_000 {
+            let answer = if number % 2 == 0 { known(id(number)) } else { Answer::Unknown };
+            shared.finish(id(number), answer, Instant::now());
+        }
+        let state = shared.lock();
+        assert!(state.answers.weight() <= u64::from(bytes), "{}", state.answers.weight());
+        assert!(state.answers.len() > 10);
+    }
+}

@@ -220,6 +220,17 @@ fn a_container_and_its_pod_are_described() {
 }
 
 #[test]
+fn a_path_may_hold_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a b", "a#b?c", "a%20b", "a:b@c", "\u{e9}"] {
+        let server = serve(&folder.path().join(name), Script::new(|id| Ok(container(id)), the_sandbox));
+        let runtimes = Runtimes::start(&config(&[socket("cri", folder.path(), name)])).unwrap();
+        known(ask(&runtimes, id('a')));
+        drop(server);
+    }
+}
+
+#[test]
 fn the_sandbox_is_looked_up_where_the_status_has_it_not() {
     let bare = |id: &str| {
         let mut response = container(id);
