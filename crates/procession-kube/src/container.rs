@@ -142,8 +142,8 @@ impl<'a> Containers<'a> {
     /// Reads the path of one control group, as the kernel or a line of `/proc/PID/cgroup` has it.
     pub fn of_cgroup(path: &'a [u8]) -> Self {
         // The kernel's mark on the control group of a zombie, after its directory went.
-        let rest = path.strip_suffix(b" (deleted)").unwrap_or(path);
-        Self { rest, is_above_podman: false }
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        Self { rest: outside_overhead(path), is_above_podman: false }
     }
 
     /// Reads a whole `/proc/PID/cgroup`, with one line for each hierarchy.
@@ -170,7 +170,6 @@ impl<'a> Containers<'a> {
         let (label, id) = parse_name(name)?;
         let above = last_name(self.rest).unwrap_or_default();
         let family = match label {
-            b"" if above == b"kata_overhead" => return None,
             b"" if above == b"docker" => RuntimeFamily::Docker,
             b"" if above.starts_with(b"pod") || is_pod_slice(above) => RuntimeFamily::Kubernetes,
             // A pod of podman: its containers and monitors are below.
@@ -208,6 +207,14 @@ impl Iterator for Containers<'_> {
 }
 
 impl FusedIterator for Containers<'_> {}
+
+/// The part of a path above `kata_overhead`, where Kata keeps what runs virtual machines on the host:
+/// below it stand the paths of the containers that run in them.
+fn outside_overhead(path: &[u8]) -> &[u8] {
+    let overhead = b"/kata_overhead/";
+    let at = path.windows(overhead.len()).position(|part| part == overhead);
+    at.map_or(path, |at| &path[..at])
+}
 
 /// What follows the last `/`. `None`: the path is used up.
 fn last_name(path: &[u8]) -> Option<&[u8]> {
