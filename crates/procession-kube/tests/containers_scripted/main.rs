@@ -23,11 +23,12 @@ use procession_kube::{
 /// Long enough for whatever answers at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A client of these sockets that is quick to try again.
+/// A client of these sockets that is patient on a busy machine, and quick to try again.
 fn config(sockets: &[String]) -> RuntimesConfig {
     let sockets = sockets.iter().map(|socket| socket.parse::<RuntimeSocket>().unwrap()).collect();
     RuntimesConfig {
         sockets,
+        timeout: Duration::from_secs(10),
         unknown_for: Duration::ZERO,
         first_retry: Duration::from_millis(10),
         last_retry: Duration::from_millis(50),
@@ -117,7 +118,7 @@ fn a_hanging_socket_is_left_alone_and_others_answer() {
         let sockets =
             [socket(protocol, folder.path(), &name), socket("docker", folder.path(), "docker.sock")];
         let config = RuntimesConfig {
-            timeout: Duration::from_millis(200),
+            timeout: Duration::from_secs(1),
             first_retry: Duration::from_hours(1),
             last_retry: Duration::from_hours(1),
             ..config(&sockets)
