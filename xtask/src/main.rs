@@ -1,6 +1,7 @@
 //! Development tasks that need more than cargo: `cargo xtask <task>`.
 
 mod bpf;
+mod proto;
 mod tidy;
 
 use std::path::Path;
@@ -19,6 +20,8 @@ struct Cli {
 enum Task {
     /// Build the BPF objects from their C sources.
     Bpf(bpf::Options),
+    /// Generate Rust from the protobuf files.
+    Proto(proto::Options),
     /// Check the house rules that no compiler checks.
     Tidy,
 }
@@ -27,6 +30,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Cli::parse().task {
         Task::Bpf(options) => bpf::run(root, &options),
+        Task::Proto(options) => proto::run(root, &options),
         Task::Tidy => tidy::run(root),
     }
 }

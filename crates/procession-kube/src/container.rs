@@ -6,14 +6,21 @@
 //! | docker, systemd | `/system.slice/docker-<id>.scope` |
 //! | Kubernetes, cgroupfs | `/kubepods/burstable/pod<uid>/<id>` |
 //! | containerd, systemd | `/kubepods.slice/…-pod<uid>.slice/cri-containerd-<id>.scope` |
+//! | CRI-O, cgroupfs | `/kubepods/burstable/pod<uid>/crio-<id>` |
 //! | CRI-O, systemd | `/kubepods.slice/…-pod<uid>.slice/crio-<id>.scope` |
 //! | podman, cgroupfs | `/libpod_parent/libpod-<id>` |
 //! | podman, systemd | `/machine.slice/libpod-<id>.scope/container` |
 //! | runc given a systemd name, cgroupfs | `/….slice:cri-containerd:<id>` |
 //!
-//! An id is accepted for its form, 64 hex digits, and never for its length alone.
+//! Above these may stand the control group of another container, in which the runtime itself runs;
+//! below them may be some that the container made for itself. cgroup v1 and v2 have the same paths.
+//!
+//! An id is accepted for its form, 64 hex digits, and never for its length alone. Still, a name is a
+//! claim: whoever may make control groups chooses it. A runtime ([`Runtimes`](crate::Runtimes))
+//! can confirm it.
 
 use std::fmt;
+use std::iter::FusedIterator;
 
 use procession::Process;
 
@@ -38,41 +45,15 @@ impl ContainerId {
     /// The container that the processes of a control group belong to. `None`: the host.
     ///
     /// The innermost name that carries an id decides. So control groups that a container makes
-    /// inside its own belong to it, and a container in a container is told from the outer one.
+    /// inside its own belong to it, and a container in a container is told from the outer one,
+    /// which [`Containers`] has too.
     pub fn of_cgroup(path: &[u8]) -> Option<Self> {
-        // The kernel's mark on the control group of a zombie, after its directory went.
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-        let mut names = path.rsplit(|byte| *byte == b'/');
-        while let Some(name) = names.next() {
-            if name == b"conmon" {
-                // Podman keeps its monitors here. An id in the name above is that of what they
-                // watch, a container or a pod.
-                names.next();
-            } else if let Some(id) = Self::of_name(name) {
-                return Some(id);
-            }
-        }
-        None
+        Containers::of_cgroup(path).next().map(|container| container.id)
     }
 
     /// The container that a process runs in. `None`: the host, or its control group is unknown.
     pub fn of_process(process: &Process) -> Option<Self> {
         Self::of_cgroup(process.image.as_ref()?.cgroup_path())
-    }
-
-    /// The id in one name of a path: `<id>` or `<runtime>-<id>`, perhaps a systemd scope.
-    ///
-    /// A `.service` is none, whatever its name: podman runs its health checks, which are host
-    /// processes, in services that are named after the container.
-    fn of_name(name: &[u8]) -> Option<Self> {
-        let name = name.strip_suffix(b".scope").unwrap_or(name);
-        let (runtime, id) = name.split_at_checked(name.len().checked_sub(Self::LEN)?)?;
-        let is_container = match runtime {
-            [] => true,
-            [runtime @ .., b'-' | b':'] => !is_monitor(runtime),
-            _ => false,
-        };
-        if is_container { Self::parse(id) } else { None }
     }
 
     /// The whole id.
@@ -105,132 +86,170 @@ impl fmt::Debug for ContainerId {
     }
 }
 
-/// Whether what stands before an id says that the processes watch the container from the host:
-/// `crio-conmon`, `libpod-conmon`, `containerd-shim`.
-fn is_monitor(runtime: &[u8]) -> bool {
-    runtime.ends_with(b"conmon") || runtime.ends_with(b"shim")
+impl From<ContainerId> for CgroupContainer {
+    /// A container of which nothing but the id is known.
+    fn from(id: ContainerId) -> Self {
+        Self { id, family: RuntimeFamily::Unknown }
+    }
+}
+
+/// A container that the path of a control group names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CgroupContainer {
+    /// Its id.
+    pub id: ContainerId,
+    /// Who seems to have made it.
+    pub family: RuntimeFamily,
+}
+
+/// What a path tells of the runtime that made a container.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RuntimeFamily {
+    /// containerd: `cri-containerd-<id>.scope`.
+    Containerd,
+    /// CRI-O: `crio-<id>`.
+    CriO,
+    /// docker: `docker-<id>.scope`, `/docker/<id>`.
+    Docker,
+    /// podman: `libpod-<id>`.
+    Podman,
+    /// Some runtime of a kubelet: `/pod<uid>/<id>`.
+    Kubernetes,
+    /// Nothing.
+    Unknown,
+}
+
+/// The containers that the processes of a control group belong to, from the innermost outwards.
+///
+/// ```
+/// use procession_kube::Containers;
+///
+/// let (outer, inner) = ("a".repeat(64), "b".repeat(64));
+/// let path = format!("/docker/{outer}/kubepods/pod1/{inner}/init.scope");
+///
+/// let ids: Vec<_> = Containers::of_cgroup(path.as_bytes()).map(|found| found.id.to_string()).collect();
+/// assert_eq!(ids, [inner, outer]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Containers<'a> {
+    /// The names that were not looked at yet.
+    rest: &'a [u8],
+    /// Whether the name just below was one that podman gives.
+    is_above_podman: bool,
+}
+
+impl<'a> Containers<'a> {
+    /// Reads the path of one control group, as the kernel or a line of `/proc/PID/cgroup` has it.
+    pub fn of_cgroup(path: &'a [u8]) -> Self {
+        // The kernel's mark on the control group of a zombie, after its directory went.
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        Self { rest: outside_overhead(path), is_above_podman: false }
+    }
+
+    /// Reads a whole `/proc/PID/cgroup`, with one line for each hierarchy.
+    ///
+    /// Of the hierarchies the one that names the most containers decides, and of equal ones the
+    /// first: not every runtime uses every hierarchy of cgroup v1 or of the hybrid form, and a
+    /// runtime in a container may see only some.
+    pub fn of_proc_cgroup(text: &'a [u8]) -> Self {
+        let paths =
+            text.split(|byte| *byte == b'\n').filter_map(|line| line.splitn(3, |b| *b == b':').nth(2));
+        let deepest = paths.rev().max_by_key(|path| Self::of_cgroup(path).count());
+        Self::of_cgroup(deepest.unwrap_or_default())
+    }
+
+    fn next_name(&mut self) -> Option<&'a [u8]> {
+        let name = last_name(self.rest)?;
+        let above = self.rest.len() - name.len();
+        self.rest = &self.rest[..above.saturating_sub(1)];
+        Some(name)
+    }
+
+    /// The container that `name` stands for, given the names around it.
+    fn container(&self, name: &[u8]) -> Option<CgroupContainer> {
+        let (label, id) = parse_name(name)?;
+        let above = last_name(self.rest).unwrap_or_default();
+        let family = match label {
+            b"" if above == b"docker" => RuntimeFamily::Docker,
+            b"" if above.starts_with(b"pod") || is_pod_slice(above) => RuntimeFamily::Kubernetes,
+            // A pod of podman: its containers and monitors are below.
+            b"" if self.is_above_podman => return None,
+            b"docker" => RuntimeFamily::Docker,
+            b"cri-containerd" | b"nerdctl" => RuntimeFamily::Containerd,
+            b"crio" => RuntimeFamily::CriO,
+            b"libpod" | b"libpod-payload" => RuntimeFamily::Podman,
+            label if is_on_the_host(label) => return None,
+            _ => RuntimeFamily::Unknown,
+        };
+        Some(CgroupContainer { id, family })
+    }
+}
+
+impl Iterator for Containers<'_> {
+    type Item = CgroupContainer;
+
+    fn next(&mut self) -> Option<CgroupContainer> {
+        while let Some(name) = self.next_name() {
+            let found = self.container(name);
+            let is_podman = found.is_some_and(|found| found.family == RuntimeFamily::Podman);
+            let is_monitor = name == b"conmon";
+            if is_monitor && last_name(self.rest).is_some_and(|above| above.starts_with(b"libpod")) {
+                // What it watches, or the root of all that podman runs.
+                self.next_name();
+            }
+            self.is_above_podman = is_podman || is_monitor;
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
+impl FusedIterator for Containers<'_> {}
+
+/// The part of a path above `kata_overhead`, where Kata keeps what runs virtual machines on the host:
+/// below it stand the paths of the containers that run in them.
+fn outside_overhead(path: &[u8]) -> &[u8] {
+    let overhead = b"/kata_overhead/";
+    let at = path.windows(overhead.len()).position(|part| part == overhead);
+    at.map_or(path, |at| &path[..at])
+}
+
+/// What follows the last `/`. `None`: the path is used up.
+fn last_name(path: &[u8]) -> Option<&[u8]> {
+    if path.is_empty() { None } else { path.rsplit(|byte| *byte == b'/').next() }
+}
+
+/// The id in one name, and what stands before it: `<id>`, `<label>-<id>` or
+/// `<slice>:<label>:<id>`, perhaps as a systemd scope.
+///
+/// A `.service` has none, whatever its name: podman runs its health checks, which are host
+/// processes, in services that are named after the container.
+fn parse_name(name: &[u8]) -> Option<(&[u8], ContainerId)> {
+    let name = name.strip_suffix(b".scope").unwrap_or(name);
+    let (before, id) = name.split_at_checked(name.len().checked_sub(ContainerId::LEN)?)?;
+    let label = match before {
+        [] => before,
+        [label @ .., b'-' | b':'] => label.rsplit(|byte| *byte == b':').next()?,
+        _ => return None,
+    };
+    Some((label, ContainerId::parse(id)?))
+}
+
+/// Whether a name is that of a pod's slice: `kubepods-burstable-pod<uid>.slice`, perhaps with the
+/// kubelet's own slice before it.
+fn is_pod_slice(name: &[u8]) -> bool {
+    let kubepods = b"kubepods";
+    name.ends_with(b".slice") && name.windows(kubepods.len()).any(|part| part == kubepods)
+}
+
+/// Whether the processes below a name that carries an id run on the host nevertheless: those that
+/// watch a container (`crio-conmon`, `libpod-conmon`, `containerd-shim`), and what systemd-machined
+/// calls a machine, whose name may be any.
+fn is_on_the_host(label: &[u8]) -> bool {
+    label.ends_with(b"conmon") || label.ends_with(b"shim") || label == b"machine"
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::ContainerId;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    const OUTER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
-    const POD: &str = "pod6d3fd0a4-11a5-4d5c-8e0b-0f2b6a1c9e77";
-
-    /// A template's text, with `<id>`, `<outer>` and `<pod>` filled in.
-    fn path(template: &str) -> String {
-        template.replace("<id>", ID).replace("<outer>", OUTER).replace("<pod>", POD)
-    }
-
-    #[test]
-    fn containers_of_every_runtime_and_driver() {
-        for template in [
-            "/docker/<id>",
-            "/system.slice/docker-<id>.scope",
-            "/custom/parent/<id>",
-            "/kubepods/besteffort/<pod>/<id>",
-            "/kubepods/burstable/<pod>/<id>",
-            "/kubepods/<pod>/<id>",
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-<id>.scope",
-            "/kubepods.slice/kubepods-pod1_2.slice/crio-<id>.scope",
-            "/kubepods.slice/kubepods-pod1_2.slice/crio-<id>.scope/container",
-            "/kubepods/<pod>/crio-<id>",
-            "/system.slice/containerd.service/kubepods-pod1_2.slice:cri-containerd:<id>",
-            "/libpod_parent/libpod-<id>",
-            "/custom/libpod-<id>",
-            "/machine.slice/libpod-<id>.scope",
-            "/machine.slice/libpod-<id>.scope/container",
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-<id>.scope/container",
-            "/system.slice/app.service/libpod-payload-<id>",
-            "/k8s.io/<id>",
-            "/../../docker/<id>",
-        ] {
-            let found = ContainerId::of_cgroup(path(template).as_bytes());
-            assert_eq!(found.as_ref().map(ContainerId::as_str), Some(ID), "{template}");
-        }
-    }
-
-    #[test]
-    fn the_innermost_container_decides() {
-        for template in [
-            "/docker/<id>/init.scope",
-            "/docker/<id>/system.slice/nginx.service",
-            "/docker/<id>/libpod_parent/conmon",
-            "/docker/<id> (deleted)",
-            "/docker/<id>/syscont-cgroup-root/a/b",
-            "/docker/<outer>/docker/<id>",
-            "/docker/<outer>/kubelet/kubepods/burstable/<pod>/<id>/child",
-        ] {
-            let found = ContainerId::of_cgroup(path(template).as_bytes());
-            assert_eq!(found.as_ref().map(ContainerId::as_str), Some(ID), "{template}");
-        }
-    }
-
-    #[test]
-    fn monitors_services_and_look_alikes_are_the_host() {
-        let not_hex = "g".repeat(64);
-        let upper_case = ID.to_uppercase();
-        let too_long = format!("{ID}0");
-        for template in [
-            "",
-            "/",
-            "/init.scope",
-            "/user.slice/user-0.slice/session-1.scope",
-            "/system.slice/docker.service",
-            "/system.slice/docker-<id>.service",
-            "/system.slice/<id>.service",
-            "/machine.slice/libpod-conmon-<id>.scope",
-            "/kubepods.slice/kubepods-pod1_2.slice/crio-conmon-<id>.scope",
-            "/kubepods/<pod>/crio-conmon-<id>",
-            "/kubepods/<pod>/containerd-shim-<id>",
-            "/libpod_parent/conmon",
-            "/libpod_parent/libpod-<id>/conmon",
-            "/libpod_parent/<id>/conmon",
-            "/machine.slice/machine-libpod_pod_<id>.slice",
-            "/kubepods/burstable/<pod>",
-            "/docker/0123456789abcdef",
-            &format!("/docker/{not_hex}"),
-            &format!("/docker/{upper_case}"),
-            &format!("/docker/{too_long}"),
-            &format!("/docker/a{ID}"),
-        ] {
-            assert_eq!(ContainerId::of_cgroup(path(template).as_bytes()), None, "{template}");
-        }
-    }
-
-    #[test]
-    fn an_id_has_a_form_for_people_and_one_for_the_wire() {
-        let id = ContainerId::parse(ID.as_bytes()).unwrap();
-        assert_eq!(id.to_string(), ID);
-        assert_eq!(id.short(), "0123456789ab");
-        assert_eq!(id.wire(), "0123456789abcdef0123456789abcde");
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_give_an_id_of_64_hex_digits_or_none(path: Vec<u8>) {
-            check_form(&path)?;
-        }
-
-        #[test]
-        fn any_names_like_a_runtimes_give_an_id_of_64_hex_digits_or_none(
-            path in "(/(docker|libpod|crio)?[-:]?(conmon-?)?[0-9a-fA-Fg]{60,66}(\\.scope|\\.service)?){0,4}"
-        ) {
-            check_form(path.as_bytes())?;
-        }
-    }
-
-    fn check_form(path: &[u8]) -> Result<(), TestCaseError> {
-        if let Some(id) = ContainerId::of_cgroup(path) {
-            prop_assert_eq!(id.as_str().len(), 64);
-            prop_assert!(
-                id.as_str().bytes().all(|digit| digit.is_ascii_hexdigit() && !digit.is_ascii_uppercase())
-            );
-        }
-        Ok(())
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
-//! Whose process it is: the container that a control group belongs to.
+//! Whose process it is: the container that a control group belongs to, and what its runtime knows.
 //!
-//! Pure functions over names. Nothing here asks a container runtime or Kubernetes, so the answer
-//! is there with the event, and it is the same in a replay.
+//! [`ContainerId`] and [`Containers`] are pure functions over names: the answer is there with the
+//! event, and it is the same in a replay. [`Runtimes`] asks the container runtimes of the machine, and
+//! nobody waits for them.
 //!
 //! ```
 //! use procession_kube::ContainerId;
@@ -17,5 +18,10 @@
 #![forbid(unsafe_code)]
 
 mod container;
+mod runtime;
 
-pub use container::ContainerId;
+pub use container::{CgroupContainer, ContainerId, Containers, RuntimeFamily};
+pub use runtime::{
+    Answer, Asked, ContainerInfo, ParseSocketError, Reply, RuntimeCounters, RuntimePod, RuntimeProtocol,
+    RuntimeSocket, Runtimes, RuntimesConfig,
+};

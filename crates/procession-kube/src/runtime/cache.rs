@@ -1,0 +1,265 @@
+//! Answers, and which questions wait for one: what both sides of the queue share.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use quick_cache::unsync::Cache;
+
+use super::info::{Answer, Asked, RuntimeCounters};
+use super::{ContainerId, RuntimesConfig};
+
+/// The lock is held for a look-up or an insertion, never while anything is waited for.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    known_for: Duration,
+    unknown_for: Duration,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct State {
+    answers: Cache<ContainerId, Entry, Weight>,
+    waiting: HashSet<ContainerId>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    answer: Answer,
+    fresh_until: Instant,
+}
+
+impl Entry {
+    /// What was known once is better than nothing; another answer means nothing when it is old.
+    fn is_of_use(&self, now: Instant) -> bool {
+        self.fresh_until > now || matches!(self.answer, Answer::Known(_))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl quick_cache::Weighter<ContainerId, Entry> for Weight {
+    fn weight(&self, _: &ContainerId, entry: &Entry) -> u64 {
+        let info = if let Answer::Known(info) = &entry.answer { info.bytes() } else { 0 };
+        let bytes = size_of::<ContainerId>() + size_of::<Entry>() + info;
+        bytes.try_into().unwrap_or(u64::MAX)
+    }
+}
+
+#[derive(Default, Debug)]
+struct Counts {
+    asked: AtomicU64,
+    refused: AtomicU64,
+    known: AtomicU64,
+    unknown: AtomicU64,
+    unreachable: AtomicU64,
+    dropped_replies: AtomicU64,
+}
+
+/// What is there when a container is asked for.
+pub(super) enum Lookup {
+    /// An answer.
+    Fresh(Answer),
+    /// A question is under way.
+    Waiting,
+    /// Nothing. The question counts as waiting from now on.
+    Absent,
+    /// An answer that is to be had anew. The question counts as waiting from now on.
+    Old(Answer),
+}
+
+impl Lookup {
+    pub(super) fn into_asked(self) -> Asked {
+        self.or(Asked::Waiting)
+    }
+
+    /// The answer that is there, or else `other`.
+    pub(super) fn or(self, other: Asked) -> Asked {
+        match self {
+            Self::Fresh(answer) | Self::Old(answer) => Asked::Answered(answer),
+            Self::Waiting | Self::Absent => other,
+        }
+    }
+}
+
+/// Entries for which room is made ahead; more fit in when they are small.
+const EXPECTED_ENTRIES: usize = 1024;
+
+impl Shared {
+    pub(super) fn new(config: &RuntimesConfig) -> Self {
+        let bytes = config.cache_bytes.try_into().unwrap_or(u64::MAX);
+        let answers = Cache::with_weighter(EXPECTED_ENTRIES, bytes, Weight);
+        Self {
+            state: Mutex::new(State { answers, waiting: HashSet::new() }),
+            known_for: config.known_for,
+            unknown_for: config.unknown_for,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Looks a container up, and notes that it is asked for if nothing fresh is there.
+    pub(super) fn begin(&self, id: ContainerId, now: Instant) -> Lookup {
+        let mut state = self.lock();
+        let entry = state.answers.get(&id).filter(|entry| entry.is_of_use(now)).cloned();
+        match entry {
+            Some(entry) if entry.fresh_until > now => return Lookup::Fresh(entry.answer),
+            Some(entry) if !state.waiting.insert(id) => return Lookup::Fresh(entry.answer),
+            None if !state.waiting.insert(id) => return Lookup::Waiting,
+            Some(entry) => {
+                drop(state);
+                self.count(|counts| &counts.asked);
+                return Lookup::Old(entry.answer);
+            }
+            None => {}
+        }
+        drop(state);
+        self.count(|counts| &counts.asked);
+        Lookup::Absent
+    }
+
+    /// The question found no room.
+    pub(super) fn refuse(&self, id: ContainerId) {
+        self.lock().waiting.remove(&id);
+        self.counts.asked.fetch_sub(1, Relaxed);
+        self.count(|counts| &counts.refused);
+    }
+
+    /// The question has an answer. Returns what is known now: a container that was found once is not
+    /// forgotten because it is gone, or because its runtime is.
+    pub(super) fn finish(&self, id: ContainerId, answer: Answer, now: Instant) -> Answer {
+        self.count(|counts| match answer {
+            Answer::Known(_) => &counts.known,
+            Answer::Unknown => &counts.unknown,
+            Answer::Unreachable => &counts.unreachable,
+        });
+        let fresh_for = if matches!(answer, Answer::Known(_)) { self.known_for } else { self.unknown_for };
+        let mut state = self.lock();
+        let before = state.answers.get(&id).map(|entry| entry.answer.clone());
+        let answer = match before {
+            Some(known @ Answer::Known(_)) if !matches!(answer, Answer::Known(_)) => known,
+            _ => answer,
+        };
+        state.answers.insert(id, Entry { answer: answer.clone(), fresh_until: now + fresh_for });
+        state.waiting.remove(&id);
+        answer
+    }
+
+    pub(super) fn get(&self, id: &ContainerId, now: Instant) -> Option<Answer> {
+        let state = self.lock();
+        state.answers.get(id).filter(|entry| entry.is_of_use(now)).map(|entry| entry.answer.clone())
+    }
+
+    pub(super) fn reply_dropped(&self) {
+        self.count(|counts| &counts.dropped_replies);
+    }
+
+    pub(super) fn counters(&self) -> RuntimeCounters {
+        let Counts { asked, refused, known, unknown, unreachable, dropped_replies } = &self.counts;
+        RuntimeCounters {
+            asked: asked.load(Relaxed),
+            refused: refused.load(Relaxed),
+            known: known.load(Relaxed),
+            unknown: unknown.load(Relaxed),
+            unreachable: unreachable.load(Relaxed),
+            dropped_replies: dropped_replies.load(Relaxed),
+        }
+    }
+
+    fn count(&self, which: impl FnOnce(&Counts) -> &AtomicU64) {
+        which(&self.counts).fetch_add(1, Relaxed);
+    }
+
+    /// Whoever panicked while it held the lock left no half-made change that matters.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ContainerInfo;
+
+    fn id(number: usize) -> ContainerId {
+        ContainerId::parse(format!("{number:064x}").as_bytes()).unwrap()
+    }
+
+    fn known(id: ContainerId) -> Answer {
+        Answer::Known(Arc::new(ContainerInfo {
+            id,
+            name: "web".to_owned(),
+            image: "x".repeat(1000),
+            image_id: String::new(),
+            pid: None,
+            started_at: None,
+            attempt: 0,
+            labels: BTreeMap::new(),
+            is_sandbox: false,
+            pod: None,
+            runtime: "docker".to_owned(),
+        }))
+    }
+
+    fn config() -> RuntimesConfig {
+        RuntimesConfig {
+            known_for: Duration::from_secs(10),
+            unknown_for: Duration::from_secs(1),
+            ..RuntimesConfig::default()
+        }
+    }
+
+    #[test]
+    fn one_question_waits_for_each_container() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        assert!(matches!(shared.begin(id(1), now), Lookup::Absent));
+        assert!(matches!(shared.begin(id(1), now), Lookup::Waiting));
+        assert!(matches!(shared.begin(id(2), now), Lookup::Absent));
+        shared.refuse(id(1));
+        assert!(matches!(shared.begin(id(1), now), Lookup::Absent), "it may be asked for again");
+        assert_eq!((shared.counters().asked, shared.counters().refused), (2, 1));
+    }
+
+    #[test]
+    fn what_is_not_known_is_forgotten_soon() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        for answer in [Answer::Unknown, Answer::Unreachable] {
+            assert_eq!(shared.finish(id(1), answer.clone(), now), answer);
+            let soon = now + Duration::from_millis(999);
+            assert_eq!(shared.get(&id(1), soon), Some(answer));
+            assert!(matches!(shared.begin(id(1), soon), Lookup::Fresh(_)));
+            let later = now + Duration::from_secs(1);
+            assert_eq!(shared.get(&id(1), later), None);
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_kept_and_asked_for_anew() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        shared.finish(id(1), known(id(1)), now);
+        let later = now + Duration::from_secs(10);
+        assert!(matches!(shared.begin(id(1), later), Lookup::Old(_)));
+        assert!(matches!(shared.begin(id(1), later), Lookup::Fresh(_)), "a question is under way");
+        assert_eq!(shared.finish(id(1), Answer::Unknown, later), known(id(1)), "the container is gone");
+        assert!(matches!(shared.begin(id(1), later), Lookup::Fresh(_)), "and is not asked for all the time");
+        assert_eq!(shared.get(&id(1), later + Duration::from_hours(1)), Some(known(id(1))));
+    }
+
+    #[test]
+    fn answers_stay_within_their_bytes() {
+        let bytes: u32 = 100_000;
+        let shared = Shared::new(&RuntimesConfig { cache_bytes: bytes as usize, ..config() });
+        for number in 0..10_000 {
+            let answer = if number % 2 == 0 { known(id(number)) } else { Answer::Unknown };
+            shared.finish(id(number), answer, Instant::now());
+        }
+        let state = shared.lock();
+        assert!(state.answers.weight() <= u64::from(bytes), "{}", state.answers.weight());
+        assert!(state.answers.len() > 10);
+    }
+}

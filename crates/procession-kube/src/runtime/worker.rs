@@ -1,0 +1,141 @@
+//! Takes questions from the queue and asks sockets, a few at a time.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::bucket::Bucket;
+use super::cache::Shared;
+use super::config::RuntimesConfig;
+use super::info::{Answer, Reply};
+use super::peer::{Outcome, Peer};
+use crate::{CgroupContainer, RuntimeFamily};
+
+/// So that a slow runtime does not hold up the questions to another.
+const AT_ONCE: usize = 16;
+
+/// The far end of the queue.
+#[derive(Debug)]
+pub(super) struct Worker {
+    queue: mpsc::Receiver<CgroupContainer>,
+    bucket: Bucket,
+    asker: Arc<Asker>,
+}
+
+/// What each question needs.
+#[derive(Debug)]
+struct Asker {
+    peers: Vec<Peer>,
+    shared: Arc<Shared>,
+    replies: Sender<Reply>,
+    /// Runtimes of which it was said that they have no socket.
+    said_missing: Mutex<HashSet<RuntimeFamily>>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        config: &RuntimesConfig,
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<CgroupContainer>,
+        replies: Sender<Reply>,
+    ) -> Self {
+        let bucket = Bucket::new(config.rate, config.burst, Instant::now());
+        let peers = config.sockets.iter().map(|socket| Peer::new(socket.clone(), config)).collect();
+        let asker = Asker { peers, shared, replies, said_missing: Mutex::default() };
+        Self { queue, bucket, asker: Arc::new(asker) }
+    }
+
+    /// Works until the other end of the queue is gone.
+    pub(super) async fn run(mut self) {
+        let mut under_way = JoinSet::new();
+        while let Some(container) = self.queue.recv().await {
+            sleep_until(self.bucket.take(Instant::now()).into()).await;
+            while under_way.len() >= AT_ONCE {
+                under_way.join_next().await;
+            }
+            while under_way.try_join_next().is_some() {}
+            let asker = Arc::clone(&self.asker);
+            under_way.spawn(async move { asker.answer(container).await });
+        }
+    }
+}
+
+impl Asker {
+    async fn answer(&self, container: CgroupContainer) {
+        let answer = self.ask_all(container).await;
+        let answer = self.shared.finish(container.id, answer, Instant::now());
+        if self.replies.try_send(Reply { id: container.id, answer }).is_err() {
+            self.shared.reply_dropped();
+        }
+    }
+
+    /// Asks one socket after the other, those first that `family` points to.
+    async fn ask_all(&self, CgroupContainer { id, family }: CgroupContainer) -> Answer {
+        let (likely, others): (Vec<_>, Vec<_>) =
+            self.peers.iter().partition(|peer| peer.socket.serves(family));
+        let mut tally = Tally::default();
+        for peer in &likely {
+            if let Some(answer) = tally.add(peer.ask(id).await) {
+                return answer;
+            }
+        }
+        if tally.asked == 0 && !likely.is_empty() {
+            self.say_missing(family, &likely);
+        }
+        for peer in others {
+            if let Some(answer) = tally.add(peer.ask(id).await) {
+                return answer;
+            }
+        }
+        if tally.asked == 0 {
+            self.say_missing(RuntimeFamily::Unknown, &self.peers.iter().collect::<Vec<_>>());
+        }
+        tally.answer()
+    }
+
+    /// Says once for each family that its sockets are missing.
+    fn say_missing(&self, family: RuntimeFamily, peers: &[&Peer]) {
+        let mut said = self.said_missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.insert(family) {
+            return;
+        }
+        let sockets: Vec<_> = peers.iter().map(|peer| peer.socket.to_string()).collect();
+        tracing::warn!(
+            runtime = ?family,
+            looked_for = sockets.join(" "),
+            "containers run whose runtime has no socket here: they have an id, but perhaps no name, image or pod"
+        );
+    }
+}
+
+/// What the sockets that were asked so far have said.
+#[derive(Default)]
+struct Tally {
+    /// Sockets that exist.
+    asked: usize,
+    silent: usize,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: Outcome) -> Option<Answer> {
+        match outcome {
+            Outcome::Found(info) => return Some(Answer::Known(Arc::from(info))),
+            Outcome::NotFound => self.asked += 1,
+            Outcome::Silent => {
+                self.asked += 1;
+                self.silent += 1;
+            }
+            Outcome::Missing => {}
+        }
+        None
+    }
+
+    fn answer(self) -> Answer {
+        if self.asked == 0 || self.silent > 0 { Answer::Unreachable } else { Answer::Unknown }
+    }
+}

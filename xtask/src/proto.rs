@@ -1,0 +1,115 @@
+//! Generates Rust from the `.proto` files; the result is committed, so that a build generates nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context, Result, ensure};
+
+/// A folder of `.proto` files and the folder that holds what is made of them, and nothing else.
+struct Set {
+    sources: &'static str,
+    output: &'static str,
+    /// Whether servers are made too, not only clients.
+    server: bool,
+}
+
+const SETS: [Set; 2] = [
+    Set {
+        sources: "crates/procession-kube/proto",
+        output: "crates/procession-kube/src/runtime/proto",
+        server: false,
+    },
+    Set {
+        sources: "crates/procession-kube/tests/proto",
+        output: "crates/procession-kube/tests/proto/generated",
+        server: true,
+    },
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fail if a committed file is not what its source makes, and write nothing.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Generates every set, into its place or, with `--check`, to compare.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    for set in &SETS {
+        let generated = set.generate(root)?;
+        let output = root.join(set.output);
+        if options.check {
+            ensure!(
+                read_folder(&output)? == generated,
+                "{} is not what {} makes: run `cargo xtask proto` and commit the result",
+                set.output,
+                set.sources
+            );
+        } else {
+            replace_folder(&output, &generated)?;
+        }
+    }
+    Ok(())
+}
+
+/// File name to content.
+type Files = BTreeMap<PathBuf, String>;
+
+impl Set {
+    fn generate(&self, root: &Path) -> Result<Files> {
+        let sources = root.join(self.sources);
+        let scratch = tempfile::tempdir().context("create a temporary folder")?;
+        let descriptors = protox::compile(proto_files(&sources)?, [&sources])
+            .with_context(|| format!("compile {}", self.sources))?;
+        tonic_prost_build::configure()
+            .build_server(self.server)
+            .build_transport(false)
+            .btree_map(".")
+            .out_dir(scratch.path())
+            .compile_fds(descriptors)
+            .with_context(|| format!("generate from {}", self.sources))?;
+        let mut files = read_folder(scratch.path())?;
+        for text in files.values_mut() {
+            text.insert_str(0, &format!("//! Made by `cargo xtask proto` from {}.\n\n", self.sources));
+        }
+        Ok(files)
+    }
+}
+
+/// The sources in `folder`, in alphabetical order.
+fn proto_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = list(folder)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
+    ensure!(!files.is_empty(), "no .proto file in {}", folder.display());
+    Ok(files)
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = || format!("list {}", folder.display());
+    let entries = fs::read_dir(folder).with_context(list)?;
+    let paths: io::Result<Vec<_>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.with_context(list)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_folder(folder: &Path) -> Result<Files> {
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok((PathBuf::from(path.file_name().context("a listed file has a name")?), text))
+    };
+    list(folder)?.into_iter().map(read).collect()
+}
+
+fn replace_folder(folder: &Path, files: &Files) -> Result<()> {
+    let write = || format!("write {}", folder.display());
+    fs::create_dir_all(folder).with_context(write)?;
+    for old in list(folder)? {
+        fs::remove_file(old).with_context(write)?;
+    }
+    for (name, text) in files {
+        fs::write(folder.join(name), text).with_context(write)?;
+    }
+    Ok(())
+}
