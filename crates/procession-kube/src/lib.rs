@@ -1,7 +1,8 @@
-//! Whose process it is: the container that a control group belongs to.
+//! Whose process it is: the container that a control group belongs to, and the pod of that.
 //!
-//! Pure functions over names. Nothing here asks a container runtime or Kubernetes, so the answer
-//! is there with the event, and it is the same in a replay.
+//! A container id comes from a name alone: nobody is asked, so the answer is there with the event,
+//! and it is the same in a replay. Which pod it is comes from the Kubernetes API a moment later
+//! (`PodWatcher`, feature `kubernetes`); what is known by then is plain data in a [`PodIndex`].
 //!
 //! ```
 //! use procession_kube::ContainerId;
@@ -17,5 +18,17 @@
 #![forbid(unsafe_code)]
 
 mod container;
+mod index;
+mod pod;
+#[cfg(feature = "kubernetes")]
+mod watch;
+mod workload;
 
 pub use container::ContainerId;
+pub use index::{Found, Memory, PodIndex};
+pub use pod::{Container, ContainerKind, Pairs, Pod, Probe};
+#[cfg(feature = "kubernetes")]
+pub use pod::{Converter, Defects};
+#[cfg(feature = "kubernetes")]
+pub use watch::{Notice, Phase, PodWatcher, Reason, Stats, Status, WatchConfig};
+pub use workload::{Controller, Lineage, Workload};

@@ -1,0 +1,185 @@
+//! The loop that lists, watches, and begins again.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use crossbeam_channel::Sender;
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use procession::BootTime;
+use tokio::time::sleep;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
+
+use super::WatchConfig;
+use super::connection;
+use super::failure::{Reason, Setback};
+use super::notice::{Notice, Notices};
+use super::shared::Shared;
+use crate::ContainerId;
+use crate::index::PodIndex;
+use crate::pod::Converter;
+
+/// How often those who missed notices are told so, until they have room for it.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How often what is gone is looked through for what has been remembered for long enough.
+const ADVANCE: Duration = Duration::from_secs(10);
+
+/// Follows the pods of a node.
+pub(super) struct Follower {
+    config: WatchConfig,
+    shared: Arc<Shared>,
+    converter: Converter,
+    notices: Notices,
+}
+
+impl Follower {
+    pub(super) fn new(config: WatchConfig, shared: Arc<Shared>, notices: Sender<Notice>) -> Self {
+        let converter = Converter::new(config.annotations);
+        Self { config, shared, converter, notices: Notices::new(notices) }
+    }
+
+    /// Marks the watch as stopped when it is dropped, whatever made it stop.
+    pub(super) fn ending(&self) -> Ending {
+        Ending(Arc::clone(&self.shared))
+    }
+
+    /// Never returns.
+    pub(super) async fn run(mut self) {
+        let mut pauses = Pauses::new(&self.config);
+        loop {
+            match connection::client(&self.config, Arc::clone(&self.shared)).await {
+                Ok(client) => self.follow(client, &mut pauses).await,
+                Err(failure) => self.shared.failed(failure),
+            }
+            sleep(pauses.next()).await;
+        }
+    }
+
+    /// Returns when another client is called for.
+    async fn follow(&mut self, client: Client, pauses: &mut Pauses) {
+        let mut events = pin!(watcher(Api::<Pod>::all(client), self.watcher_config()));
+        loop {
+            // `kube` warns at each attempt, this module once.
+            let next = events.next().with_subscriber(NoSubscriber::new());
+            let event = tokio::select! {
+                event = next => event,
+                () = sleep(if self.notices.settle() { SETTLE } else { ADVANCE }) => {
+                    self.shared.change(PodIndex::advance);
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok(event)) => self.apply(event, pauses),
+                Some(Err(error)) => match Setback::from(&error) {
+                    // The pause between two watches is enough.
+                    Setback::Interrupted => self.shared.counters.interruptions.count(),
+                    Setback::Expired => sleep(pauses.next()).await,
+                    Setback::Failed(failure) => {
+                        let is_refused = matches!(failure.reason, Reason::Unauthorized | Reason::Forbidden);
+                        self.shared.failed(failure);
+                        // Where the API is, and who asks, may be written elsewhere by now.
+                        if is_refused || pauses.have_been_long() {
+                            return;
+                        }
+                        sleep(pauses.next()).await;
+                    }
+                },
+                None => return,
+            }
+        }
+    }
+
+    fn watcher_config(&self) -> watcher::Config {
+        let WatchConfig { node, watch, page, .. } = &self.config;
+        let seconds = u32::try_from(watch.as_secs()).unwrap_or(u32::MAX).max(1);
+        watcher::Config::default().fields(&format!("spec.nodeName={node}")).timeout(seconds).page_size(*page)
+    }
+
+    fn apply(&mut self, event: Event<Pod>, pauses: &mut Pauses) {
+        match event {
+            Event::Init => self.shared.change(|index, _| index.begin_list()),
+            // What is listed is there at once, and what was there stays until the list is complete.
+            Event::InitApply(pod) => self.take(&pod, PodIndex::apply),
+            Event::InitDone => {
+                self.shared.change(PodIndex::end_list);
+                self.shared.synced();
+            }
+            Event::Apply(pod) => {
+                self.take(&pod, PodIndex::apply);
+                pauses.reset();
+            }
+            Event::Delete(pod) => {
+                self.take(&pod, PodIndex::delete);
+                self.shared.counters.deleted.count();
+                pauses.reset();
+            }
+        }
+    }
+
+    fn take(&mut self, pod: &Pod, change: Change) {
+        let pod = self.converter.convert(pod);
+        self.shared.set_defects(self.converter.defects());
+        let new = self.shared.change(|index, now| change(index, &pod, now));
+        self.shared.told();
+        self.notices.appeared(new);
+    }
+}
+
+/// What is done to the index with a pod. Gives the containers that could not be found before.
+type Change = fn(&mut PodIndex, &Arc<crate::Pod>, BootTime) -> Vec<ContainerId>;
+
+/// See [`Follower::ending`].
+pub(super) struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.health().stopped(Instant::now());
+    }
+}
+
+/// The pauses between attempts: they grow, with chance, until a pod changes or nothing has failed
+/// for a while.
+struct Pauses {
+    builder: ExponentialBuilder,
+    growing: ExponentialBackoff,
+    longest: Duration,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Pauses {
+    fn new(config: &WatchConfig) -> Self {
+        let builder = ExponentialBuilder::default()
+            .with_min_delay(config.shortest_pause)
+            .with_max_delay(config.longest_pause)
+            .with_factor(2.0)
+            .with_jitter()
+            .without_max_times();
+        let longest = config.longest_pause;
+        Self { builder, growing: builder.build(), longest, first: None, last: None }
+    }
+
+    fn next(&mut self) -> Duration {
+        if self.last.is_some_and(|last| last.elapsed() > 3 * self.longest) {
+            self.reset();
+        }
+        self.first.get_or_insert_with(Instant::now);
+        self.last = Some(Instant::now());
+        self.growing.next().unwrap_or(self.longest)
+    }
+
+    /// Whether attempts have failed for so long that a changed configuration is likely.
+    fn have_been_long(&self) -> bool {
+        self.first.is_some_and(|first| first.elapsed() > 4 * self.longest)
+    }
+
+    fn reset(&mut self) {
+        (self.first, self.last) = (None, None);
+        self.growing = self.builder.build();
+    }
+}
