@@ -152,7 +152,9 @@ impl PodIndex {
     /// Ends a list of all pods. How many pods are gone.
     pub fn end_list(&mut self, now: BootTime) -> usize {
         let list = self.list;
-        let gone: Vec<_> = self.pods.extract_if(|live| live.list != list).map(|live| live.pod).collect();
+        let mut gone: Vec<_> = self.pods.extract_if(|live| live.list != list).map(|live| live.pod).collect();
+        // Which are remembered when there are too many must not depend on the hash.
+        gone.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
         for pod in &gone {
             self.bury_all(pod, now);
         }

@@ -109,7 +109,7 @@ impl Converter {
             (ContainerKind::Ephemeral, &status.ephemeral_container_statuses),
         ] {
             for status in statuses.iter().flatten() {
-                let specified = Specified::find(pod.spec.as_ref(), kind, &status.name);
+                let specified = Specified::find(pod.spec.as_ref(), &status.name);
                 self.defects.unspecified += u64::from(specified.is_none());
                 let specified = specified.unwrap_or_default();
                 let id = text(status.container_id.as_ref());
@@ -178,29 +178,19 @@ struct Specified<'a> {
 }
 
 impl<'a> Specified<'a> {
-    fn find(spec: Option<&'a api::PodSpec>, kind: ContainerKind, name: &str) -> Option<Self> {
+    /// Names are unique in a pod, whichever list they stand in.
+    fn find(spec: Option<&'a api::PodSpec>, name: &str) -> Option<Self> {
         let spec = spec?;
-        match kind {
-            ContainerKind::Regular => {
-                let container = spec.containers.iter().find(|container| container.name == name)?;
-                let probes = [container.liveness_probe.as_ref(), container.readiness_probe.as_ref()];
-                Some(Self { privileged: is_privileged(container.security_context.as_ref()), probes })
-            }
-            ContainerKind::Init => {
-                let mut containers = spec.init_containers.iter().flatten();
-                let container = containers.find(|container| container.name == name)?;
-                Some(Self::without_probes(container.security_context.as_ref()))
-            }
-            ContainerKind::Ephemeral => {
-                let mut containers = spec.ephemeral_containers.iter().flatten();
-                let container = containers.find(|container| container.name == name)?;
-                Some(Self::without_probes(container.security_context.as_ref()))
-            }
+        if let Some(container) = spec.containers.iter().find(|container| container.name == name) {
+            let probes = [container.liveness_probe.as_ref(), container.readiness_probe.as_ref()];
+            return Some(Self { privileged: is_privileged(container.security_context.as_ref()), probes });
         }
-    }
-
-    fn without_probes(context: Option<&api::SecurityContext>) -> Self {
-        Self { privileged: is_privileged(context), probes: [None, None] }
+        let init = spec.init_containers.iter().flatten();
+        let init = init.map(|container| (&container.name, container.security_context.as_ref()));
+        let ephemeral = spec.ephemeral_containers.iter().flatten();
+        let ephemeral = ephemeral.map(|container| (&container.name, container.security_context.as_ref()));
+        let (_, context) = init.chain(ephemeral).find(|(other, _)| *other == name)?;
+        Some(Self { privileged: is_privileged(context), probes: [None, None] })
     }
 
     fn probes(&self) -> Box<[Probe]> {
