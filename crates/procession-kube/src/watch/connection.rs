@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustls::crypto::ring;
 
 use super::WatchConfig;
 use super::failure::{Failure, Reason};
@@ -18,6 +19,9 @@ pub(super) async fn client(config: &WatchConfig, shared: Arc<Shared>) -> Result<
     api.connect_timeout = Some(config.answer);
     // Attempts are spaced out by the caller.
     api.default_retry = false;
+    // By name: should another provider come into the program, none would be chosen by itself. One
+    // that was chosen before stays.
+    let _ = ring::default_provider().install_default();
     let builder =
         ClientBuilder::try_from(api).map_err(|error| Failure::new(Reason::NotConfigured, &error))?;
     Ok(builder.with_layer(&Listen::new(config, shared)).build())

@@ -29,6 +29,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// How often what is gone is looked through for what has been remembered for long enough.
 const ADVANCE: Duration = Duration::from_secs(10);
 
+/// How many watches in a row bring nothing before the place they begin from is given up, and all
+/// is listed anew. After a server came back with older data, a watch would wait at its old place
+/// until the data has caught up.
+const LOST_AFTER: u32 = 2;
+
 /// Follows the pods of a node.
 pub(super) struct Follower {
     config: WatchConfig,
@@ -77,7 +82,12 @@ impl Follower {
                 Some(Ok(event)) => self.apply(event, pauses),
                 Some(Err(error)) => match Setback::from(&error) {
                     // The pause between two watches is enough.
-                    Setback::Interrupted => self.shared.counters.interruptions.count(),
+                    Setback::Interrupted => {
+                        self.shared.counters.interruptions.count();
+                        if self.shared.health().silences() >= LOST_AFTER {
+                            return;
+                        }
+                    }
                     Setback::Expired => sleep(pauses.next()).await,
                     Setback::Failed(failure) => {
                         let is_refused = matches!(failure.reason, Reason::Unauthorized | Reason::Forbidden);

@@ -53,12 +53,13 @@ pub(super) struct Health {
     /// What was told since all was well.
     told: Vec<Reason>,
     degraded_since: Option<Instant>,
+    silences: u32,
 }
 
 impl Health {
     pub(super) fn new(now: Instant) -> Self {
         let status = Status { phase: Phase::Connecting, since: now, last_event: None, last_heard: None };
-        Self { status, was_synced: false, told: Vec::new(), degraded_since: None }
+        Self { status, was_synced: false, told: Vec::new(), degraded_since: None, silences: 0 }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -70,10 +71,11 @@ impl Health {
         self.status.last_heard = Some(now);
     }
 
-    /// A watch brings something. Nothing else ends its silence.
+    /// A watch brings something, and no error.
     pub(super) fn heard(&mut self, now: Instant) -> Option<Announcement> {
         self.answered(now);
-        if self.is_silent() { self.well(now) } else { None }
+        self.silences = 0;
+        if self.reason().is_some() { self.well(now) } else { None }
     }
 
     /// A pod was told of.
@@ -85,8 +87,8 @@ impl Health {
     pub(super) fn failed(&mut self, failure: Failure, now: Instant) -> Option<Announcement> {
         let Failure { reason, detail } = failure;
         self.degraded_since.get_or_insert(now);
-        let is_same = matches!(self.status.phase, Phase::Degraded { reason: other, .. } if other == reason);
-        let since = if is_same { self.status.since } else { now };
+        self.silences += u32::from(reason == Reason::Silent);
+        let since = if self.reason() == Some(reason) { self.status.since } else { now };
         let phase = Phase::Degraded { reason, detail: detail.clone() };
         self.status = Status { phase, since, ..self.status };
         if self.told.contains(&reason) {
@@ -96,24 +98,37 @@ impl Health {
         Some(Announcement::Lost { reason, detail, had_pods: self.was_synced })
     }
 
-    /// A list is complete.
+    /// A list is complete. It says nothing of a watch that brings nothing.
     pub(super) fn synced(&mut self, now: Instant) -> Option<Announcement> {
         self.was_synced = true;
-        self.well(now)
+        if self.reason() == Some(Reason::Silent) { None } else { self.well(now) }
     }
 
-    /// A watch goes on where the last one ended.
+    /// A watch is granted, to go on where the last one ended. Some that are granted bring nothing
+    /// but an error, or nothing at all: those have to bring something first.
     pub(super) fn resumed(&mut self, now: Instant) -> Option<Announcement> {
-        let is_degraded = matches!(self.status.phase, Phase::Degraded { .. });
-        if is_degraded && !self.is_silent() { self.well(now) } else { None }
+        match self.reason()? {
+            Reason::Silent | Reason::Refused | Reason::Unreadable => None,
+            Reason::NotConfigured | Reason::Unreachable | Reason::Unauthorized | Reason::Forbidden => {
+                self.well(now)
+            }
+        }
+    }
+
+    /// How many watches in a row brought nothing.
+    pub(super) fn silences(&self) -> u32 {
+        self.silences
     }
 
     pub(super) fn stopped(&mut self, now: Instant) {
         self.status = Status { phase: Phase::Stopped, since: now, ..self.status };
     }
 
-    fn is_silent(&self) -> bool {
-        matches!(self.status.phase, Phase::Degraded { reason: Reason::Silent, .. })
+    fn reason(&self) -> Option<Reason> {
+        match self.status.phase {
+            Phase::Degraded { reason, .. } => Some(reason),
+            _ => None,
+        }
     }
 
     fn well(&mut self, now: Instant) -> Option<Announcement> {
@@ -167,8 +182,10 @@ mod tests {
         assert!(health.failed(failure(Reason::Silent), Instant::now()).is_some());
         assert_eq!(health.resumed(Instant::now()), None);
         assert_eq!(health.failed(failure(Reason::Silent), Instant::now()), None);
+        assert_eq!(health.synced(Instant::now()), None);
+        assert_eq!(health.silences(), 2);
         assert!(health.heard(Instant::now()).is_some());
-        assert_eq!(health.status().phase, Phase::Synced);
+        assert_eq!((health.status().phase, health.silences()), (Phase::Synced, 0));
     }
 
     #[test]

@@ -103,6 +103,9 @@ where
     }
 }
 
+/// How a watch says that it brings an error, and it is then the only thing it brings.
+const ERROR: &[u8] = br#"{"type":"ERROR""#;
+
 fn is_watch<R>(request: &Request<R>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|parameter| parameter == "watch=true")
@@ -128,8 +131,8 @@ impl<B> Heard<B> {
         Self { body, shared: Arc::clone(&listen.shared), is_watch, limit, silence: Box::pin(sleep(limit)) }
     }
 
-    fn arrived(&self) {
-        if self.is_watch {
+    fn arrived(&self, is_error: bool) {
+        if self.is_watch && !is_error {
             self.shared.heard();
         } else {
             self.shared.answered();
@@ -148,7 +151,7 @@ impl<B> Heard<B> {
 
 impl<B> Body for Heard<B>
 where
-    B: Body<Error = BoxError> + Unpin,
+    B: Body<Data: AsRef<[u8]>, Error = BoxError> + Unpin,
 {
     type Data = B::Data;
     type Error = BoxError;
@@ -159,8 +162,8 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            if let Some(Ok(_)) = frame {
-                this.arrived();
+            if let Some(Ok(frame)) = &frame {
+                this.arrived(frame.data_ref().is_some_and(|data| data.as_ref().starts_with(ERROR)));
                 this.silence.as_mut().reset(Instant::now() + this.limit);
             }
             return Poll::Ready(frame);

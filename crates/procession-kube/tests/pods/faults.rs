@@ -8,6 +8,7 @@ use procession_kube::{Phase, PodWatcher, Reason, WatchConfig};
 use serde_json::{Value, json};
 
 use crate::Fault;
+use crate::cluster::User;
 use crate::data::{id, pod, running};
 use crate::server::Server;
 use crate::site::{Site, degraded, found, gone, synced, until_so};
@@ -17,6 +18,8 @@ pub(crate) const ALL: &[(&str, Fault)] = &[
     ("a_list_that_expires_between_pages_is_begun_anew", a_list_that_expires_between_pages_is_begun_anew),
     ("a_token_that_expires_while_watching", a_token_that_expires_while_watching),
     ("a_watch_without_bookmarks_is_begun_again", a_watch_without_bookmarks_is_begun_again),
+    ("a_watch_that_brings_errors_is_not_well", a_watch_that_brings_errors_is_not_well),
+    ("a_server_that_does_not_speak_tls", a_server_that_does_not_speak_tls),
     ("bookmarks_keep_a_quiet_watch_alive", bookmarks_keep_a_quiet_watch_alive),
     ("malformed_pods_lose_the_malformed_piece", malformed_pods_lose_the_malformed_piece),
 ];
@@ -54,12 +57,11 @@ fn a_list_that_expires_between_pages_is_begun_anew(site: &Site, server: &Server)
     for number in 0..10 {
         site.run(&format!("web-{number}"), number);
     }
+    server.expire_page(3);
     let pods = PodWatcher::start(WatchConfig { page: 1, ..site.config() }).unwrap();
-    until_so("a page", || server.pages() > 1);
-    server.compact();
     synced(&pods);
     assert!((0..10).all(|number| pods.pod_of(&id(number)).is_some()));
-    assert!(server.pages() >= 10);
+    assert_eq!((server.pages(), pods.stats().lists), (3 + 10, 1));
 }
 
 fn a_token_that_expires_while_watching(site: &Site, server: &Server) {
@@ -86,14 +88,44 @@ fn a_watch_without_bookmarks_is_begun_again(site: &Site, server: &Server) {
     synced(&pods);
     let detail = degraded(&pods, Reason::Silent);
     assert!(detail.contains("300ms"), "{detail}");
-    until_so("a third watch", || pods.stats().silences >= 2 && pods.stats().watches >= 3);
+    until_so("another list", || pods.stats().lists == 2);
+    assert!(pods.stats().silences >= 2 && pods.stats().watches >= 2, "first it went on where it was");
     assert!(
         matches!(pods.status().phase, Phase::Degraded { reason: Reason::Silent, .. }),
         "it is silent still"
     );
     server.bookmark_every(Duration::from_millis(50));
     synced(&pods);
-    assert_eq!(pods.stats().lists, 1, "it went on where it was");
+}
+
+fn a_watch_that_brings_errors_is_not_well(site: &Site, server: &Server) {
+    site.run("web", 1);
+    server.fail_watches(Some(500));
+    let pods = PodWatcher::start(site.config()).unwrap();
+    let detail = degraded(&pods, Reason::Refused);
+    assert!(detail.contains("out of order"), "{detail}");
+    let since = pods.status().since;
+    let watches = pods.stats().watches;
+    until_so("more watches", || pods.stats().watches > watches + 2);
+    assert_eq!(pods.status().since, since, "that a watch is granted does not make it well");
+    server.fail_watches(None);
+    synced(&pods);
+    site.run("later", 2);
+    found(&pods, 2);
+}
+
+fn a_server_that_does_not_speak_tls(site: &Site, _: &Server) {
+    let mut kubeconfig = site.cluster.kubeconfig(site.link.port, User::Admin);
+    let cluster = &mut kubeconfig["clusters"][0]["cluster"];
+    cluster["server"] = json!(format!("https://127.0.0.1:{}", site.link.port));
+    cluster["insecure-skip-tls-verify"] = json!(true);
+    site.log_in_with(&kubeconfig);
+    let pods = PodWatcher::start(site.config()).unwrap();
+    let detail = degraded(&pods, Reason::Unreachable);
+    assert!(detail.contains("InvalidContentType"), "{detail}");
+    // Another address is looked for when none answers for long.
+    site.log_in(User::Admin);
+    synced(&pods);
 }
 
 fn bookmarks_keep_a_quiet_watch_alive(site: &Site, server: &Server) {

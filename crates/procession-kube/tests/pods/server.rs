@@ -50,6 +50,10 @@ struct State {
     /// Rest of lists that were given in part.
     rests: HashMap<String, Rest>,
     pages: u64,
+    /// Before which answer to a list the places where lists go on are forgotten.
+    expiring_page: Option<u64>,
+    /// What watches bring instead of what happens.
+    watch_error: Option<u16>,
     token_expired: bool,
     bookmark_every: Duration,
 }
@@ -126,6 +130,16 @@ impl Server {
         state.oldest = state.version;
         state.log.clear();
         state.rests.clear();
+    }
+
+    /// Forgets where lists go on, before it gives the answer to a list with that number.
+    pub(crate) fn expire_page(&self, number: u64) {
+        self.store.state().expiring_page = Some(number);
+    }
+
+    /// Watches that are begun from now on bring this error.
+    pub(crate) fn fail_watches(&self, code: Option<u16>) {
+        self.store.state().watch_error = code;
     }
 
     /// Whether [`GOOD_TOKEN`] has expired.
@@ -234,6 +248,9 @@ fn refusal(request: &Request<Incoming>, state: &State) -> Option<(u16, &'static 
 
 fn list(state: &mut State, query: &Query, selector: &Selector) -> Response<Body> {
     state.pages += 1;
+    if state.expiring_page == Some(state.pages) {
+        state.rests.clear();
+    }
     let rest = match query.get("continue") {
         None => Rest {
             version: state.version,
@@ -309,6 +326,10 @@ struct Watch {
 impl Watch {
     /// Returns when the time is over, or nobody listens any more.
     async fn run(mut self) -> Option<()> {
+        let error = self.store.state().watch_error;
+        if let Some(code) = error {
+            return self.send("ERROR", &status_object(code, "it is out of order")).await;
+        }
         if self.version == 0 {
             self.send_present().await?;
         }
@@ -390,8 +411,8 @@ impl Watch {
     }
 
     async fn send(&self, kind: &str, object: &Value) -> Option<()> {
-        let mut line = json!({ "type": kind, "object": object }).to_string();
-        line.push('\n');
+        // In the order of a real server.
+        let line = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
         self.sender.send(line.into()).await.ok()
     }
 }

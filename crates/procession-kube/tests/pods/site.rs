@@ -34,7 +34,10 @@ impl Site {
     }
 
     pub(crate) fn log_in(&self, user: User) {
-        let kubeconfig = self.cluster.kubeconfig(self.link.port, user);
+        self.log_in_with(&self.cluster.kubeconfig(self.link.port, user));
+    }
+
+    pub(crate) fn log_in_with(&self, kubeconfig: &Value) {
         // In one step: a file that is half there is another test.
         let draft = self.directory.path().join("draft");
         fs::write(&draft, kubeconfig.to_string()).unwrap();
