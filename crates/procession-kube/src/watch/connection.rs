@@ -16,7 +16,8 @@ use super::shared::Shared;
 /// A client with fresh credentials. Nothing is sent yet.
 pub(super) async fn client(config: &WatchConfig, shared: Arc<Shared>) -> Result<Client, Failure> {
     let mut api = api(config.kubeconfig.as_deref()).await?;
-    api.connect_timeout = Some(config.answer);
+    // The limit on an answer covers it.
+    api.connect_timeout = None;
     // Attempts are spaced out by the caller.
     api.default_retry = false;
     // By name: should another provider come into the program, none would be chosen by itself. One

@@ -58,9 +58,9 @@ impl Asker {
         list["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
     }
 
-    /// What a watch of a second or two brings.
+    /// What a watch of some seconds brings. A shorter one gets no bookmark from a real server.
     fn watch(&self, site: &Site, version: &str) -> Vec<WatchEvent<Pod>> {
-        let parameters = WatchParams::default().fields(&format!("spec.nodeName={}", site.node)).timeout(2);
+        let parameters = WatchParams::default().fields(&format!("spec.nodeName={}", site.node)).timeout(6);
         let pods = Api::<Pod>::all(self.client.clone());
         self.runtime.block_on(async {
             let events = pods.watch(&parameters, version).await.unwrap().map(Result::unwrap);

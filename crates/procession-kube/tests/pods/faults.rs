@@ -67,6 +67,7 @@ fn a_list_that_expires_between_pages_is_begun_anew(site: &Site, server: &Server)
 fn a_token_that_expires_while_watching(site: &Site, server: &Server) {
     site.run("web", 1);
     let pods = site.watch();
+    until_so("a watch", || pods.stats().watches == 1);
     server.expire_token(true);
     site.run("during", 2);
     found(&pods, 2);

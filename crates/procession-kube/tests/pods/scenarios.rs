@@ -219,7 +219,6 @@ fn a_server_that_is_down_at_first(site: &Site) {
 fn a_server_that_stops_answering(site: &Site) {
     site.run("web", 1);
     let answer = Duration::from_millis(500);
-    // Longer than a real server takes from one bookmark to the next.
     let pods = PodWatcher::start(WatchConfig { answer, ..site.config() }).unwrap();
     synced(&pods);
     site.link.cut();
