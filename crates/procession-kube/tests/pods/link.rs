@@ -42,18 +42,26 @@ impl Link {
         Ok(Self { port, way })
     }
 
+    /// Returns when it is open.
     pub(crate) fn mend(&self) {
         self.way.send_replace(Way::Open);
+        self.wait_for(true);
     }
 
+    /// Returns when connections are accepted, which then wait.
     pub(crate) fn block(&self) {
         self.way.send_replace(Way::Blocked);
+        self.wait_for(true);
     }
 
     /// Returns when it is cut.
     pub(crate) fn cut(&self) {
         self.way.send_replace(Way::Cut);
-        while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+        self.wait_for(false);
+    }
+
+    fn wait_for(&self, is_accepting: bool) {
+        while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() != is_accepting {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -63,7 +71,7 @@ async fn run(port: u16, server: SocketAddr, mut way: watch::Receiver<Way>) {
     // An error here says that the link was dropped.
     while way.wait_for(|way| *way != Way::Cut).await.is_ok() {
         // What is declared last goes first: when nothing is accepted any more, nothing passes.
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let listener = listen(port).await;
         let mut connections = JoinSet::new();
         let passing = way.clone();
         loop {
@@ -76,6 +84,17 @@ async fn run(port: u16, server: SocketAddr, mut way: watch::Receiver<Way>) {
                     Err(_) => return,
                 },
             }
+        }
+    }
+}
+
+/// The port was free and is this link's, but for a connection of somebody else's that chance gave
+/// it meanwhile, and that does not last.
+async fn listen(port: u16) -> TcpListener {
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
 }
