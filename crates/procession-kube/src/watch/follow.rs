@@ -61,7 +61,7 @@ impl Follower {
                 Ok(client) => self.follow(client, &mut pauses).await,
                 Err(failure) => self.shared.failed(failure),
             }
-            sleep(pauses.next()).await;
+            self.rest(&mut pauses).await;
         }
     }
 
@@ -88,20 +88,25 @@ impl Follower {
                             return;
                         }
                     }
-                    Setback::Expired => sleep(pauses.next()).await,
+                    Setback::Expired => self.rest(pauses).await,
                     Setback::Failed(failure) => {
                         let is_refused = matches!(failure.reason, Reason::Unauthorized | Reason::Forbidden);
                         self.shared.failed(failure);
                         // Where the API is, and who asks, may be written elsewhere by now.
-                        if is_refused || pauses.have_been_long() {
+                        if is_refused || pauses.have_been_long(Instant::now()) {
                             return;
                         }
-                        sleep(pauses.next()).await;
+                        self.rest(pauses).await;
                     }
                 },
                 None => return,
             }
         }
+    }
+
+    async fn rest(&self, pauses: &mut Pauses) {
+        self.shared.change(PodIndex::advance);
+        sleep(pauses.next(Instant::now())).await;
     }
 
     fn watcher_config(&self) -> watcher::Config {
@@ -174,22 +179,59 @@ impl Pauses {
         Self { builder, growing: builder.build(), longest, first: None, last: None }
     }
 
-    fn next(&mut self) -> Duration {
-        if self.last.is_some_and(|last| last.elapsed() > 3 * self.longest) {
-            self.reset();
-        }
-        self.first.get_or_insert_with(Instant::now);
-        self.last = Some(Instant::now());
+    fn next(&mut self, now: Instant) -> Duration {
+        self.forget(now);
+        self.first.get_or_insert(now);
+        self.last = Some(now);
         self.growing.next().unwrap_or(self.longest)
     }
 
     /// Whether attempts have failed for so long that a changed configuration is likely.
-    fn have_been_long(&self) -> bool {
-        self.first.is_some_and(|first| first.elapsed() > 4 * self.longest)
+    fn have_been_long(&mut self, now: Instant) -> bool {
+        self.forget(now);
+        self.first.is_some_and(|first| now.saturating_duration_since(first) > 6 * self.longest)
+    }
+
+    /// Forgets failures that lie further back than a pause with an attempt can take.
+    fn forget(&mut self, now: Instant) {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) > 4 * self.longest) {
+            self.reset();
+        }
     }
 
     fn reset(&mut self) {
         (self.first, self.last) = (None, None);
         self.growing = self.builder.build();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Pauses;
+    use crate::watch::WatchConfig;
+
+    #[test]
+    fn pauses_grow_with_failures_and_not_with_those_of_long_ago() {
+        let config = WatchConfig {
+            shortest_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(30),
+            ..WatchConfig::new("node")
+        };
+        let mut pauses = Pauses::new(&config);
+        let mut now = Instant::now();
+        let grown: Vec<_> = (0..8).map(|_| pauses.next(now)).collect();
+        assert!(grown[0] >= Duration::from_secs(1) && grown[0] <= Duration::from_secs(2));
+        assert!(grown[7] >= Duration::from_secs(30) && grown[7] <= Duration::from_mins(1));
+        assert!(!pauses.have_been_long(now));
+        for _ in 0..4 {
+            now += Duration::from_mins(1);
+            pauses.next(now);
+        }
+        assert!(pauses.have_been_long(now));
+        now += Duration::from_hours(1);
+        assert!(!pauses.have_been_long(now), "that was another time");
+        assert!(pauses.next(now) <= Duration::from_secs(2));
     }
 }
