@@ -13,7 +13,7 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("procession-sensor", &["procession"]),
     ("procession-kube", &["procession"]),
     ("procession-api", &["procession", "procession-kube"]),
-    ("procession-agent", &["procession", "procession-filter", "procession-sensor"]),
+    ("procession-agent", &["procession", "procession-filter", "procession-kube", "procession-sensor"]),
     (
         "procession-cli",
         &[

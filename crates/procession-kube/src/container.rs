@@ -16,8 +16,8 @@
 //! below them may be some that the container made for itself. cgroup v1 and v2 have the same paths.
 //!
 //! An id is accepted for its form, 64 hex digits, and never for its length alone. Still, a name is a
-//! claim: whoever may make control groups chooses it. A runtime ([`Runtimes`](crate::Runtimes))
-//! can confirm it.
+//! claim: whoever may make control groups chooses it. A runtime (`Runtimes`) can confirm
+//! it.
 
 use std::fmt;
 use std::iter::FusedIterator;

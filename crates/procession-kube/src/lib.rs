@@ -1,8 +1,11 @@
-//! Whose process it is: the container that a control group belongs to, and what its runtime knows.
+//! Whose process it is: the container that a control group belongs to, what its runtime knows of it,
+//! and the pod of it.
 //!
-//! [`ContainerId`] and [`Containers`] are pure functions over names: the answer is there with the
-//! event, and it is the same in a replay. [`Runtimes`] asks the container runtimes of the machine, and
-//! nobody waits for them.
+//! [`ContainerId`] and [`Containers`] are pure functions over names: nobody is asked, so the answer is
+//! there with the event, and it is the same in a replay. The rest comes a moment later, and nobody
+//! waits for it: `Runtimes` asks the container runtimes of the machine (feature `runtimes`),
+//! `PodWatcher` follows the Kubernetes API (feature `kubernetes`). What is known of pods by then is
+//! plain data in a [`PodIndex`].
 //!
 //! ```
 //! use procession_kube::ContainerId;
@@ -18,10 +21,24 @@
 #![forbid(unsafe_code)]
 
 mod container;
+mod index;
+mod pod;
+#[cfg(feature = "runtimes")]
 mod runtime;
+#[cfg(feature = "kubernetes")]
+mod watch;
+mod workload;
 
 pub use container::{CgroupContainer, ContainerId, Containers, RuntimeFamily};
+pub use index::{Found, Memory, PodIndex};
+pub use pod::{Container, ContainerKind, Pairs, Pod, Probe};
+#[cfg(feature = "kubernetes")]
+pub use pod::{Converter, Defects};
+#[cfg(feature = "runtimes")]
 pub use runtime::{
     Answer, Asked, ContainerInfo, ParseSocketError, Reply, RuntimeCounters, RuntimePod, RuntimeProtocol,
     RuntimeSocket, Runtimes, RuntimesConfig,
 };
+#[cfg(feature = "kubernetes")]
+pub use watch::{Notice, Phase, PodWatcher, Reason, Stats, Status, WatchConfig};
+pub use workload::{Controller, Lineage, Workload};
