@@ -1,5 +1,6 @@
 //! From events to facts, in one thread.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -87,7 +88,9 @@ impl Pipeline {
         selection: Selection,
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
-        let table = Table::new(TableConfig::default());
+        // Names and paths are other people's input.
+        let seed = RandomState::new().hash_one(0);
+        let table = Table::new(TableConfig { seed, ..TableConfig::default() });
         let mut state = State { table, selection, counter: Counter::default(), root: None, is_walking: true };
         source.walk(&mut |event| state.fold(event, out))?;
         state.is_walking = false;

@@ -12,7 +12,7 @@ use std::iter::successors;
 
 use crate::arena::Slot;
 use crate::event::{
-    Change, Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Running, Subject,
+    Change, Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Relative, Running, Subject,
 };
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
@@ -63,7 +63,7 @@ impl Table {
 
     fn fork(&mut self, fork: &Fork<'_>) -> Result {
         let pid = fork.child.key.pid;
-        if pid == fork.parent.pid || pid == Pid(0) {
+        if pid == fork.parent.key.pid || pid == Pid(0) {
             return REJECTED;
         }
         let latest = self.latest_slot_of(pid);
@@ -71,7 +71,7 @@ impl Table {
         if let Some(known) = self.slot_of(fork.child.key).or(latest.filter(is_child)) {
             return self.fork_of_known(known, fork);
         }
-        let parent = self.resolve(fork.parent);
+        let parent = self.resolve(fork.parent, fork.child.precision);
         let image = parent.and_then(|parent| self.inherited_image(parent, &fork.context));
         let Some(slot) = self.insert(fork.child, Origin::Fork) else { return REJECTED };
         self.set_image(slot, image);
@@ -81,7 +81,7 @@ impl Table {
         if let Some(parent) = parent {
             self.relink_parent(slot, parent, Provenance::Observed);
         }
-        self.note_owner(slot, fork.owner);
+        self.note_owner(slot, fork.owner.key);
         self.make_latest_after(latest, slot);
         (Outcome::Applied, Some(slot))
     }
@@ -93,9 +93,11 @@ impl Table {
             return (Outcome::Duplicate, Some(known));
         }
         let is_news = node.origin == Origin::Inferred && node.key() == fork.child.key;
-        let Some(parent) = self.resolve(fork.parent) else { return (Outcome::Late, Some(known)) };
+        let Some(parent) = self.resolve(fork.parent, fork.child.precision) else {
+            return (Outcome::Late, Some(known));
+        };
         if is_news {
-            self.note_owner(known, fork.owner);
+            self.note_owner(known, fork.owner.key);
             if let Some(node) = self.nodes.get_mut(known) {
                 node.origin = Origin::Fork;
             }
@@ -145,11 +147,11 @@ impl Table {
         match old.filter(|_| reused.is_none()) {
             Some(old) => self.replace(old, slot),
             None if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) => {
-                self.adopt(slot, exec.owner, Provenance::Inferred);
+                self.adopt(slot, exec.owner, subject.precision, Provenance::Inferred);
             }
             None => {}
         }
-        self.note_owner(slot, exec.owner);
+        self.note_owner(slot, exec.owner.key);
         self.make_latest(slot);
         // One that was heard of before, by its exit, by a walk or as a parent, came too late.
         (if known.is_some() { Outcome::Late } else { Outcome::Applied }, Some(slot))
@@ -215,7 +217,7 @@ impl Table {
     }
 
     /// An image that was missed, after `latest`, which is of the same process.
-    fn infer_between(&mut self, latest: Option<Slot>, missed: Subject, owner: ProcessKey) -> Option<Slot> {
+    fn infer_between(&mut self, latest: Option<Slot>, missed: Subject, owner: Relative) -> Option<Slot> {
         // Where starts are known to the tick only, the names of one image need not be equal.
         let coarse = latest
             .and_then(|latest| self.nodes.get(latest))
@@ -291,14 +293,14 @@ impl Table {
             let image = self.shared.image(&program, &Context::default(), None);
             self.set_image(slot, Some(image));
         }
-        self.note_owner(slot, exit.owner);
+        self.note_owner(slot, exit.owner.key);
         self.end(slot, EndKind::Exited(exit.status));
         (outcome, Some(slot))
     }
 
     /// The entry that an exit or a change speaks of, if its process was ever heard of. An image that
     /// was missed is inferred, after the one that is known.
-    fn image_named_by(&mut self, subject: Subject, owner: ProcessKey) -> Option<Slot> {
+    fn image_named_by(&mut self, subject: Subject, owner: Relative) -> Option<Slot> {
         if let Some(exact) = self.slot_of(subject.key) {
             self.learn_begin(exact, subject.began);
             return Some(exact);
@@ -319,8 +321,8 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let known = self.image_named_by(subject, ProcessKey::NONE);
-        let Some(slot) = known.or_else(|| self.infer(subject, ProcessKey::NONE)) else { return REJECTED };
+        let known = self.image_named_by(subject, Relative::NONE);
+        let Some(slot) = known.or_else(|| self.infer(subject, Relative::NONE)) else { return REJECTED };
         let is_late = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         let is_new_session = context.session.is_some() && self.session_of(slot) != context.session;
         let image = match self.image(slot).cloned() {
@@ -346,7 +348,7 @@ impl Table {
         }
         let (described, before) = match self.finding(subject) {
             Finding::Known(slot) => {
-                self.note_owner(slot, running.owner);
+                self.note_owner(slot, running.owner.key);
                 return (Outcome::Duplicate, Some(slot));
             }
             Finding::Description(slot) => (Some(slot), None),
@@ -363,9 +365,9 @@ impl Table {
             self.replace(before, slot);
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
-            self.adopt(slot, running.owner, Provenance::Found);
+            self.adopt(slot, running.owner, subject.precision, Provenance::Found);
         }
-        self.note_owner(slot, running.owner);
+        self.note_owner(slot, running.owner.key);
         if has_ended {
             return (Outcome::Late, Some(slot));
         }
@@ -429,41 +431,79 @@ impl Table {
     }
 
     /// Makes the process called `owner` the parent of `slot`.
-    fn adopt(&mut self, slot: Slot, owner: ProcessKey, provenance: Provenance) {
-        let is_other = self.nodes.get(slot).is_some_and(|node| node.pid != owner.pid);
-        if let Some(parent) = is_other.then(|| self.resolve(owner)).flatten() {
+    fn adopt(&mut self, slot: Slot, owner: Relative, precision: Precision, provenance: Provenance) {
+        let is_other = self.nodes.get(slot).is_some_and(|node| node.pid != owner.key.pid);
+        if let Some(parent) = is_other.then(|| self.resolve(owner, precision)).flatten() {
             self.relink_parent(slot, parent, provenance);
         }
     }
 
-    /// The entry of `key`, which another event names as a parent; inferred when never heard of.
+    /// The entry of a process that another event names as a parent; inferred when never heard of.
     ///
     /// `None` where there is no process behind the name: pid 0 is the kernel.
-    fn resolve(&mut self, key: ProcessKey) -> Option<Slot> {
-        if key.pid == Pid(0) {
+    fn resolve(&mut self, named: Relative, precision: Precision) -> Option<Slot> {
+        if named.key.pid == Pid(0) {
             return None;
         }
-        if let Some(exact) = self.slot_of(key) {
+        if precision == Precision::Ticks {
+            return self.resolve_process(named.key);
+        }
+        if let Some(exact) = self.slot_of(named.key).or_else(|| self.recall_shared(named.key)) {
             return Some(exact);
         }
-        if let Some(shared) = self.recall_shared(key) {
-            return Some(shared);
+        match named.began {
+            Some(began) => self.resolve_image(Subject::exact(named.key, began)),
+            None => self.guess(named.key),
         }
+    }
+
+    /// A source that knows times to the tick only names a process by its begin, whatever it runs.
+    fn resolve_process(&mut self, key: ProcessKey) -> Option<Slot> {
+        let subject = Subject { key, began: key.start, precision: Precision::Ticks };
+        let known = self.image_of(subject).or_else(|| self.slot_of(key));
+        known.or_else(|| self.infer_process(subject))
+    }
+
+    /// An image that was never heard of, of a process that may have been.
+    fn resolve_image(&mut self, subject: Subject) -> Option<Slot> {
+        let Some(latest) = self.image_of(subject) else { return self.infer_process(subject) };
+        if self.began_before(latest, subject) {
+            return self.infer_between(Some(latest), subject, Relative::NONE);
+        }
+        let missed = self.infer(subject, Relative::NONE)?;
+        if self.nodes.get(missed).is_some_and(Node::is_running) {
+            self.end(missed, EndKind::Replaced);
+        }
+        Some(missed)
+    }
+
+    /// A process that was never heard of. If its pid has a live one, one of the two has vanished.
+    fn infer_process(&mut self, subject: Subject) -> Option<Slot> {
+        let slot = self.infer(subject, Relative::NONE)?;
+        self.make_latest(slot);
+        Some(slot)
+    }
+
+    /// The image called `key`, of which nothing else is known, is taken to be one of the process that
+    /// has the pid.
+    fn guess(&mut self, key: ProcessKey) -> Option<Slot> {
         let live = self.live_slot_of(key.pid);
         let Some((live, node)) = live.and_then(|live| Some((live, self.nodes.get(live)?))) else {
-            return self
-                .infer(Subject { key, began: key.start, precision: Precision::default() }, ProcessKey::NONE);
+            return self.infer(Subject::exact(key, key.start), Relative::NONE);
         };
-        // A source that reads /proc names a process by its start, to the tick, whatever it runs.
-        if node.began.as_ticks() == key.start.as_ticks() {
+        let is_by_begin = node.precision == Precision::Ticks || node.began == key.start;
+        if is_by_begin && node.began.as_ticks() == key.start.as_ticks() {
             return Some(live);
         }
         let subject = Subject { key, began: node.began, precision: node.precision };
         let is_newer = key.start > node.start;
-        let missed = self.infer(subject, ProcessKey::NONE)?;
+        let missed = self.infer(subject, Relative::NONE)?;
         if is_newer {
             self.replace(live, missed);
             self.make_latest(missed);
+            if let Some(node) = self.nodes.get_mut(missed) {
+                node.parent_provenance = Provenance::Inferred;
+            }
         } else {
             self.end(missed, EndKind::Vanished);
         }
@@ -501,13 +541,13 @@ impl Table {
 
     /// A node for an image that other events speak of. It is alive, unless its pid has a live
     /// image already.
-    fn infer(&mut self, subject: Subject, owner: ProcessKey) -> Option<Slot> {
+    fn infer(&mut self, subject: Subject, owner: Relative) -> Option<Slot> {
         let slot = self.insert(subject, Origin::Inferred)?;
         self.ledger.record_inferred_process();
         if self.live_slot_of(subject.key.pid).is_none() {
             self.make_latest(slot);
         }
-        self.adopt(slot, owner, Provenance::Inferred);
+        self.adopt(slot, owner, subject.precision, Provenance::Inferred);
         Some(slot)
     }
 

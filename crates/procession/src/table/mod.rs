@@ -21,7 +21,7 @@ mod shared;
 use std::hash::BuildHasher as _;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::arena::{Arena, Slot};
 use crate::event::Event;
@@ -49,12 +49,16 @@ pub struct TableConfig {
     pub grace: Duration,
     /// The most memory that the table may use, in bytes; at least [`MINIMUM_BUDGET`].
     pub budget: usize,
+    /// Seed of the hash tables. One log gives one state, but with another seed memory may run short
+    /// an event earlier or later. Whoever folds what hostile processes do takes a random one, and
+    /// keeps it with the log.
+    pub seed: u64,
 }
 
 impl Default for TableConfig {
     /// A grace time of 30 seconds, and 48 MiB: room for some 150,000 live processes.
     fn default() -> Self {
-        Self { grace: Duration::from_secs(30), budget: 48 << 20 }
+        Self { grace: Duration::from_secs(30), budget: 48 << 20, seed: 0 }
     }
 }
 
@@ -73,7 +77,7 @@ pub struct Table {
     running: usize,
     /// Nodes that are tombstones.
     tombstones: usize,
-    hasher: RandomState,
+    hasher: FixedState,
     shared: Shared,
     /// Bytes of the images that nodes have.
     image_bytes: usize,
@@ -111,7 +115,12 @@ impl Table {
     /// An empty table. A budget below [`MINIMUM_BUDGET`] is raised to it.
     pub fn new(config: TableConfig) -> Self {
         let budget = config.budget.max(MINIMUM_BUDGET);
-        Self { config: TableConfig { budget, ..config }, ..Self::default() }
+        Self {
+            config: TableConfig { budget, ..config },
+            hasher: FixedState::with_seed(config.seed),
+            shared: Shared::new(config.seed),
+            ..Self::default()
+        }
     }
 
     /// Folds `event` into the table.

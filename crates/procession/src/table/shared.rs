@@ -15,6 +15,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Nothing yet; the hash tables have this seed.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { programs: Interner::new(seed), settings: Interner::new(seed) }
+    }
+
     /// Bytes of memory in use.
     pub(super) fn bytes(&self) -> usize {
         self.programs.bytes() + self.settings.bytes()

@@ -312,10 +312,7 @@ pub(crate) fn digest(table: &Table) -> Digest {
         .map(|entry| (entry.snapshot(), entry.children().map(Entry::key).collect(), entry.depth()))
         .collect();
     entries.sort_by_key(|(process, ..)| process.key);
-    // The indexes are seeded at random, and so is how full each part of them is.
-    let mut explanation = table.explain();
-    explanation.used -= std::mem::take(&mut explanation.index_bytes);
-    Digest { entries, ledger: *table.ledger(), explanation }
+    Digest { entries, ledger: *table.ledger(), explanation: table.explain() }
 }
 
 /// The first difference between two.
