@@ -13,7 +13,7 @@
 //! let shell = ProcessKey::new(Pid(100), BootTime::from_nanos(1_000));
 //! let child = ProcessKey::new(Pid(101), BootTime::from_nanos(2_000));
 //!
-//! let fork = Fork { child: Subject::exact(child, child.start), parent: shell, ..Fork::default() };
+//! let fork = Fork { child: Subject::exact(child, child.start), parent: shell.into(), ..Fork::default() };
 //! let _ = table.apply(&Event { time: child.start, kind: EventKind::Fork(fork) });
 //!
 //! let parent = table.get(child).and_then(|entry| entry.parent()).expect("its fork was seen");
