@@ -193,6 +193,8 @@ pub struct Program<'a> {
     pub cwd: WorkingDirectory<'a>,
     /// Argument vector, `argv[0]` first.
     pub arguments: Arguments<'a>,
+    /// Environment, an entry each, most of them `NAME=VALUE`. Empty where the source does not collect it.
+    pub environment: Arguments<'a>,
     /// The file that was loaded.
     pub file: Option<FileIdentity>,
     /// What the exec changed about the process's rights.

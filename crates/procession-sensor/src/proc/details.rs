@@ -85,6 +85,7 @@ impl Details {
             } else {
                 WorkingDirectory::Unknown
             },
+            environment: Arguments::default(),
             arguments: Arguments { bytes: &self.arguments, total_len: self.arguments_len },
             file: self.file,
             privileges: PrivilegeChange::default(),

@@ -151,6 +151,7 @@ impl Decoder {
             executable: texts.get(&texts.executable),
             comm: texts.get(&texts.comm),
             cwd: texts.cwd(),
+            environment: Arguments::default(),
             arguments,
             file: file(&record.file),
             privileges: privileges(&record),

@@ -259,6 +259,7 @@ fn program() -> Program<'static> {
         executable: b"/usr/bin/ls",
         comm: b"comm",
         cwd: WorkingDirectory::Path(b"/home/me"),
+        environment: procession::Arguments::default(),
         arguments: procession::Arguments::complete(b"ls\0-l\0\0"),
         file: Some(FileIdentity { inode: 41, device: 44, links: 45, mode: 46, uid: 47, gid: 48 }),
         privileges: PrivilegeChange::default(),

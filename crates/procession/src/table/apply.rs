@@ -20,7 +20,7 @@ use crate::ledger::{Counted, Outcome};
 use crate::process::{EndKind, Origin, Provenance};
 use crate::time::BootTime;
 
-use super::node::{Body, Life, Node};
+use super::node::{Body, Life, Marks, Node};
 use super::{Applied, Table};
 
 type Result = (Outcome, Option<Slot>);
@@ -245,7 +245,7 @@ impl Table {
     /// the process has ended already, that is its end.
     fn replace(&mut self, old: Slot, new: Slot) {
         let Some(node) = self.nodes.get(old) else { return };
-        let Node { parent, parent_provenance, life, ended, origin, is_followed, .. } = *node;
+        let Node { parent, parent_provenance, life, ended, origin, marks, .. } = *node;
         let (ns_pid, status) = self.body(old).map_or((None, None), |body| (body.ns_pid(), body.status));
         if let Some(parent) = parent {
             self.relink_parent(new, parent, parent_provenance);
@@ -259,7 +259,7 @@ impl Table {
         }
         self.inherit_session(new, old);
         if let Some(node) = self.nodes.get_mut(new) {
-            node.is_followed |= is_followed;
+            node.marks.add(marks);
         }
         match life {
             // Who was taken for vanished may just have gone on in the new image. If the new one is not
@@ -605,12 +605,12 @@ impl Table {
         self.link_parent(child, parent);
         let parent = self.nodes.get(parent).map(|parent| {
             let is_seen = parent.parent_provenance == Provenance::Observed;
-            (if is_seen { parent.depth.saturating_add(1) } else { 0 }, parent.is_followed)
+            (if is_seen { parent.depth.saturating_add(1) } else { 0 }, parent.marks)
         });
-        if let Some((node, (depth, is_followed))) = self.nodes.get_mut(child).zip(parent) {
+        if let Some((node, (depth, marks))) = self.nodes.get_mut(child).zip(parent) {
             node.parent_provenance = provenance;
             node.depth = depth;
-            node.is_followed |= is_followed;
+            node.marks.add(marks);
         }
         if let Some(old) = old {
             self.remove_unkept(old);
@@ -618,6 +618,11 @@ impl Table {
     }
 
     fn set_ns_pid(&mut self, slot: Slot, ns_pid: Option<Pid>) {
+        if ns_pid == Some(Pid(1))
+            && let Some(node) = self.nodes.get_mut(slot)
+        {
+            node.marks.add(Marks::IN_INIT_TREE);
+        }
         if let Some(body) = self.body_mut(slot) {
             body.set_ns_pid(ns_pid);
         }

@@ -11,7 +11,7 @@ use crate::image::Image;
 use crate::process::{Origin, ParentLink, Process, Provenance};
 use crate::time::BootTime;
 
-use super::node::{Body, Life, Node};
+use super::node::{Body, Life, Marks, Node};
 use super::{ProcessId, Table};
 
 /// An image of a process in a [`Table`], borrowed: reading it costs nothing but the reading.
@@ -228,9 +228,15 @@ impl<'t> Entry<'t> {
         self.node.depth
     }
 
+    /// Whether the process, or one that led to it, is the first of a pid namespace: see
+    /// [`Process::in_init_tree`].
+    pub fn is_in_init_tree(self) -> bool {
+        self.node.marks.has(Marks::IN_INIT_TREE)
+    }
+
     /// Whether the process, or one that led to it, is [followed](Table::follow).
     pub fn is_followed(self) -> bool {
-        self.node.is_followed
+        self.node.marks.has(Marks::FOLLOWED)
     }
 
     /// The latest image of the process, provided that the lists of children are whole.
@@ -262,7 +268,7 @@ impl Table {
         if self.entry(id).is_some()
             && let Some(node) = self.nodes.get_mut(id.slot)
         {
-            node.is_followed = true;
+            node.marks.add(Marks::FOLLOWED);
         }
     }
 }

@@ -31,7 +31,11 @@ impl Shared {
         let cgroup = context.cgroup.map_or(0, |cgroup| cgroup.path.len());
         let values = size_of::<ProgramFile>() + size_of::<Setting>() + 384;
         let tables = self.programs.growth() + self.settings.growth();
-        image_bytes(program.arguments.bytes.len()) + texts + cgroup + values + tables
+        image_bytes(program.arguments.bytes.len() + program.environment.bytes.len() + 8)
+            + texts
+            + cgroup
+            + values
+            + tables
     }
 
     /// Drops what no image has any more.
@@ -58,7 +62,7 @@ impl Shared {
             Some(setting) => Arc::clone(setting),
             None => intern(&mut self.settings, &key),
         };
-        Image::new(file, setting, program.arguments, program.privileges)
+        Image::new(file, setting, [program.arguments, program.environment], program.privileges)
     }
 
     /// `image` in the setting that `context` describes; where that is silent, as it is.

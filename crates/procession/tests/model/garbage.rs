@@ -151,6 +151,7 @@ fn any_program() -> BoxedStrategy<Program<'static>> {
             executable,
             comm,
             cwd,
+            environment: Arguments::default(),
             arguments,
             file,
             privileges: PrivilegeChange::default(),
