@@ -106,6 +106,11 @@ impl Image {
         Self::new(Arc::clone(&head.program), setting, texts, head.privileges)
     }
 
+    /// Where it is: the same for all that share it.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self.head()).addr()
+    }
+
     fn head(&self) -> &Head {
         &self.0.header.header
     }
@@ -287,6 +292,18 @@ impl ProgramFile {
     }
 }
 
+impl ProgramFile {
+    /// The one of `programs` that is equal, made when there is none.
+    pub(crate) fn shared_in(&self, programs: &mut crate::intern::Interner<Self>) -> Arc<Self> {
+        programs.get(&self.key(), || self.clone())
+    }
+
+    fn key(&self) -> ProgramKey<'_> {
+        let Self { nature, binary, executable, comm, file } = self;
+        ProgramKey { nature: *nature, binary, executable, comm, file: *file }
+    }
+}
+
 impl Hash for ProgramKey<'_> {
     /// What tells programs apart in practice: the rest is compared, but not hashed.
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -298,8 +315,7 @@ impl Hash for ProgramKey<'_> {
 
 impl Hash for ProgramFile {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { nature, binary, executable, comm, file } = self;
-        ProgramKey { nature: *nature, binary, executable, comm, file: *file }.hash(state);
+        self.key().hash(state);
     }
 }
 

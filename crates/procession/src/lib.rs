@@ -85,6 +85,8 @@ pub use namespaces::{Cgroup, Namespaces};
 pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombstone};
 pub use setting::{LONGEST_HISTORY, Spell};
 pub use status::{ExitStatus, Signal};
-pub use table::{Applied, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Table, TableConfig};
+pub use table::{
+    Applied, Checkpoint, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Table, TableConfig,
+};
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

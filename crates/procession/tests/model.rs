@@ -288,6 +288,29 @@ fn one_log_gives_one_state_when_memory_is_short() {
     });
 }
 
+/// A log that is cut anywhere, and both parts told to a table that was restored in between.
+#[test]
+fn a_checkpoint_and_the_rest_of_the_log_give_the_state_of_the_whole() {
+    let histories = (any_faulty(any_source()), any::<prop::sample::Index>(), any::<bool>());
+    hold_for(120_000, &histories, |(faulty, cut, is_short)| {
+        let log = faulty.log().1;
+        let budget = if *is_short { 0 } else { 256 << 20 };
+        let mut whole = faulty.history.table(budget);
+        let mut parts = faulty.history.table(budget);
+        let cut = cut.index(log.len() + 1);
+        for (number, event) in log.iter().enumerate() {
+            if number == cut {
+                parts = Table::restore(&parts.checkpoint());
+                are_the_same(&digest(&parts).without_bytes(), &digest(&whole).without_bytes())?;
+            }
+            let _ = (whole.apply(event), parts.apply(event));
+        }
+        is_sound(&parts)?;
+        are_the_same(&digest(&parts).without_bytes(), &digest(&whole).without_bytes())?;
+        Ok(2 * log.len() as u64)
+    });
+}
+
 #[test]
 fn one_log_with_faults_gives_one_state_however_it_is_told() {
     let histories = (any_faulty(any_source()), any_pauses());

@@ -523,8 +523,9 @@ impl Table {
             return None;
         }
         let (parent, provenance, ended) = (node.parent?, node.parent_provenance, node.start);
-        // What the parent was when it forked is not known of one that has changed.
-        let image = self.image(parent).filter(|image| image.past().is_empty()).cloned();
+        // What ran is known only if the one who forked is, and if that has not changed since.
+        let is_certain = |image: &&Image| provenance == Provenance::Observed && image.past().is_empty();
+        let image = self.image(parent).filter(is_certain).cloned();
         let ns_pid = self.body(first).and_then(Body::ns_pid);
         let subject = Subject { key, began: key.start, precision: Precision::Nanoseconds };
         let slot = self.insert(subject, Origin::Fork)?;
@@ -551,7 +552,7 @@ impl Table {
         Some(slot)
     }
 
-    fn insert(&mut self, subject: Subject, origin: Origin) -> Option<Slot> {
+    pub(super) fn insert(&mut self, subject: Subject, origin: Origin) -> Option<Slot> {
         let body = self.bodies.insert(Body::default())?;
         let Some(slot) = self.nodes.insert(Node::new(subject, origin, body)) else {
             self.bodies.remove(body);

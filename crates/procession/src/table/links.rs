@@ -201,7 +201,7 @@ impl Table {
         }
     }
 
-    fn unlink_sibling(&mut self, slot: Slot) {
+    pub(super) fn unlink_sibling(&mut self, slot: Slot) {
         let parent = self.nodes.get(slot).and_then(|node| node.parent);
         let Some(body) = self.body_mut(slot) else { return };
         let (before, after) = (body.previous_sibling.take(), body.next_sibling.take());

@@ -8,8 +8,10 @@
 //! * `entry` is what a reader sees, and walks along the links.
 //! * `reclaim` decides when an entry goes because time has passed.
 //! * `pressure` decides what goes because memory is short.
+//! * `checkpoint` copies the state, and goes on from a copy.
 
 mod apply;
+mod checkpoint;
 mod entry;
 mod handle;
 mod links;
@@ -38,6 +40,7 @@ use pressure::Pressure;
 use reclaim::Queue;
 use shared::Shared;
 
+pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use handle::Handle;
 pub use pressure::{Explanation, MINIMUM_BUDGET};

@@ -35,9 +35,7 @@ const MOST_LEAVES: usize = 1_024;
 /// What was done for want of memory.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
-    dropped_early: u64,
-    folded: u64,
-    evicted_live: u64,
+    totals: Totals,
     since_sweep: u32,
     /// Live processes that may go, the youngest last; looked at again before they do.
     leaves: Vec<Slot>,
@@ -45,9 +43,25 @@ pub(super) struct Pressure {
     evictions_left: usize,
 }
 
+/// What went so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    dropped_early: u64,
+    folded: u64,
+    evicted_live: u64,
+}
+
 impl Pressure {
     pub(super) fn note_fold(&mut self) {
-        self.folded += 1;
+        self.totals.folded += 1;
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(super) fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
     }
 }
 
@@ -109,9 +123,9 @@ impl Table {
             index_bytes: self.by_key.bytes() + self.latest.bytes(),
             image_bytes: self.image_bytes,
             shared_bytes: self.shared.bytes(),
-            dropped_early: self.pressure.dropped_early,
-            folded: self.pressure.folded,
-            evicted_live: self.pressure.evicted_live,
+            dropped_early: self.pressure.totals.dropped_early,
+            folded: self.pressure.totals.folded,
+            evicted_live: self.pressure.totals.evicted_live,
             ..Explanation::default()
         };
         for (slot, node) in self.nodes.iter() {
@@ -155,7 +169,7 @@ impl Table {
         }
         if let Some(slot) = self.grace.front {
             self.dequeue(slot);
-            self.pressure.dropped_early += 1;
+            self.pressure.totals.dropped_early += 1;
             self.pressure.since_sweep += 1;
             self.remove_unkept(slot);
             return true;
@@ -192,7 +206,7 @@ impl Table {
                 continue;
             }
             self.pressure.evictions_left -= 1;
-            self.pressure.evicted_live += 1;
+            self.pressure.totals.evicted_live += 1;
             self.pressure.since_sweep += 1;
             let parent = self.nodes.get(slot).and_then(|node| self.living_ancestor(node.parent));
             for kept in self.remove(slot).into_iter().flatten() {

@@ -65,6 +65,19 @@ impl Shared {
         Image::new(file, setting, [program.arguments, program.environment], program.privileges)
     }
 
+    /// An image equal to one of another table.
+    pub(super) fn adopt(&mut self, image: &Image) -> Image {
+        let program = self.adopt_program(image.program());
+        let mut shared = |key: &SettingKey<'_>| intern(&mut self.settings, key);
+        let setting = image.setting().adopted(&mut shared);
+        Image::new(program, setting, [image.arguments(), image.environment()], image.privileges())
+    }
+
+    /// A program equal to one of another table.
+    pub(super) fn adopt_program(&mut self, program: &ProgramFile) -> Arc<ProgramFile> {
+        program.shared_in(&mut self.programs)
+    }
+
     /// `image` in the setting that `context` describes; where that is silent, as it is.
     pub(super) fn image_in(&mut self, image: &Image, context: &Context<'_>) -> Image {
         let key = SettingKey::over(context, image.setting());
