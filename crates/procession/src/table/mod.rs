@@ -4,6 +4,7 @@
 //! [`Table::advance`]. Readers never touch the table: they get [`Process`] snapshots.
 //!
 //! * `apply` holds what each kind of event does, and the repairs when one is missing.
+//! * `infer` makes the entries of what was missed.
 //! * `links` takes and drops the links between entries, and with them the entries themselves.
 //! * `entry` is what a reader sees, and walks along the links.
 //! * `reclaim` decides when an entry goes because time has passed.
@@ -14,6 +15,7 @@ mod apply;
 mod checkpoint;
 mod entry;
 mod handle;
+mod infer;
 mod links;
 mod node;
 mod pressure;
