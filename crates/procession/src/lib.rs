@@ -36,7 +36,8 @@
 //!
 //! A table has a budget in bytes ([`TableConfig::budget`]) and keeps within it: an exec loop or a
 //! fork bomb cannot make it grow, nor push other processes out. What it does when memory is short,
-//! and what it then still knows, is told by [`Table::explain`].
+//! and what it then still knows, is told by [`Table::explain`]; [`Entry::retention`] says why one entry
+//! is there.
 //!
 //! # The words
 //!
@@ -86,7 +87,7 @@ pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombsto
 pub use setting::{LONGEST_HISTORY, Spell};
 pub use status::{ExitStatus, Signal};
 pub use table::{
-    Applied, Checkpoint, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Table, TableConfig,
+    Applied, Checkpoint, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Retention, Table, TableConfig,
 };
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use procession::{Entry, Event, EventKind, Fork, Origin, Provenance, Relative, Subject, Table};
+use procession::{Entry, Event, EventKind, Fork, Origin, Provenance, Relative, Retention, Subject, Table};
 use proptest::prelude::*;
 
 use support::{apply, check, key, let_grace_pass, show_key, table, table_with_budget};
@@ -130,6 +130,21 @@ fn a_source_that_names_processes_by_their_begin_means_what_they_run_now() {
          fork 10@50000000 > 11@80000000 ticks",
     );
     assert_eq!(entry(&table, "11@80000000").binary(), b"/bin/bash");
+}
+
+#[test]
+fn every_entry_says_why_it_is_there() {
+    let mut table = table(FAMILY);
+    let why = |table: &Table, name: &str| entry(table, name).retention();
+    assert_eq!(why(&table, "10@9"), Retention::Running);
+    assert!(matches!(why(&table, "13@10"), Retention::Grace { .. }));
+    let handle = table.hold(entry(&table, "13@10").id());
+    let_grace_pass(&mut table);
+    assert_eq!(why(&table, "13@10"), Retention::Held { handles: 1 });
+    drop(handle);
+    let_grace_pass(&mut table);
+    assert_eq!(why(&table, "13@10"), Retention::Needed { by: 1 }, "its child lives");
+    assert_eq!(why(&table, "10@7"), Retention::Needed { by: 2 }, "a child, and the image after it");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::process::{Origin, ParentLink, Process, Provenance};
 use crate::time::BootTime;
 
 use super::node::{Body, Life, Marks, Node};
+use super::pressure::Retention;
 use super::{ProcessId, Table};
 
 /// An image of a process in a [`Table`], borrowed: reading it costs nothing but the reading.
@@ -89,6 +90,11 @@ impl<'t> Entry<'t> {
     /// Whether the process has exited, rather than gone on in another image.
     pub fn has_exited(self) -> bool {
         !matches!(self.node.life, Life::Running | Life::Replaced)
+    }
+
+    /// Why it is in the table.
+    pub fn retention(self) -> Retention {
+        self.table.retention(self.slot, self.node)
     }
 
     /// What it runs. `None`: never learnt, or forgotten for want of memory.

@@ -45,7 +45,7 @@ use shared::Shared;
 pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use handle::Handle;
-pub use pressure::{Explanation, MINIMUM_BUDGET};
+pub use pressure::{Explanation, MINIMUM_BUDGET, Retention};
 
 /// How a [`Table`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use std::iter::successors;
 
 use crate::arena::Slot;
 use crate::event::{Event, EventKind};
+use crate::time::BootTime;
 
 use super::Table;
 use super::node::{Node, Waiting};
@@ -101,6 +102,28 @@ pub struct Explanation {
     pub evicted_live: u64,
 }
 
+/// Why an entry is in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// It runs.
+    Running,
+    /// It has ended, and stays for late events.
+    Grace {
+        /// Until then at least.
+        until: BootTime,
+    },
+    /// It has ended, and handles keep it.
+    Held {
+        /// How many.
+        handles: u32,
+    },
+    /// It has ended, and entries keep it that it led to, or that came after it.
+    Needed {
+        /// How many.
+        by: u32,
+    },
+}
+
 impl Table {
     /// Bytes of memory in use. After each call that changes the table it is within the budget,
     /// unless handles keep more than that.
@@ -129,16 +152,29 @@ impl Table {
             ..Explanation::default()
         };
         for (slot, node) in self.nodes.iter() {
-            let count = match self.body(slot) {
-                None => &mut explanation.tombstones,
-                Some(_) if node.is_running() => &mut explanation.running,
-                Some(_) if node.queue == Waiting::Grace => &mut explanation.in_grace,
-                Some(body) if body.holds > 0 => &mut explanation.held,
-                Some(_) => &mut explanation.ancestors,
+            let count = match self.retention(slot, node) {
+                _ if node.tombstone().is_some() => &mut explanation.tombstones,
+                Retention::Running => &mut explanation.running,
+                Retention::Grace { .. } => &mut explanation.in_grace,
+                Retention::Held { .. } => &mut explanation.held,
+                Retention::Needed { .. } => &mut explanation.ancestors,
             };
             *count += 1;
         }
         explanation
+    }
+
+    pub(super) fn retention(&self, slot: Slot, node: &Node) -> Retention {
+        if node.is_running() {
+            return Retention::Running;
+        }
+        if node.queue == Waiting::Grace {
+            return Retention::Grace { until: node.ended.after(self.config.grace) };
+        }
+        match self.body(slot).map_or(0, |body| body.holds) {
+            0 => Retention::Needed { by: node.kept_by },
+            handles => Retention::Held { handles },
+        }
     }
 
     /// Makes room for what `event` may add.
