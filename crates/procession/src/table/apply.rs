@@ -236,10 +236,7 @@ impl Table {
             Life::Exited => {}
         }
         self.end(old, EndKind::Replaced);
-        self.end(new, EndKind::Exited(status));
-        if let Some(node) = self.nodes.get_mut(new) {
-            node.ended = ended;
-        }
+        self.end_at(new, EndKind::Exited(status), ended);
     }
 
     fn exit(&mut self, exit: &Exit<'_>) -> Result {

@@ -8,10 +8,10 @@ use crate::event::{Precision, Subject};
 use crate::ids::ProcessKey;
 use crate::image::Image;
 use crate::ledger::Ledger;
-use crate::process::{End, EndKind, Process, Provenance};
+use crate::process::{End, Process, Provenance};
 use crate::time::BootTime;
 
-use super::node::{Detail, Life, Marks, Node, Waiting};
+use super::node::{Life, Marks, Node, Waiting};
 use super::pressure::Totals;
 use super::reclaim::Queue;
 use super::{Table, TableConfig};
@@ -125,14 +125,11 @@ impl Table {
 
     fn put_back_end(&mut self, slot: Slot, end: Option<End>) {
         let (Some(end), Some(node)) = (end, self.nodes.get_mut(slot)) else { return };
+        let (life, status) = Life::of(end.how);
         self.running -= 1;
         node.ended = end.time;
-        node.life = match end.how {
-            EndKind::Exited(_) => Life::Exited,
-            EndKind::Replaced => Life::Replaced,
-            EndKind::Vanished => Life::Vanished,
-        };
-        if let (EndKind::Exited(status), Some(body)) = (end.how, self.body_mut(slot)) {
+        node.life = life;
+        if let Some(body) = self.body_mut(slot) {
             body.status = status;
         }
     }
@@ -140,14 +137,7 @@ impl Table {
     fn put_back_body(&mut self, slot: Slot, process: &Process, images: &mut HashMap<usize, Image>) {
         if let Some(tombstone) = &process.tombstone {
             let program = self.shared.adopt_program(&tombstone.program);
-            self.unlink_sibling(slot);
-            let Some(node) = self.nodes.get_mut(slot) else { return };
-            let grave = Detail::Tombstone { program, folded: tombstone.stands_for };
-            if let Detail::Body(body) = std::mem::replace(&mut node.detail, grave) {
-                self.bodies.remove(body);
-                self.tombstones += 1;
-            }
-            return;
+            return self.entomb(slot, program, tombstone.stands_for);
         }
         let shared = &mut self.shared;
         let image = process

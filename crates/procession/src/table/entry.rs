@@ -77,6 +77,11 @@ impl<'t> Entry<'t> {
         self.node.began
     }
 
+    /// Pid in the innermost pid namespace. `None`: that is the host's, or it is unknown.
+    pub fn ns_pid(self) -> Option<Pid> {
+        self.body().and_then(Body::ns_pid)
+    }
+
     /// How this image came to be known.
     pub fn origin(self) -> Origin {
         self.node.origin

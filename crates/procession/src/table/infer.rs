@@ -114,10 +114,7 @@ impl Table {
         self.set_ns_pid(slot, ns_pid);
         self.relink_parent(slot, parent, provenance);
         self.link_previous(first, slot);
-        self.end(slot, EndKind::Replaced);
-        if let Some(node) = self.nodes.get_mut(slot) {
-            node.ended = ended;
-        }
+        self.end_at(slot, EndKind::Replaced, ended);
         Some(slot)
     }
 

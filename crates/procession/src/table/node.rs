@@ -82,6 +82,17 @@ pub(super) enum Life {
     Vanished,
 }
 
+impl Life {
+    /// How far an image has come that ended so, and with which status.
+    pub(super) fn of(how: EndKind) -> (Self, Option<ExitStatus>) {
+        match how {
+            EndKind::Exited(status) => (Self::Exited, status),
+            EndKind::Replaced => (Self::Replaced, None),
+            EndKind::Vanished => (Self::Vanished, None),
+        }
+    }
+}
+
 /// The part of an entry that a tombstone has lost.
 #[derive(Debug, Default)]
 pub(super) struct Body {

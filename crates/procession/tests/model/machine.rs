@@ -169,16 +169,15 @@ impl Machine {
             euid: Some(0),
             end: None,
         };
-        self.processes.push(Process {
-            pid,
-            began,
-            images: Vec::new(),
-            is_alive: true,
-            owner,
-            is_subreaper: false,
-        });
-        self.living.push(number);
+        self.begin(pid, began, owner);
         self.add(image);
+    }
+
+    /// A process that lives from `began` on, without an image as yet.
+    fn begin(&mut self, pid: Pid, began: BootTime, owner: Option<usize>) {
+        self.living.push(self.processes.len());
+        let (images, is_alive, is_subreaper) = (Vec::new(), true, false);
+        self.processes.push(Process { pid, began, images, is_alive, owner, is_subreaper });
     }
 
     fn add(&mut self, image: Image) {
@@ -264,16 +263,7 @@ impl Machine {
             owner: self.relative(owner),
             context: euid.map_or_else(Context::default, as_user),
         };
-        let owner = Some(owner);
-        self.processes.push(Process {
-            pid,
-            began: now,
-            images: Vec::new(),
-            is_alive: true,
-            owner,
-            is_subreaper: false,
-        });
-        self.living.push(number);
+        self.begin(pid, now, Some(owner));
         self.add(image);
         Some(self.tell(EventKind::Fork(fork)))
     }
