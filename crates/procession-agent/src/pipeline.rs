@@ -1,5 +1,6 @@
 //! From events to facts, in one thread.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use procession::{
-    Entry, Event, Fact, FactKind, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId, Table,
-    TableConfig,
+    Entry, Event, Fact, FactKind, Image, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId,
+    Table, TableConfig,
 };
 use procession_filter::Filter;
 use procession_sensor::{KernelCounts, Source, SourceError};
@@ -87,7 +88,9 @@ impl Pipeline {
         selection: Selection,
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
-        let table = Table::new(TableConfig::default());
+        // Names and paths are other people's input.
+        let seed = RandomState::new().hash_one(0);
+        let table = Table::new(TableConfig { seed, ..TableConfig::default() });
         let mut state = State { table, selection, counter: Counter::default(), root: None, is_walking: true };
         source.walk(&mut |event| state.fold(event, out))?;
         state.is_walking = false;
@@ -144,10 +147,9 @@ fn find_root(table: &Table, pid: Pid, pid_namespace: Option<u32>) -> Option<Proc
     let live = || table.get_live(pid).map(Entry::id);
     let Some(namespace) = pid_namespace else { return live() };
     let is_it = |entry: &Entry<'_>| {
-        let process = entry.snapshot();
-        let namespaces = process.image.as_ref().and_then(|image| image.namespaces());
-        process.end.is_none()
-            && process.ns_pid.unwrap_or(process.pid()) == pid
+        let namespaces = entry.image().and_then(Image::namespaces);
+        entry.is_running()
+            && entry.ns_pid().unwrap_or(entry.key().pid) == pid
             && namespaces.is_some_and(|namespaces| namespaces.pid == namespace)
     };
     let found = table.entries().find(is_it).map(Entry::id);
@@ -174,8 +176,7 @@ impl State {
         let Some(entry) = self.table.entry(id).filter(|_| filter.wants(kind)) else { return };
         let process = entry.snapshot();
         if filter.admits(kind, &process) {
-            let lineage = entry.lineage(*lineage);
-            out(Fact { time: event.time, kind, process, lineage, depth: entry.depth() });
+            out(entry.fact(process, event.time, kind, *lineage));
         }
     }
 

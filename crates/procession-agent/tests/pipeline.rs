@@ -62,22 +62,33 @@ fn event(kind: EventKind<'static>) -> Event<'static> {
 
 fn running(pid: u32, owner: ProcessKey) -> Event<'static> {
     let program = Program { binary: b"/bin/sh", ..Program::default() };
-    event(EventKind::Running(Running { process: subject(pid), owner, context: Context::default(), program }))
+    event(EventKind::Running(Running {
+        process: subject(pid),
+        owner: owner.into(),
+        context: Context::default(),
+        program,
+    }))
 }
 
 fn fork(parent: u32, child: u32) -> Event<'static> {
     event(EventKind::Fork(Fork {
         child: subject(child),
-        parent: key(parent),
+        parent: key(parent).into(),
         parent_tid: Pid(parent),
-        owner: key(parent),
+        owner: key(parent).into(),
         context: Context::default(),
     }))
 }
 
 fn exit(pid: u32, code: u32) -> Event<'static> {
     let status = Some(ExitStatus::from_raw(code << 8));
-    event(EventKind::Exit(Exit { process: subject(pid), tid: Pid(pid), owner: key(1), status, comm: b"" }))
+    event(EventKind::Exit(Exit {
+        process: subject(pid),
+        tid: Pid(pid),
+        owner: key(1).into(),
+        status,
+        comm: b"",
+    }))
 }
 
 fn selection(scope: Scope) -> Selection {

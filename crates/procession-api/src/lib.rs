@@ -15,4 +15,4 @@ pub mod json;
 pub mod users;
 
 pub use flags::Flags;
-pub use json::capability_name;
+pub use json::value::capability_name;

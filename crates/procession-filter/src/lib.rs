@@ -135,7 +135,7 @@ mod tests {
         let credentials = Credentials { euid: Uid(euid), ..Credentials::default() };
         let event = EventKind::Running(Running {
             process: Subject { key, began: key.start, precision: Precision::Nanoseconds },
-            owner: ProcessKey::NONE,
+            owner: ProcessKey::NONE.into(),
             context: Context { credentials: Some(credentials), ..Context::default() },
             program: Program { binary, ..Program::default() },
         });

@@ -118,7 +118,7 @@ impl PollSource {
                 process: known.subject(pid),
                 replaces: None,
                 tid: pid,
-                owner,
+                owner: owner.into(),
                 context: self.details.context(),
                 program: self.details.program(),
             };
@@ -178,7 +178,7 @@ impl Known {
         Exit {
             process: self.subject(pid),
             tid: pid,
-            owner: self.owner,
+            owner: self.owner.into(),
             status: None,
             comm: self.stat.comm.as_bytes(),
         }

@@ -45,7 +45,7 @@ impl Sighting {
         }
         let running = Running {
             process: self.subject(),
-            owner,
+            owner: owner.into(),
             context: details.context(),
             program: details.program(),
         };
@@ -185,7 +185,7 @@ mod tests {
         walk(&fake.open(), &mut |event| {
             let EventKind::Running(running) = event.kind else { panic!("{event:?}") };
             assert_eq!(running.process.precision, Precision::Ticks);
-            told.push((running.process.key, running.owner));
+            told.push((running.process.key, running.owner.key));
         })
         .unwrap();
         let key = |pid, ticks| ProcessKey::new(Pid(pid), BootTime::from_ticks(ticks));
@@ -200,7 +200,7 @@ mod tests {
         walk(&procfs, &mut |event| {
             let EventKind::Running(running) = event.kind else { panic!("{event:?}") };
             let credentials = running.context.credentials.map(|it| it.uid.0);
-            told.push((running.process.key.pid, running.owner.pid, credentials, event.time));
+            told.push((running.process.key.pid, running.owner.key.pid, credentials, event.time));
         })
         .unwrap();
         let place = |pid| told.iter().position(|it| it.0 == Pid(pid)).unwrap();

@@ -46,7 +46,7 @@ fn what_happened() -> Vec<(u64, EventKind<'static>)> {
     let (init, shell, make, compiler) = (key(1, 1), key(10, 20), key(12, 70), key(13, 90));
     let found = Running {
         process: Subject::exact(init, init.start),
-        owner: ProcessKey::NONE,
+        owner: ProcessKey::NONE.into(),
         context: user(0),
         program: program("/sbin/init", ""),
     };
@@ -80,9 +80,9 @@ fn program(binary: &'static str, arguments: &'static str) -> Program<'static> {
 fn fork(parent: ProcessKey, child: ProcessKey) -> EventKind<'static> {
     EventKind::Fork(Fork {
         child: Subject::exact(child, child.start),
-        parent,
+        parent: parent.into(),
         parent_tid: parent.pid,
-        owner: parent,
+        owner: parent.into(),
         context: Context::default(),
     })
 }
@@ -96,14 +96,14 @@ fn exec(
     program: Program<'static>,
 ) -> EventKind<'static> {
     let process = Subject::exact(image, BootTime::from_nanos(began));
-    EventKind::Exec(Exec { process, replaces: None, tid: image.pid, owner, context, program })
+    EventKind::Exec(Exec { process, replaces: None, tid: image.pid, owner: owner.into(), context, program })
 }
 
 fn exit(image: ProcessKey, began: u64) -> EventKind<'static> {
     EventKind::Exit(Exit {
         process: Subject::exact(image, BootTime::from_nanos(began)),
         tid: image.pid,
-        owner: ProcessKey::NONE,
+        owner: ProcessKey::NONE.into(),
         status: Some(ExitStatus::from_raw(0)),
         comm: b"",
     })

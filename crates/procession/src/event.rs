@@ -58,6 +58,27 @@ impl Subject {
     }
 }
 
+/// Another process that an event names: a parent or an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relative {
+    /// Its image. A source that knows times to the tick only means the process, whatever it runs.
+    pub key: ProcessKey,
+    /// When the process began. `None`: the source does not say; then an image that was never heard
+    /// of is taken to be one of the process that has the pid.
+    pub began: Option<BootTime>,
+}
+
+impl Relative {
+    /// Nobody.
+    pub const NONE: Self = Self { key: ProcessKey::NONE, began: None };
+}
+
+impl From<ProcessKey> for Relative {
+    fn from(key: ProcessKey) -> Self {
+        Self { key, began: None }
+    }
+}
+
 /// How exactly a source knows when a process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
@@ -74,11 +95,11 @@ pub struct Fork<'a> {
     /// The new process, in the image it shares with its parent.
     pub child: Subject,
     /// The image that forked it.
-    pub parent: ProcessKey,
+    pub parent: Relative,
     /// The thread that called fork.
     pub parent_tid: Pid,
     /// Who the kernel says owns the child: another than `parent` after `clone(CLONE_PARENT)`.
-    pub owner: ProcessKey,
+    pub owner: Relative,
     /// As whom and where the child runs; what is `None` is as in the parent.
     pub context: Context<'a>,
 }
@@ -93,7 +114,7 @@ pub struct Exec<'a> {
     /// The thread that called exec. It takes the process's pid as its own.
     pub tid: Pid,
     /// The parent, as the kernel has it at this moment.
-    pub owner: ProcessKey,
+    pub owner: Relative,
     /// As whom and where the new image runs.
     pub context: Context<'a>,
     /// What it runs.
@@ -108,7 +129,7 @@ pub struct Exit<'a> {
     /// The thread that ended last.
     pub tid: Pid,
     /// The parent, as the kernel has it at this moment.
-    pub owner: ProcessKey,
+    pub owner: Relative,
     /// What `wait(2)` will report. `None`: the source only saw that it was gone.
     pub status: Option<ExitStatus>,
     /// The command name (`comm`), at most 15 bytes.
@@ -121,7 +142,7 @@ pub struct Running<'a> {
     /// The process in its current image.
     pub process: Subject,
     /// The parent, as the kernel has it now: not always the one that forked it.
-    pub owner: ProcessKey,
+    pub owner: Relative,
     /// As whom and where it runs.
     pub context: Context<'a>,
     /// What it runs.
@@ -172,6 +193,8 @@ pub struct Program<'a> {
     pub cwd: WorkingDirectory<'a>,
     /// Argument vector, `argv[0]` first.
     pub arguments: Arguments<'a>,
+    /// Environment, an entry each, most of them `NAME=VALUE`. Empty where the source does not collect it.
+    pub environment: Arguments<'a>,
     /// The file that was loaded.
     pub file: Option<FileIdentity>,
     /// What the exec changed about the process's rights.

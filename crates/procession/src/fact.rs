@@ -90,9 +90,11 @@ impl LineageDetail {
 }
 
 impl Entry<'_> {
-    /// Snapshots of [`reference_lineage`](Self::reference_lineage), as far as a [`Fact`] wants them.
-    pub fn lineage(self, detail: LineageDetail) -> Vec<Process> {
-        self.reference_lineage().take(detail.length()).map(Entry::snapshot).collect()
+    /// Joins what happened to the process with what the table knows now. `process` is the entry's
+    /// snapshot: who filters facts has looked at it already.
+    pub fn fact(self, process: Process, time: BootTime, kind: FactKind, detail: LineageDetail) -> Fact {
+        let lineage = self.reference_lineage().take(detail.length()).map(Entry::snapshot).collect();
+        Fact { time, kind, process, lineage, depth: self.depth() }
     }
 }
 
@@ -102,7 +104,6 @@ impl Table {
     /// `None`: the entry has gone.
     pub fn fact(&self, id: ProcessId, time: BootTime, kind: FactKind, detail: LineageDetail) -> Option<Fact> {
         let entry = self.entry(id)?;
-        let lineage = entry.lineage(detail);
-        Some(Fact { time, kind, process: entry.snapshot(), lineage, depth: entry.depth() })
+        Some(entry.fact(entry.snapshot(), time, kind, detail))
     }
 }

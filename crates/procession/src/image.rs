@@ -20,15 +20,44 @@ use crate::setting::{Setting, Spell};
 #[derive(Clone)]
 pub struct Image(ThinArc<Head, u8>);
 
-/// What stands before the bytes of the arguments.
+/// What stands before the bytes of the arguments; after those comes the environment, where there is
+/// one, with a [`Trailer`].
 struct Head {
     program: Arc<ProgramFile>,
     setting: Arc<Setting>,
     /// Bytes of the arguments that were not captured; the kernel's own limit is far below 2³².
     missing: u32,
     privileges: PrivilegeChange,
+    /// Whether there is an environment.
+    has_environment: bool,
     /// Entries of the table that have this image. Only the table's owner reads and changes it.
     entries: AtomicU32,
+}
+
+/// What stands behind the environment.
+struct Trailer {
+    /// Its length.
+    environment: u32,
+    /// Bytes of it that were not captured.
+    missing: u32,
+}
+
+impl Trailer {
+    fn to_bytes(&self) -> [u8; 8] {
+        (u64::from(self.environment) << 32 | u64::from(self.missing)).to_be_bytes()
+    }
+
+    fn from_bytes([a, b, c, d, rest @ ..]: [u8; 8]) -> Self {
+        Self { environment: u32::from_be_bytes([a, b, c, d]), missing: u32::from_be_bytes(rest) }
+    }
+}
+
+fn len_of(text: &Arguments<'_>) -> u32 {
+    u32::try_from(text.bytes.len()).unwrap_or(u32::MAX)
+}
+
+fn bytes_missing(text: &Arguments<'_>) -> u32 {
+    u32::try_from(text.missing()).unwrap_or(u32::MAX)
 }
 
 /// A program, as it was named, found and loaded: the same for all who run it.
@@ -55,18 +84,31 @@ impl Image {
     pub(crate) fn new(
         program: Arc<ProgramFile>,
         setting: Arc<Setting>,
-        arguments: Arguments<'_>,
+        [arguments, environment]: [Arguments<'_>; 2],
         privileges: PrivilegeChange,
     ) -> Self {
-        let missing = u32::try_from(arguments.missing()).unwrap_or(u32::MAX);
-        let head = Head { program, setting, missing, privileges, entries: AtomicU32::new(0) };
-        Self(ThinArc::from_header_and_slice(head, arguments.bytes))
+        let missing = bytes_missing(&arguments);
+        let has_environment = environment.total_len > 0;
+        let head =
+            Head { program, setting, missing, privileges, has_environment, entries: AtomicU32::new(0) };
+        if !has_environment {
+            return Self(ThinArc::from_header_and_slice(head, arguments.bytes));
+        }
+        let trailer = Trailer { environment: len_of(&environment), missing: bytes_missing(&environment) };
+        let bytes = [arguments.bytes, environment.bytes, &trailer.to_bytes()].concat();
+        Self(ThinArc::from_header_and_slice(head, &bytes))
     }
 
     /// The same image in another setting.
     pub(crate) fn in_setting(&self, setting: Arc<Setting>) -> Self {
         let head = self.head();
-        Self::new(Arc::clone(&head.program), setting, self.arguments(), head.privileges)
+        let texts = [self.arguments(), self.environment()];
+        Self::new(Arc::clone(&head.program), setting, texts, head.privileges)
+    }
+
+    /// Where it is: the same for all that share it.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self.head()).addr()
     }
 
     fn head(&self) -> &Head {
@@ -100,8 +142,26 @@ impl Image {
 
     /// The arguments, `argv[0]` first.
     pub fn arguments(&self) -> Arguments<'_> {
-        let bytes = &self.0.slice;
+        let (bytes, ..) = self.texts();
         Arguments { bytes, total_len: bytes.len().saturating_add(self.head().missing as usize) }
+    }
+
+    /// The environment, an entry each; [`environment_variable`](crate::reference::environment_variable)
+    /// takes one apart. Empty where the source did not collect it.
+    pub fn environment(&self) -> Arguments<'_> {
+        let (_, bytes, missing) = self.texts();
+        Arguments { bytes, total_len: bytes.len().saturating_add(missing) }
+    }
+
+    /// The bytes of the arguments and of the environment, and how many of the latter are missing.
+    fn texts(&self) -> (&[u8], &[u8], usize) {
+        let bytes = &self.0.slice;
+        let Some((texts, trailer)) = bytes.split_last_chunk().filter(|_| self.head().has_environment) else {
+            return (bytes, b"", 0);
+        };
+        let Trailer { environment, missing } = Trailer::from_bytes(*trailer);
+        let (arguments, environment) = texts.split_at(texts.len().saturating_sub(environment as usize));
+        (arguments, environment, missing as usize)
     }
 
     /// The arguments after `argv[0]` in the reference system's text form.
@@ -194,6 +254,7 @@ impl PartialEq for Image {
             && one.setting == two.setting
             && one.privileges == two.privileges
             && self.arguments() == other.arguments()
+            && self.environment() == other.environment()
     }
 }
 
@@ -206,6 +267,7 @@ impl fmt::Debug for Image {
             .field("binary", &self.binary().escape_ascii().to_string())
             .field("executable", &self.executable().escape_ascii().to_string())
             .field("arguments", &self.arguments().bytes.escape_ascii().to_string())
+            .field("environment", &self.environment().bytes.escape_ascii().to_string())
             .field("cwd", &self.cwd().as_bytes().escape_ascii().to_string())
             .field("file", &self.file())
             .field("privileges", &self.privileges())
@@ -230,6 +292,18 @@ impl ProgramFile {
     }
 }
 
+impl ProgramFile {
+    /// The one of `programs` that is equal, made when there is none.
+    pub(crate) fn shared_in(&self, programs: &mut crate::intern::Interner<Self>) -> Arc<Self> {
+        programs.get(&self.key(), || self.clone())
+    }
+
+    fn key(&self) -> ProgramKey<'_> {
+        let Self { nature, binary, executable, comm, file } = self;
+        ProgramKey { nature: *nature, binary, executable, comm, file: *file }
+    }
+}
+
 impl Hash for ProgramKey<'_> {
     /// What tells programs apart in practice: the rest is compared, but not hashed.
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -241,8 +315,7 @@ impl Hash for ProgramKey<'_> {
 
 impl Hash for ProgramFile {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { nature, binary, executable, comm, file } = self;
-        ProgramKey { nature: *nature, binary, executable, comm, file: *file }.hash(state);
+        self.key().hash(state);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::heap::counted_allocation;
@@ -21,7 +21,7 @@ pub(crate) trait Footprint {
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     values: HashTable<Arc<T>>,
-    hasher: RandomState,
+    hasher: FixedState,
     sweep_at: usize,
     value_bytes: usize,
 }
@@ -30,9 +30,16 @@ const FIRST_SWEEP: usize = 64;
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl<T> Interner<T> {
+    /// An empty set, whose hash table has this seed.
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             values: HashTable::new(),
-            hasher: RandomState::default(),
+            hasher: FixedState::with_seed(seed),
             sweep_at: FIRST_SWEEP,
             value_bytes: 0,
         }

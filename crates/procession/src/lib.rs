@@ -13,7 +13,7 @@
 //! let shell = ProcessKey::new(Pid(100), BootTime::from_nanos(1_000));
 //! let child = ProcessKey::new(Pid(101), BootTime::from_nanos(2_000));
 //!
-//! let fork = Fork { child: Subject::exact(child, child.start), parent: shell, ..Fork::default() };
+//! let fork = Fork { child: Subject::exact(child, child.start), parent: shell.into(), ..Fork::default() };
 //! let _ = table.apply(&Event { time: child.start, kind: EventKind::Fork(fork) });
 //!
 //! let parent = table.get(child).and_then(|entry| entry.parent()).expect("its fork was seen");
@@ -36,7 +36,8 @@
 //!
 //! A table has a budget in bytes ([`TableConfig::budget`]) and keeps within it: an exec loop or a
 //! fork bomb cannot make it grow, nor push other processes out. What it does when memory is short,
-//! and what it then still knows, is told by [`Table::explain`].
+//! and what it then still knows, is told by [`Table::explain`]; [`Entry::retention`] says why one entry
+//! is there.
 //!
 //! # The words
 //!
@@ -74,8 +75,8 @@ mod uid;
 pub use arguments::Arguments;
 pub use credentials::{Capabilities, CapabilitySet, Credentials, Gid, PrivilegeChange, Uid};
 pub use event::{
-    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Running,
-    Subject, WorkingDirectory,
+    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Relative,
+    Running, Subject, WorkingDirectory,
 };
 pub use fact::{Fact, FactKind, LONGEST_LINEAGE, LineageDetail};
 pub use ids::{Pid, ProcessKey};
@@ -85,6 +86,8 @@ pub use namespaces::{Cgroup, Namespaces};
 pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombstone};
 pub use setting::{LONGEST_HISTORY, Spell};
 pub use status::{ExitStatus, Signal};
-pub use table::{Applied, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Table, TableConfig};
+pub use table::{
+    Applied, Checkpoint, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Retention, Table, TableConfig,
+};
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

@@ -31,6 +31,9 @@ pub struct Process {
     pub ns_pid: Option<Pid>,
     /// Pid of the process that leads the session, as the host numbers it. `None`: unknown.
     pub session: Option<Pid>,
+    /// Whether it, or a process that led to it, is the first in a pid namespace other than the host's:
+    /// what a container runs by itself, unlike what was put into it from outside (`nsenter`, `exec`).
+    pub in_init_tree: bool,
     /// What it runs. `None`: never learnt.
     pub image: Option<Image>,
     /// What is left of it, when memory was short.

@@ -76,6 +76,22 @@ pub(crate) fn join_arguments<'a>(arguments: impl Iterator<Item = &'a [u8]>, len:
     text
 }
 
+/// The name and the value of an entry of an environment, by the reference's rule: what stands before
+/// and after the first `=`; an entry without one is the value of `invalid`.
+///
+/// ```
+/// use procession::reference::environment_variable;
+///
+/// assert_eq!(environment_variable(b"A=b=c"), (&b"A"[..], &b"b=c"[..]));
+/// assert_eq!(environment_variable(b"nonsense"), (&b"invalid"[..], &b"nonsense"[..]));
+/// ```
+pub fn environment_variable(entry: &[u8]) -> (&[u8], &[u8]) {
+    match entry.iter().position(|byte| *byte == b'=') {
+        Some(equals) => (&entry[..equals], &entry[equals + 1..]),
+        None => (b"invalid", entry),
+    }
+}
+
 /// Without the white space, by Unicode's definition, at its ends. Bytes that are not UTF-8 are none.
 fn trim(text: &[u8]) -> &[u8] {
     let Some(first) = text.utf8_chunks().next() else { return text };

@@ -201,6 +201,18 @@ impl Setting {
         })
     }
 
+    /// An equal setting in which everything is shared that `intern` can share.
+    pub(crate) fn adopted(&self, intern: &mut impl FnMut(&SettingKey<'_>) -> Arc<Self>) -> Arc<Self> {
+        if self.past.is_empty() {
+            return intern(&self.key());
+        }
+        let past = self.past.iter().map(|Spell { setting, until }| {
+            let setting = intern(&setting.key());
+            Spell { setting, until: *until }
+        });
+        Arc::new(Self { past: past.collect(), ..self.clone() })
+    }
+
     fn key(&self) -> SettingKey<'_> {
         let (credentials, namespaces) = (self.credentials.as_ref(), self.namespaces.as_ref());
         SettingKey { cgroup: self.cgroup(), credentials, namespaces, cwd: self.cwd() }

@@ -1,8 +1,13 @@
-//! Credentials and namespaces that change between two execs.
+//! What an image has beside its program: credentials and namespaces that change between two execs, an
+//! environment, a place in a container.
 
 mod support;
 
-use procession::{BootTime, Credentials, LONGEST_HISTORY, Namespaces, Outcome, Table};
+use procession::reference::environment_variable;
+use procession::{
+    Arguments, BootTime, Context, Credentials, Event, EventKind, Fork, LONGEST_HISTORY, Namespaces, Outcome,
+    Pid, Program, Running, Subject, Table,
+};
 use proptest::prelude::*;
 
 use support::{apply, check, check_ledger, key, show, table};
@@ -174,4 +179,40 @@ proptest! {
         };
         prop_assert_eq!(told(&shuffled), told(&lines));
     }
+}
+
+#[test]
+fn the_environment_is_kept_with_the_image_and_through_its_changes() {
+    let mut table = Table::default();
+    let (shell, arguments) = (key("10@7"), Arguments { bytes: b"sh\0-c\0", total_len: 20 });
+    let environment = Arguments { bytes: b"PATH=/bin\0nonsense\0X=a=b\0", total_len: 100 };
+    let program = Program { binary: b"/bin/sh", arguments, environment, ..Program::default() };
+    let running = Running { process: Subject::exact(shell, shell.start), program, ..Running::default() };
+    let _ = table.apply(&Event { time: shell.start, kind: EventKind::Running(running) });
+    for change in ["", "change 10@7 uid 1000"] {
+        let _ = apply(&mut table, change);
+        let image = table.get(shell).and_then(|entry| entry.image().cloned()).expect("it was found");
+        assert_eq!((image.arguments(), image.environment()), (arguments, environment));
+        let named: Vec<_> = image.environment().iter().map(environment_variable).collect();
+        assert_eq!(named, [(&b"PATH"[..], &b"/bin"[..]), (b"invalid", b"nonsense"), (b"X", b"a=b")]);
+    }
+}
+
+#[test]
+fn what_a_container_runs_by_itself_is_told_from_what_was_put_into_it() {
+    let mut table = table("running 1@1 /sbin/init\nfork 1@1 > 2@2");
+    let fork = |parent: &str, child: &str, ns_pid: u32| {
+        let (parent, child) = (key(parent), key(child));
+        let context = Context { ns_pid: Some(Pid(ns_pid)), ..Context::default() };
+        let child = Subject::exact(child, child.start);
+        EventKind::Fork(Fork { child, parent: parent.into(), context, ..Fork::default() })
+    };
+    // The runtime starts the container's first process, and later another one in the same namespace.
+    let kinds = [fork("2@2", "10@5", 1), fork("10@5", "11@6", 2), fork("2@2", "12@7", 3)];
+    for (time, kind) in (10..).zip(kinds) {
+        let _ = table.apply(&Event { time: BootTime::from_nanos(time), kind });
+    }
+    let _ = apply(&mut table, "exec 11@6 > 11@20 /bin/app < 10@5");
+    let is_in = |name: &str| table.get(key(name)).expect(name).is_in_init_tree();
+    assert_eq!(["1@1", "2@2", "10@5", "11@20", "12@7"].map(is_in), [false, false, true, true, false]);
 }

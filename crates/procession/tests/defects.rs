@@ -61,9 +61,9 @@ fn image_key(pid: u32, start: u64) -> ProcessKey {
 fn fork(parent: ProcessKey, child: ProcessKey) -> EventKind<'static> {
     EventKind::Fork(Fork {
         child: subject(child, child.start),
-        parent,
+        parent: parent.into(),
         parent_tid: parent.pid,
-        owner: parent,
+        owner: parent.into(),
         context: Context::default(),
     })
 }
@@ -72,14 +72,19 @@ fn exit(process: ProcessKey) -> EventKind<'static> {
     EventKind::Exit(Exit {
         process: subject(process, process.start),
         tid: process.pid,
-        owner: ProcessKey::NONE,
+        owner: ProcessKey::NONE.into(),
         status: None,
         comm: b"",
     })
 }
 
 fn running(process: Subject, program: Program<'_>) -> EventKind<'_> {
-    EventKind::Running(Running { process, owner: ProcessKey::NONE, context: Context::default(), program })
+    EventKind::Running(Running {
+        process,
+        owner: ProcessKey::NONE.into(),
+        context: Context::default(),
+        program,
+    })
 }
 
 /// Also peer 1.

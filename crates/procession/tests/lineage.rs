@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use procession::{Entry, Provenance, Table};
+use procession::{Entry, Event, EventKind, Fork, Origin, Provenance, Relative, Retention, Subject, Table};
 use proptest::prelude::*;
 
 use support::{apply, check, key, let_grace_pass, show_key, table, table_with_budget};
@@ -78,6 +78,73 @@ fn children_from_before_an_exec_that_was_missed_stay_children() {
     assert_eq!(names(entry(&table, "10@7").children()), "11@6");
     let parent = entry(&table, "10@7").reference_parent();
     assert_eq!(parent.map(|parent| show_key(parent.key())).as_deref(), Some("1@1"));
+}
+
+#[test]
+fn who_is_followed_is_followed_through_an_exec() {
+    let mut table = table("running 1@1 /sbin/init\nfork 1@1 > 10@5\nexec 10@5 > 10@6 /bin/sh < 1@1");
+    let id = entry(&table, "10@6").id();
+    table.follow(id);
+    let _ = apply(&mut table, "exec 10@6 > 10@7 /bin/bash < 1@1 began 5\nfork 10@7 > 11@8");
+    assert!(entry(&table, "10@7").is_followed() && entry(&table, "11@8").is_followed());
+    assert!(!entry(&table, "1@1").is_followed());
+}
+
+#[test]
+fn a_process_known_to_the_tick_is_the_one_known_to_the_nanosecond() {
+    let table = table(
+        "running 1@1 /sbin/init
+         running 10@50000000 /bin/sh < 1@1 ticks
+         exec 10@50000003 > 10@70000007 /bin/bash < 1@1 began 50000003
+         fork 10@70000007 > 11@80000000",
+    );
+    let found = entry(&table, "10@50000000");
+    assert_eq!(found.current().map(|it| show_key(it.key())).as_deref(), Some("10@70000007"));
+    assert!(entry(&table, "11@80000000").descends_from(found));
+}
+
+#[test]
+fn a_parent_of_which_everything_was_missed_is_not_taken_for_who_had_the_pid_before() {
+    let mut table = table("running 1@1 /sbin/init\nrunning 2@2 /bin/sh < 1@1\nfork 2@2 > 10@5");
+    // 10@22 is another process, which began at 20 and ran an exec: its fork and the exit of 10@5 are lost.
+    let (parent, child) = (key("10@22"), key("11@25"));
+    let fork = Fork {
+        child: Subject::exact(child, child.start),
+        parent: Relative { key: parent, began: Some(key("10@20").start) },
+        parent_tid: parent.pid,
+        owner: parent.into(),
+        ..Fork::default()
+    };
+    let _ = table.apply(&Event { time: child.start, kind: EventKind::Fork(fork) });
+    let parent = entry(&table, "11@25").parent().expect("it is inferred");
+    assert_eq!((show_key(parent.key()).as_str(), parent.origin()), ("10@22", Origin::Inferred));
+    assert!(!parent.is_running() || entry(&table, "10@5").has_exited(), "one of the two has vanished");
+}
+
+#[test]
+fn a_source_that_names_processes_by_their_begin_means_what_they_run_now() {
+    let table = table(
+        "running 1@1 /sbin/init ticks
+         running 10@50000000 /bin/sh < 1@1 ticks
+         exec 10@50000000 > 10@70000007 /bin/bash < 1@1 ticks
+         fork 10@50000000 > 11@80000000 ticks",
+    );
+    assert_eq!(entry(&table, "11@80000000").binary(), b"/bin/bash");
+}
+
+#[test]
+fn every_entry_says_why_it_is_there() {
+    let mut table = table(FAMILY);
+    let why = |table: &Table, name: &str| entry(table, name).retention();
+    assert_eq!(why(&table, "10@9"), Retention::Running);
+    assert!(matches!(why(&table, "13@10"), Retention::Grace { .. }));
+    let handle = table.hold(entry(&table, "13@10").id());
+    let_grace_pass(&mut table);
+    assert_eq!(why(&table, "13@10"), Retention::Held { handles: 1 });
+    drop(handle);
+    let_grace_pass(&mut table);
+    assert_eq!(why(&table, "13@10"), Retention::Needed { by: 1 }, "its child lives");
+    assert_eq!(why(&table, "10@7"), Retention::Needed { by: 2 }, "a child, and the image after it");
 }
 
 #[test]

@@ -6,8 +6,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use procession::{
     Arguments, BootTime, Context, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey, Program,
     Subject, Table, TableConfig, WorkingDirectory,
@@ -37,9 +35,9 @@ fn apply(table: &mut Table, time: u64, kind: EventKind<'_>) {
 fn fork(parent: ProcessKey, child: ProcessKey) -> EventKind<'static> {
     EventKind::Fork(Fork {
         child: Subject::exact(child, child.start),
-        parent,
+        parent: parent.into(),
         parent_tid: parent.pid,
-        owner: parent,
+        owner: parent.into(),
         context: Context::default(),
     })
 }
@@ -55,7 +53,7 @@ fn live(table: &mut Table, n: u32, time: u64) {
         process,
         replaces: Some(forked),
         tid: forked.pid,
-        owner: parent,
+        owner: parent.into(),
         context: Context { credentials: Some(user(n / 64)), ..Context::default() },
         program: Program {
             binary: b"/usr/bin/program",
@@ -68,7 +66,7 @@ fn live(table: &mut Table, n: u32, time: u64) {
     let exit = Exit {
         process,
         tid: forked.pid,
-        owner: parent,
+        owner: parent.into(),
         status: Some(ExitStatus::from_raw(0)),
         comm: b"program",
     };
@@ -89,7 +87,7 @@ fn resident() -> usize {
 #[test]
 fn lifecycles_without_end_leave_the_resident_set_flat() {
     let before = resident();
-    let mut table = Table::new(TableConfig { budget: BUDGET, grace: Duration::from_secs(30) });
+    let mut table = Table::new(TableConfig { budget: BUDGET, ..TableConfig::default() });
     for n in 0..SHELLS {
         let parent = if n == 0 { key(1, 1) } else { shell(n - 1) };
         apply(&mut table, shell(n).start.as_nanos(), fork(parent, shell(n)));

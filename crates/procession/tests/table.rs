@@ -170,15 +170,15 @@ fn a_removed_entry_does_not_take_a_later_one_of_the_same_name_with_it() {
 
 #[test]
 fn a_chain_a_million_deep_is_walked_and_dropped_without_recursion() {
-    let mut table = Table::new(TableConfig { grace: Duration::ZERO, budget: 512 << 20 });
+    let mut table = Table::new(TableConfig { grace: Duration::ZERO, budget: 512 << 20, seed: 0 });
     let link = |n: u32| ProcessKey::new(Pid(n), BootTime::from_nanos(u64::from(n)));
     for n in 1..1_000_000 {
         let child = link(n + 1);
         let fork = Fork {
             child: subject(child, child.start),
-            parent: link(n),
+            parent: link(n).into(),
             parent_tid: Pid(n),
-            owner: link(n),
+            owner: link(n).into(),
             context: Context::default(),
         };
         let _ = table.apply(&Event { time: BootTime::from_nanos(1), kind: EventKind::Fork(fork) });
@@ -189,7 +189,7 @@ fn a_chain_a_million_deep_is_walked_and_dropped_without_recursion() {
         let exit = Exit {
             process: subject(link(n), link(n).start),
             tid: Pid(n),
-            owner: ProcessKey::NONE,
+            owner: ProcessKey::NONE.into(),
             status: None,
             comm: b"",
         };

@@ -8,7 +8,7 @@
 mod convert;
 mod message;
 mod printable;
-mod value;
+pub(crate) mod value;
 
 use procession::{Fact, Namespaces, WallClock};
 use serde::Serialize as _;
@@ -16,7 +16,6 @@ use serde::Serialize as _;
 use crate::users::Users;
 use convert::Converter;
 use printable::Printable;
-pub use value::capability_name;
 
 /// What to write beyond what every event has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

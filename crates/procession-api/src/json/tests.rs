@@ -40,7 +40,7 @@ fn table_with_shell() -> Table {
     let mut table = Table::new(TableConfig::default());
     let init = Running {
         process: subject(1, 2, 2),
-        owner: ProcessKey::NONE,
+        owner: ProcessKey::NONE.into(),
         context: Context { credentials: Some(Credentials::default()), ..Context::default() },
         program: Program {
             binary: b"/sbin/init",
@@ -64,12 +64,18 @@ fn table_with_shell() -> Table {
 
 fn fork(child: Subject, parent: ProcessKey) -> EventKind<'static> {
     let context = Context::default();
-    EventKind::Fork(Fork { child, parent, parent_tid: parent.pid, owner: parent, context })
+    EventKind::Fork(Fork {
+        child,
+        parent: parent.into(),
+        parent_tid: parent.pid,
+        owner: parent.into(),
+        context,
+    })
 }
 
 fn exec<'a>(process: Subject, program: Program<'a>, context: Context<'a>) -> EventKind<'a> {
     let tid = process.key.pid;
-    EventKind::Exec(Exec { process, replaces: None, tid, owner: ProcessKey::NONE, context, program })
+    EventKind::Exec(Exec { process, replaces: None, tid, owner: ProcessKey::NONE.into(), context, program })
 }
 
 fn ls() -> Program<'static> {
@@ -89,7 +95,7 @@ fn exit_of_ls(status: u32) -> EventKind<'static> {
     EventKind::Exit(Exit {
         process: subject(101, 2 * SECOND, 2 * SECOND + 1),
         tid: Pid(103),
-        owner: key(100, SECOND),
+        owner: key(100, SECOND).into(),
         status: Some(ExitStatus::from_raw(status)),
         comm: b"ls",
     })
@@ -215,7 +221,7 @@ fn a_forked_process_that_never_ran_exec_shows_the_parents_program() {
     let exit = EventKind::Exit(Exit {
         process: subject(101, 2 * SECOND, 2 * SECOND),
         tid: Pid(101),
-        owner: key(100, SECOND),
+        owner: key(100, SECOND).into(),
         status: None,
         comm: b"sh",
     });
@@ -242,7 +248,7 @@ fn a_kernel_thread_is_found_with_its_name_in_brackets() {
     let mut table = Table::new(TableConfig::default());
     let thread = Running {
         process: subject(2, 10_000_000, 10_000_000),
-        owner: ProcessKey::NONE,
+        owner: ProcessKey::NONE.into(),
         context: Context { credentials: Some(Credentials::default()), ..Context::default() },
         program: Program { nature: Nature::KernelThread, binary: b"[kthreadd]", ..Program::default() },
     };

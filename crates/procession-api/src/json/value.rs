@@ -105,11 +105,8 @@ impl CapabilityList {
 
 impl Serialize for CapabilityList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.0
-                .iter()
-                .map(|number| capability_name(number).map_or(EnumValue::Number(number), EnumValue::Name)),
-        )
+        let name = |number| capability_name(number).map_or(EnumValue::Number(number), EnumValue::Name);
+        serializer.collect_seq(self.0.iter().map(name))
     }
 }
 

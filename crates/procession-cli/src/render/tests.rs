@@ -40,7 +40,8 @@ impl Scene {
         let parent = self.key_of(parent);
         let child = subject(pid, pid_time(pid));
         let context = Context::default();
-        let fork = Fork { child, parent, parent_tid: parent.pid, owner: parent, context };
+        let fork =
+            Fork { child, parent: parent.into(), parent_tid: parent.pid, owner: parent.into(), context };
         self.apply(pid_time(pid), EventKind::Fork(fork))
     }
 
@@ -48,12 +49,15 @@ impl Scene {
         let start = self.key_of(pid).start.as_nanos() + MILLI;
         let process = subject(pid, start);
         let (tid, owner) = (process.key.pid, ProcessKey::NONE);
-        self.apply(start, EventKind::Exec(Exec { process, replaces: None, tid, owner, context, program }))
+        self.apply(
+            start,
+            EventKind::Exec(Exec { process, replaces: None, tid, owner: owner.into(), context, program }),
+        )
     }
 
     fn found(&mut self, pid: u32, program: Program<'_>, context: Context<'_>) -> Fact {
         let process = subject(pid, pid_time(pid));
-        let running = Running { process, owner: ProcessKey::NONE, context, program };
+        let running = Running { process, owner: ProcessKey::NONE.into(), context, program };
         self.apply(pid_time(pid), EventKind::Running(running))
     }
 
@@ -62,7 +66,7 @@ impl Scene {
         let exit = Exit {
             process: subject(pid, self.key_of(pid).start.as_nanos()),
             tid: Pid(pid),
-            owner: ProcessKey::NONE,
+            owner: ProcessKey::NONE.into(),
             status: status.map(ExitStatus::from_raw),
             comm: b"comm\n",
         };

@@ -66,7 +66,7 @@ fn walk(tracker: &mut Tracker) -> Vec<String> {
 fn short(kind: &EventKind<'_>) -> String {
     let text = String::from_utf8_lossy;
     match kind {
-        EventKind::Fork(it) => format!("fork {} -> {}", it.parent.pid, it.child.key.pid),
+        EventKind::Fork(it) => format!("fork {} -> {}", it.parent.key.pid, it.child.key.pid),
         EventKind::Exec(it) => format!("exec {} {}", it.process.key.pid, text(it.program.comm)),
         EventKind::Exit(Exit { process, status: Some(status), comm, .. }) => {
             format!("exit {} {} {status}", process.key.pid, text(comm))
@@ -109,7 +109,7 @@ fn keys_are_made_of_proc_ticks_for_beginnings_and_of_notices_for_execs() {
                 | EventKind::Exit(Exit { process, owner, .. }) => (process, owner),
                 kind => panic!("{kind:?}"),
             };
-            assert_eq!((subject.began, owner), (began, init));
+            assert_eq!((subject.began, owner.key), (began, init));
             seen.push(subject.key);
         });
         time = time.after(BootTime::TICK);

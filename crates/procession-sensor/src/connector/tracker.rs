@@ -142,9 +142,9 @@ impl Tracker {
         }
         let fork = Fork {
             child: process.subject(pid),
-            parent: process.owner,
+            parent: process.owner.into(),
             parent_tid: parent.tid,
-            owner: process.owner,
+            owner: process.owner.into(),
             context,
         };
         self.processes.insert(pid, process);
@@ -208,7 +208,7 @@ impl Tracker {
             process: process.subject(pid),
             replaces: None,
             tid: pid,
-            owner,
+            owner: owner.into(),
             context: self.details.context(),
             program,
         };
@@ -228,7 +228,7 @@ impl Tracker {
         let exit = Exit {
             process: process.subject(task.process),
             tid: task.tid,
-            owner: owner.unwrap_or(process.owner),
+            owner: owner.unwrap_or(process.owner).into(),
             status,
             comm: process.comm.as_bytes(),
         };

@@ -85,6 +85,7 @@ impl Details {
             } else {
                 WorkingDirectory::Unknown
             },
+            environment: Arguments::default(),
             arguments: Arguments { bytes: &self.arguments, total_len: self.arguments_len },
             file: self.file,
             privileges: PrivilegeChange::default(),
@@ -356,6 +357,25 @@ mod tests {
         assert!(details.program().file.unwrap().is_unlinked());
     }
 
+    // Not of this process: what a machine starts first, and what stays with it, is in no session.
+    #[test]
+    fn the_leader_of_a_session_is_read() {
+        let mut leader = std::process::Command::new("setsid")
+            .args(["sh", "-c", "echo; read line"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(leader.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+
+        let procfs = Procfs::open(std::path::Path::new("/proc")).unwrap();
+        let mut details = Details::default();
+        details.read(&procfs, Pid(leader.id()), |_| true).unwrap();
+        assert_eq!(details.context().session, Some(Pid(leader.id())));
+        drop(leader.stdin.take());
+        leader.wait().unwrap();
+    }
+
     #[test]
     fn the_own_process_is_read_in_full() {
         let procfs = Procfs::open(std::path::Path::new("/proc")).unwrap();
@@ -371,8 +391,6 @@ mod tests {
         let cwd = std::env::current_dir().unwrap();
         assert_eq!(program.cwd, WorkingDirectory::Path(cwd.as_os_str().as_encoded_bytes()));
 
-        let session = rustix::process::getsid(None).unwrap();
-        assert_eq!(details.context().session, Some(Pid(session.as_raw_nonzero().get().cast_unsigned())));
         let credentials = details.context().credentials.unwrap();
         assert_eq!(credentials.euid.0, rustix::process::geteuid().as_raw());
         assert_eq!(credentials.gid.0, rustix::process::getgid().as_raw());

@@ -8,7 +8,7 @@ use std::ops::Range;
 use procession::{
     Arguments, BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event, EventKind,
     Exec, Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange,
-    ProcessKey, Program, Running, Subject, Uid, WorkingDirectory,
+    ProcessKey, Program, Relative, Running, Subject, Uid, WorkingDirectory,
 };
 use zerocopy::FromBytes;
 
@@ -151,6 +151,7 @@ impl Decoder {
             executable: texts.get(&texts.executable),
             comm: texts.get(&texts.comm),
             cwd: texts.cwd(),
+            environment: Arguments::default(),
             arguments,
             file: file(&record.file),
             privileges: privileges(&record),
@@ -158,7 +159,7 @@ impl Decoder {
         let path = texts.get(&texts.cgroup);
         let context = context(&record.facts, path);
         let process = subject(record.subject);
-        let owner = key(record.owner);
+        let owner = relative(record.owner);
         let kind = if is_exec {
             let before = BootTime::from_nanos(record.replaced_image_start);
             let replaces = Some(ProcessKey::new(process.key.pid, before));
@@ -174,9 +175,9 @@ fn fork(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
     let (record, _) = read::<layout::ForkRecord>(bytes)?;
     let fork = Fork {
         child: subject(record.subject),
-        parent: key(record.creator),
+        parent: relative(record.creator),
         parent_tid: Pid(record.creator.tid),
-        owner: key(record.owner),
+        owner: relative(record.owner),
         context: context(&record.facts, b""),
     };
     Ok(Event { time: BootTime::from_nanos(record.header.time), kind: EventKind::Fork(fork) })
@@ -199,7 +200,7 @@ fn exit(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
     let exit = Exit {
         process: subject(record.subject),
         tid: Pid(record.subject.tid),
-        owner: key(record.owner),
+        owner: relative(record.owner),
         status: Some(ExitStatus::from_raw(record.status)),
         comm: until_nul(comm),
     };
@@ -341,6 +342,11 @@ fn key(process: layout::ProcessRef) -> ProcessKey {
     // A walk does not know which image a parent runs; its fork then stands for it.
     let start = if process.image_start == 0 { process.process_start } else { process.image_start };
     ProcessKey::new(Pid(process.tgid), BootTime::from_nanos(start))
+}
+
+fn relative(process: layout::ProcessRef) -> Relative {
+    let began = (process.process_start != 0).then_some(BootTime::from_nanos(process.process_start));
+    Relative { key: key(process), began }
 }
 
 fn subject(process: layout::ProcessRef) -> Subject {

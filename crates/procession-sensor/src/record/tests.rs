@@ -3,7 +3,7 @@
 use procession::{
     BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event, EventKind, Exec,
     Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange,
-    ProcessKey, Program, Running, Subject, Uid, WorkingDirectory,
+    ProcessKey, Program, Relative, Running, Subject, Uid, WorkingDirectory,
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -40,6 +40,11 @@ fn with_program(records: &[Vec<u8>], check: impl FnOnce(Program<'_>)) {
 
 fn key(pid: u32, start: u64) -> ProcessKey {
     ProcessKey::new(Pid(pid), BootTime::from_nanos(start))
+}
+
+/// One that began when all processes in these tests do.
+fn relative(pid: u32, start: u64) -> Relative {
+    Relative { key: key(pid, start), began: Some(BootTime::from_nanos(5)) }
 }
 
 fn subject(pid: u32, start: u64) -> Subject {
@@ -171,9 +176,9 @@ fn fork_is_decoded_field_by_field() {
     record.facts = facts();
     let fork = Fork {
         child: subject(11, 5),
-        parent: key(10, 30),
+        parent: relative(10, 30),
         parent_tid: Pid(13),
-        owner: key(9, 40),
+        owner: relative(9, 40),
         context: context(b""),
     };
     check_event(record.as_bytes(), &EventKind::Fork(fork));
@@ -208,7 +213,7 @@ fn exit_is_decoded_field_by_field() {
     let exit = Exit {
         process: subject(10, 30),
         tid: Pid(12),
-        owner: key(9, 40),
+        owner: relative(9, 40),
         status: Some(ExitStatus::from_raw(0x8b)),
         comm: b"fifteen letters",
     };
@@ -254,6 +259,7 @@ fn program() -> Program<'static> {
         executable: b"/usr/bin/ls",
         comm: b"comm",
         cwd: WorkingDirectory::Path(b"/home/me"),
+        environment: procession::Arguments::default(),
         arguments: procession::Arguments::complete(b"ls\0-l\0\0"),
         file: Some(FileIdentity { inode: 41, device: 44, links: 45, mode: 46, uid: 47, gid: 48 }),
         privileges: PrivilegeChange::default(),
@@ -267,7 +273,7 @@ fn exec_is_decoded_field_by_field() {
         process: subject(10, 30),
         replaces: Some(key(10, 5)),
         tid: Pid(12),
-        owner: key(9, 40),
+        owner: relative(9, 40),
         context: context(b"/a.slice/b.scope"),
         program: program(),
     };
@@ -285,7 +291,7 @@ fn walk_is_decoded_field_by_field() {
     });
     let running = Running {
         process: subject(10, 30),
-        owner: key(9, 5),
+        owner: relative(9, 5),
         context: context(b"/a.slice/b.scope"),
         program: Program { binary: b"/usr/bin/ls", ..program() },
     };

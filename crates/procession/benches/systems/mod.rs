@@ -47,7 +47,7 @@ impl Ours {
         let arguments = Arguments::of(Who::new(key.pid.0, 0));
         let running = Running {
             process: subject(key, key.start),
-            owner,
+            owner: owner.into(),
             context: context(container, &container.cgroup_path),
             program: program(binary, arguments.argv(), 7),
         };
@@ -77,9 +77,9 @@ impl Processes for Ours {
         let parent = who.parent();
         let fork = Fork {
             child: subject(who.key_of_fork(), BootTime::from_nanos(who.forked)),
-            parent: parent.key(),
+            parent: parent.key().into(),
             parent_tid: parent.key().pid,
-            owner: parent.key(),
+            owner: parent.key().into(),
             context: context(parent.container(), ""),
         };
         self.apply(&Event { time: BootTime::from_nanos(who.forked), kind: EventKind::Fork(fork) });
@@ -91,7 +91,7 @@ impl Processes for Ours {
             process: subject(who.key_of_exec(), BootTime::from_nanos(who.forked)),
             replaces: Some(who.key_of_fork()),
             tid: who.pid(),
-            owner: who.parent().key(),
+            owner: who.parent().key().into(),
             context: context(container, &container.cgroup_path),
             program: program(who.binary(), arguments.argv(), u64::from(who.number % 200) + 4_711),
         };
@@ -102,7 +102,7 @@ impl Processes for Ours {
         let exit = Exit {
             process: subject(who.key_of_exec(), BootTime::from_nanos(who.forked)),
             tid: who.pid(),
-            owner: who.parent().key(),
+            owner: who.parent().key().into(),
             status: Some(ExitStatus::default()),
             comm: comm(who.binary()),
         };

@@ -12,7 +12,7 @@ use std::iter::successors;
 
 use crate::arena::Slot;
 use crate::event::{
-    Change, Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Running, Subject,
+    Change, Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Relative, Running, Subject,
 };
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
@@ -20,7 +20,7 @@ use crate::ledger::{Counted, Outcome};
 use crate::process::{EndKind, Origin, Provenance};
 use crate::time::BootTime;
 
-use super::node::{Body, Life, Node};
+use super::node::{Body, Life, Marks, Node};
 use super::{Applied, Table};
 
 type Result = (Outcome, Option<Slot>);
@@ -63,7 +63,7 @@ impl Table {
 
     fn fork(&mut self, fork: &Fork<'_>) -> Result {
         let pid = fork.child.key.pid;
-        if pid == fork.parent.pid || pid == Pid(0) {
+        if pid == fork.parent.key.pid || pid == Pid(0) {
             return REJECTED;
         }
         let latest = self.latest_slot_of(pid);
@@ -71,7 +71,7 @@ impl Table {
         if let Some(known) = self.slot_of(fork.child.key).or(latest.filter(is_child)) {
             return self.fork_of_known(known, fork);
         }
-        let parent = self.resolve(fork.parent);
+        let parent = self.resolve(fork.parent, fork.child.precision);
         let image = parent.and_then(|parent| self.inherited_image(parent, &fork.context));
         let Some(slot) = self.insert(fork.child, Origin::Fork) else { return REJECTED };
         self.set_image(slot, image);
@@ -81,7 +81,7 @@ impl Table {
         if let Some(parent) = parent {
             self.relink_parent(slot, parent, Provenance::Observed);
         }
-        self.note_owner(slot, fork.owner);
+        self.note_owner(slot, fork.owner.key);
         self.make_latest_after(latest, slot);
         (Outcome::Applied, Some(slot))
     }
@@ -93,9 +93,11 @@ impl Table {
             return (Outcome::Duplicate, Some(known));
         }
         let is_news = node.origin == Origin::Inferred && node.key() == fork.child.key;
-        let Some(parent) = self.resolve(fork.parent) else { return (Outcome::Late, Some(known)) };
+        let Some(parent) = self.resolve(fork.parent, fork.child.precision) else {
+            return (Outcome::Late, Some(known));
+        };
         if is_news {
-            self.note_owner(known, fork.owner);
+            self.note_owner(known, fork.owner.key);
             if let Some(node) = self.nodes.get_mut(known) {
                 node.origin = Origin::Fork;
             }
@@ -145,11 +147,11 @@ impl Table {
         match old.filter(|_| reused.is_none()) {
             Some(old) => self.replace(old, slot),
             None if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) => {
-                self.adopt(slot, exec.owner, Provenance::Inferred);
+                self.adopt(slot, exec.owner, subject.precision, Provenance::Inferred);
             }
             None => {}
         }
-        self.note_owner(slot, exec.owner);
+        self.note_owner(slot, exec.owner.key);
         self.make_latest(slot);
         // One that was heard of before, by its exit, by a walk or as a parent, came too late.
         (if known.is_some() { Outcome::Late } else { Outcome::Applied }, Some(slot))
@@ -157,13 +159,13 @@ impl Table {
 
     /// Whether `slot` is the image that a process shared with its parent since the fork, and nobody
     /// asks for that very image: then its entry may become that of the next image.
-    fn is_only_shared(&self, slot: Slot) -> bool {
+    pub(super) fn is_only_shared(&self, slot: Slot) -> bool {
         let is_unkept = |node: &Node| node.origin == Origin::Fork && node.kept_by == 0;
         self.nodes.get(slot).is_some_and(is_unkept) && self.body(slot).is_some_and(|body| body.holds == 0)
     }
 
     /// Gives the entry of `old`, if it is [only shared](Self::is_only_shared), to the image `key`.
-    fn take_over(&mut self, old: Slot, key: ProcessKey) -> Option<Slot> {
+    pub(super) fn take_over(&mut self, old: Slot, key: ProcessKey) -> Option<Slot> {
         let is_free = self.is_only_shared(old) && self.nodes.get(old)?.life != Life::Replaced;
         is_free.then(|| self.rename(old, key))?;
         Some(old)
@@ -206,44 +208,11 @@ impl Table {
         self.infer_between(latest, Subject { key, ..subject }, exec.owner)
     }
 
-    /// Whether the image `slot` began before `other` of the same process, as far as can be told.
-    fn began_before(&self, slot: Slot, other: Subject) -> bool {
-        self.nodes.get(slot).is_some_and(|node| {
-            let is_coarse = node.precision == Precision::Ticks || other.precision == Precision::Ticks;
-            is_coarse || node.start < other.key.start
-        })
-    }
-
-    /// An image that was missed, after `latest`, which is of the same process.
-    fn infer_between(&mut self, latest: Option<Slot>, missed: Subject, owner: ProcessKey) -> Option<Slot> {
-        // Where starts are known to the tick only, the names of one image need not be equal.
-        let coarse = latest
-            .and_then(|latest| self.nodes.get(latest))
-            .filter(|node| node.precision == Precision::Ticks);
-        if coarse.is_some() && missed.key.start == missed.began {
-            return latest;
-        }
-        if let Some(slot) = latest.and_then(|latest| self.take_over(latest, missed.key)) {
-            self.ledger.record_inferred_process();
-            self.set_image(slot, None);
-            if let Some(node) = self.nodes.get_mut(slot) {
-                node.origin = Origin::Inferred;
-            }
-            return Some(slot);
-        }
-        let slot = self.infer(missed, owner)?;
-        if let Some(latest) = latest {
-            self.replace(latest, slot);
-            self.make_latest(slot);
-        }
-        Some(slot)
-    }
-
     /// Makes `new` the image that replaced `old` in one process: it has the same parent, and if
     /// the process has ended already, that is its end.
-    fn replace(&mut self, old: Slot, new: Slot) {
+    pub(super) fn replace(&mut self, old: Slot, new: Slot) {
         let Some(node) = self.nodes.get(old) else { return };
-        let Node { parent, parent_provenance, life, ended, origin, is_followed, .. } = *node;
+        let Node { parent, parent_provenance, life, ended, origin, marks, .. } = *node;
         let (ns_pid, status) = self.body(old).map_or((None, None), |body| (body.ns_pid(), body.status));
         if let Some(parent) = parent {
             self.relink_parent(new, parent, parent_provenance);
@@ -257,7 +226,7 @@ impl Table {
         }
         self.inherit_session(new, old);
         if let Some(node) = self.nodes.get_mut(new) {
-            node.is_followed |= is_followed;
+            node.marks.add(marks);
         }
         match life {
             // Who was taken for vanished may just have gone on in the new image. If the new one is not
@@ -267,10 +236,7 @@ impl Table {
             Life::Exited => {}
         }
         self.end(old, EndKind::Replaced);
-        self.end(new, EndKind::Exited(status));
-        if let Some(node) = self.nodes.get_mut(new) {
-            node.ended = ended;
-        }
+        self.end_at(new, EndKind::Exited(status), ended);
     }
 
     fn exit(&mut self, exit: &Exit<'_>) -> Result {
@@ -291,26 +257,9 @@ impl Table {
             let image = self.shared.image(&program, &Context::default(), None);
             self.set_image(slot, Some(image));
         }
-        self.note_owner(slot, exit.owner);
+        self.note_owner(slot, exit.owner.key);
         self.end(slot, EndKind::Exited(exit.status));
         (outcome, Some(slot))
-    }
-
-    /// The entry that an exit or a change speaks of, if its process was ever heard of. An image that
-    /// was missed is inferred, after the one that is known.
-    fn image_named_by(&mut self, subject: Subject, owner: ProcessKey) -> Option<Slot> {
-        if let Some(exact) = self.slot_of(subject.key) {
-            self.learn_begin(exact, subject.began);
-            return Some(exact);
-        }
-        let latest = self.image_of(subject)?;
-        let node = self.nodes.get(latest)?;
-        // Who knows the start of the process only has no name for its image.
-        let is_missed = subject.key.start != subject.began && subject.key.start > node.start;
-        if is_missed && node.life != Life::Exited {
-            return self.infer_between(Some(latest), subject, owner);
-        }
-        Some(latest)
     }
 
     /// Only the process that changed: those with which it shared its image keep that.
@@ -319,8 +268,8 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let known = self.image_named_by(subject, ProcessKey::NONE);
-        let Some(slot) = known.or_else(|| self.infer(subject, ProcessKey::NONE)) else { return REJECTED };
+        let known = self.image_named_by(subject, Relative::NONE);
+        let Some(slot) = known.or_else(|| self.infer(subject, Relative::NONE)) else { return REJECTED };
         let is_late = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         let is_new_session = context.session.is_some() && self.session_of(slot) != context.session;
         let image = match self.image(slot).cloned() {
@@ -346,7 +295,7 @@ impl Table {
         }
         let (described, before) = match self.finding(subject) {
             Finding::Known(slot) => {
-                self.note_owner(slot, running.owner);
+                self.note_owner(slot, running.owner.key);
                 return (Outcome::Duplicate, Some(slot));
             }
             Finding::Description(slot) => (Some(slot), None),
@@ -363,9 +312,9 @@ impl Table {
             self.replace(before, slot);
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
-            self.adopt(slot, running.owner, Provenance::Found);
+            self.adopt(slot, running.owner, subject.precision, Provenance::Found);
         }
-        self.note_owner(slot, running.owner);
+        self.note_owner(slot, running.owner.key);
         if has_ended {
             return (Outcome::Late, Some(slot));
         }
@@ -422,96 +371,13 @@ impl Table {
     }
 
     /// What was inferred began no later than the image by which it was known.
-    fn learn_begin(&mut self, slot: Slot, began: BootTime) {
+    pub(super) fn learn_begin(&mut self, slot: Slot, began: BootTime) {
         let Some(node) = self.nodes.get_mut(slot).filter(|node| began < node.began) else { return };
         node.began = began;
         self.unlink_what_does_not_precede(slot);
     }
 
-    /// Makes the process called `owner` the parent of `slot`.
-    fn adopt(&mut self, slot: Slot, owner: ProcessKey, provenance: Provenance) {
-        let is_other = self.nodes.get(slot).is_some_and(|node| node.pid != owner.pid);
-        if let Some(parent) = is_other.then(|| self.resolve(owner)).flatten() {
-            self.relink_parent(slot, parent, provenance);
-        }
-    }
-
-    /// The entry of `key`, which another event names as a parent; inferred when never heard of.
-    ///
-    /// `None` where there is no process behind the name: pid 0 is the kernel.
-    fn resolve(&mut self, key: ProcessKey) -> Option<Slot> {
-        if key.pid == Pid(0) {
-            return None;
-        }
-        if let Some(exact) = self.slot_of(key) {
-            return Some(exact);
-        }
-        if let Some(shared) = self.recall_shared(key) {
-            return Some(shared);
-        }
-        let live = self.live_slot_of(key.pid);
-        let Some((live, node)) = live.and_then(|live| Some((live, self.nodes.get(live)?))) else {
-            return self
-                .infer(Subject { key, began: key.start, precision: Precision::default() }, ProcessKey::NONE);
-        };
-        // A source that reads /proc names a process by its start, to the tick, whatever it runs.
-        if node.began.as_ticks() == key.start.as_ticks() {
-            return Some(live);
-        }
-        let subject = Subject { key, began: node.began, precision: node.precision };
-        let is_newer = key.start > node.start;
-        let missed = self.infer(subject, ProcessKey::NONE)?;
-        if is_newer {
-            self.replace(live, missed);
-            self.make_latest(missed);
-        } else {
-            self.end(missed, EndKind::Vanished);
-        }
-        Some(missed)
-    }
-
-    /// The entry of the image that a process shared with its parent until its first exec, when that
-    /// exec has taken the entry over: all that it said is known from what is there.
-    fn recall_shared(&mut self, key: ProcessKey) -> Option<Slot> {
-        let latest = self.latest_slot_of(key.pid);
-        let mut images = successors(latest, |slot| self.nodes.get(*slot)?.previous);
-        let is_first =
-            |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.origin == Origin::FirstExec);
-        let first = images.find(is_first)?;
-        let node = self.nodes.get(first)?;
-        if node.began != key.start || node.precision == Precision::Ticks || node.previous.is_some() {
-            return None;
-        }
-        let (parent, provenance, ended) = (node.parent?, node.parent_provenance, node.start);
-        // What the parent was when it forked is not known of one that has changed.
-        let image = self.image(parent).filter(|image| image.past().is_empty()).cloned();
-        let ns_pid = self.body(first).and_then(Body::ns_pid);
-        let subject = Subject { key, began: key.start, precision: Precision::Nanoseconds };
-        let slot = self.insert(subject, Origin::Fork)?;
-        self.set_image(slot, image);
-        self.set_ns_pid(slot, ns_pid);
-        self.relink_parent(slot, parent, provenance);
-        self.link_previous(first, slot);
-        self.end(slot, EndKind::Replaced);
-        if let Some(node) = self.nodes.get_mut(slot) {
-            node.ended = ended;
-        }
-        Some(slot)
-    }
-
-    /// A node for an image that other events speak of. It is alive, unless its pid has a live
-    /// image already.
-    fn infer(&mut self, subject: Subject, owner: ProcessKey) -> Option<Slot> {
-        let slot = self.insert(subject, Origin::Inferred)?;
-        self.ledger.record_inferred_process();
-        if self.live_slot_of(subject.key.pid).is_none() {
-            self.make_latest(slot);
-        }
-        self.adopt(slot, owner, Provenance::Inferred);
-        Some(slot)
-    }
-
-    fn insert(&mut self, subject: Subject, origin: Origin) -> Option<Slot> {
+    pub(super) fn insert(&mut self, subject: Subject, origin: Origin) -> Option<Slot> {
         let body = self.bodies.insert(Body::default())?;
         let Some(slot) = self.nodes.insert(Node::new(subject, origin, body)) else {
             self.bodies.remove(body);
@@ -526,7 +392,7 @@ impl Table {
     ///
     /// A process that the pid is seen to have left without an exit has vanished: its exit was
     /// missed. That is so for the one that was there, or, when events come late, for this one.
-    fn make_latest(&mut self, slot: Slot) {
+    pub(super) fn make_latest(&mut self, slot: Slot) {
         let Some(node) = self.nodes.get(slot) else { return };
         self.make_latest_after(self.latest_slot_of(node.pid), slot);
     }
@@ -549,7 +415,7 @@ impl Table {
     }
 
     /// The latest image of the process, running or ended.
-    fn image_of(&self, subject: Subject) -> Option<Slot> {
+    pub(super) fn image_of(&self, subject: Subject) -> Option<Slot> {
         let latest = self.latest_slot_of(subject.key.pid)?;
         self.nodes.get(latest).filter(|node| node.is_same_process(subject)).map(|_| latest)
     }
@@ -557,7 +423,7 @@ impl Table {
     /// Makes `parent` the parent of `child`, in place of the one it had.
     ///
     /// Refused when the parent does not precede the child, which only false events can say.
-    fn relink_parent(&mut self, child: Slot, parent: Slot, provenance: Provenance) {
+    pub(super) fn relink_parent(&mut self, child: Slot, parent: Slot, provenance: Provenance) {
         if !self.precedes(parent, child) {
             return;
         }
@@ -565,19 +431,24 @@ impl Table {
         self.link_parent(child, parent);
         let parent = self.nodes.get(parent).map(|parent| {
             let is_seen = parent.parent_provenance == Provenance::Observed;
-            (if is_seen { parent.depth.saturating_add(1) } else { 0 }, parent.is_followed)
+            (if is_seen { parent.depth.saturating_add(1) } else { 0 }, parent.marks)
         });
-        if let Some((node, (depth, is_followed))) = self.nodes.get_mut(child).zip(parent) {
+        if let Some((node, (depth, marks))) = self.nodes.get_mut(child).zip(parent) {
             node.parent_provenance = provenance;
             node.depth = depth;
-            node.is_followed |= is_followed;
+            node.marks.add(marks);
         }
         if let Some(old) = old {
             self.remove_unkept(old);
         }
     }
 
-    fn set_ns_pid(&mut self, slot: Slot, ns_pid: Option<Pid>) {
+    pub(super) fn set_ns_pid(&mut self, slot: Slot, ns_pid: Option<Pid>) {
+        if ns_pid == Some(Pid(1))
+            && let Some(node) = self.nodes.get_mut(slot)
+        {
+            node.marks.add(Marks::IN_INIT_TREE);
+        }
         if let Some(body) = self.body_mut(slot) {
             body.set_ns_pid(ns_pid);
         }

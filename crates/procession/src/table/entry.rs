@@ -11,7 +11,8 @@ use crate::image::Image;
 use crate::process::{Origin, ParentLink, Process, Provenance};
 use crate::time::BootTime;
 
-use super::node::{Body, Life, Node};
+use super::node::{Body, Life, Marks, Node};
+use super::pressure::Retention;
 use super::{ProcessId, Table};
 
 /// An image of a process in a [`Table`], borrowed: reading it costs nothing but the reading.
@@ -76,6 +77,11 @@ impl<'t> Entry<'t> {
         self.node.began
     }
 
+    /// Pid in the innermost pid namespace. `None`: that is the host's, or it is unknown.
+    pub fn ns_pid(self) -> Option<Pid> {
+        self.body().and_then(Body::ns_pid)
+    }
+
     /// How this image came to be known.
     pub fn origin(self) -> Origin {
         self.node.origin
@@ -89,6 +95,11 @@ impl<'t> Entry<'t> {
     /// Whether the process has exited, rather than gone on in another image.
     pub fn has_exited(self) -> bool {
         !matches!(self.node.life, Life::Running | Life::Replaced)
+    }
+
+    /// Why it is in the table.
+    pub fn retention(self) -> Retention {
+        self.table.retention(self.slot, self.node)
     }
 
     /// What it runs. `None`: never learnt, or forgotten for want of memory.
@@ -228,9 +239,15 @@ impl<'t> Entry<'t> {
         self.node.depth
     }
 
+    /// Whether the process, or one that led to it, is the first of a pid namespace: see
+    /// [`Process::in_init_tree`].
+    pub fn is_in_init_tree(self) -> bool {
+        self.node.marks.has(Marks::IN_INIT_TREE)
+    }
+
     /// Whether the process, or one that led to it, is [followed](Table::follow).
     pub fn is_followed(self) -> bool {
-        self.node.is_followed
+        self.node.marks.has(Marks::FOLLOWED)
     }
 
     /// The latest image of the process, provided that the lists of children are whole.
@@ -262,7 +279,7 @@ impl Table {
         if self.entry(id).is_some()
             && let Some(node) = self.nodes.get_mut(id.slot)
         {
-            node.is_followed = true;
+            node.marks.add(Marks::FOLLOWED);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Links between entries: taken, dropped, and with the last of them the entry.
 
+use std::sync::Arc;
+
 use crate::arena::Slot;
+use crate::image::ProgramFile;
 use crate::process::Origin;
 
 use super::Table;
@@ -133,20 +136,25 @@ impl Table {
 
     /// Reduces an ended entry to a tombstone: key, links, program and times.
     pub(super) fn bury(&mut self, slot: Slot) {
-        self.unlink_sibling(slot);
         self.dequeue(slot);
         let program = match self.image(slot) {
             Some(image) => image.program().clone(),
             None => self.shared.no_program(),
         };
         self.set_image(slot, None);
+        self.entomb(slot, program, 0);
+        self.fold_run(slot);
+    }
+
+    /// Puts a tombstone in the place of a body that has no image and is in no queue.
+    pub(super) fn entomb(&mut self, slot: Slot, program: Arc<ProgramFile>, folded: u32) {
+        self.unlink_sibling(slot);
         let Some(node) = self.nodes.get_mut(slot) else { return };
-        let detail = std::mem::replace(&mut node.detail, Detail::Tombstone { program, folded: 0 });
+        let detail = std::mem::replace(&mut node.detail, Detail::Tombstone { program, folded });
         if let Detail::Body(body) = detail {
             self.bodies.remove(body);
             self.tombstones += 1;
         }
-        self.fold_run(slot);
     }
 
     /// When `slot` is the youngest of too many tombstones in a row, folds the oldest of them.

@@ -4,14 +4,18 @@
 //! [`Table::advance`]. Readers never touch the table: they get [`Process`] snapshots.
 //!
 //! * `apply` holds what each kind of event does, and the repairs when one is missing.
+//! * `infer` makes the entries of what was missed.
 //! * `links` takes and drops the links between entries, and with them the entries themselves.
 //! * `entry` is what a reader sees, and walks along the links.
 //! * `reclaim` decides when an entry goes because time has passed.
 //! * `pressure` decides what goes because memory is short.
+//! * `checkpoint` copies the state, and goes on from a copy.
 
 mod apply;
+mod checkpoint;
 mod entry;
 mod handle;
+mod infer;
 mod links;
 mod node;
 mod pressure;
@@ -21,7 +25,7 @@ mod shared;
 use std::hash::BuildHasher as _;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::arena::{Arena, Slot};
 use crate::event::Event;
@@ -38,9 +42,10 @@ use pressure::Pressure;
 use reclaim::Queue;
 use shared::Shared;
 
+pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use handle::Handle;
-pub use pressure::{Explanation, MINIMUM_BUDGET};
+pub use pressure::{Explanation, MINIMUM_BUDGET, Retention};
 
 /// How a [`Table`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +54,16 @@ pub struct TableConfig {
     pub grace: Duration,
     /// The most memory that the table may use, in bytes; at least [`MINIMUM_BUDGET`].
     pub budget: usize,
+    /// Seed of the hash tables. One log gives one state, but with another seed memory may run short
+    /// an event earlier or later. Whoever folds what hostile processes do takes a random one, and
+    /// keeps it with the log.
+    pub seed: u64,
 }
 
 impl Default for TableConfig {
     /// A grace time of 30 seconds, and 48 MiB: room for some 150,000 live processes.
     fn default() -> Self {
-        Self { grace: Duration::from_secs(30), budget: 48 << 20 }
+        Self { grace: Duration::from_secs(30), budget: 48 << 20, seed: 0 }
     }
 }
 
@@ -73,7 +82,7 @@ pub struct Table {
     running: usize,
     /// Nodes that are tombstones.
     tombstones: usize,
-    hasher: RandomState,
+    hasher: FixedState,
     shared: Shared,
     /// Bytes of the images that nodes have.
     image_bytes: usize,
@@ -111,7 +120,12 @@ impl Table {
     /// An empty table. A budget below [`MINIMUM_BUDGET`] is raised to it.
     pub fn new(config: TableConfig) -> Self {
         let budget = config.budget.max(MINIMUM_BUDGET);
-        Self { config: TableConfig { budget, ..config }, ..Self::default() }
+        Self {
+            config: TableConfig { budget, ..config },
+            hasher: FixedState::with_seed(config.seed),
+            shared: Shared::new(config.seed),
+            ..Self::default()
+        }
     }
 
     /// Folds `event` into the table.

@@ -35,8 +35,8 @@ pub(super) struct Node {
     pub(super) precision: Precision,
     /// The queue of those that have ended that this one is in.
     pub(super) queue: Waiting,
-    /// Whether the process, or one that led to it, is followed ([`Table::follow`]).
-    pub(super) is_followed: bool,
+    /// What the process has from those that led to it.
+    pub(super) marks: Marks,
     /// How many of the ancestors, from the nearest on, were seen starting.
     pub(super) depth: u16,
 }
@@ -54,6 +54,25 @@ pub(super) enum Detail {
     Tombstone { program: Arc<ProgramFile>, folded: u32 },
 }
 
+/// What a process hands on to those that it forks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    /// It, or one that led to it, is followed ([`Table::follow`]).
+    pub(super) const FOLLOWED: Self = Self(1);
+    /// It, or one that led to it, is the first process of a pid namespace.
+    pub(super) const IN_INIT_TREE: Self = Self(2);
+
+    pub(super) fn add(&mut self, marks: Self) {
+        self.0 |= marks.0;
+    }
+
+    pub(super) fn has(self, mark: Self) -> bool {
+        self.0 & mark.0 != 0
+    }
+}
+
 /// How far an image has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
@@ -61,6 +80,17 @@ pub(super) enum Life {
     Exited,
     Replaced,
     Vanished,
+}
+
+impl Life {
+    /// How far an image has come that ended so, and with which status.
+    pub(super) fn of(how: EndKind) -> (Self, Option<ExitStatus>) {
+        match how {
+            EndKind::Exited(status) => (Self::Exited, status),
+            EndKind::Replaced => (Self::Replaced, None),
+            EndKind::Vanished => (Self::Vanished, None),
+        }
+    }
 }
 
 /// The part of an entry that a tombstone has lost.
@@ -111,7 +141,7 @@ impl Node {
             parent_provenance: Provenance::Inferred,
             precision: subject.precision,
             queue: Waiting::No,
-            is_followed: false,
+            marks: Marks::default(),
             depth: 0,
         }
     }
@@ -171,6 +201,7 @@ impl Node {
             previous: table.replaced_by(self).and_then(key_of),
             ns_pid: body.and_then(Body::ns_pid),
             session: body.and_then(Body::session),
+            in_init_tree: self.marks.has(Marks::IN_INIT_TREE),
             image: body.and_then(|body| body.image.clone()),
             tombstone: self
                 .tombstone()

@@ -13,6 +13,7 @@ use std::iter::successors;
 
 use crate::arena::Slot;
 use crate::event::{Event, EventKind};
+use crate::time::BootTime;
 
 use super::Table;
 use super::node::{Node, Waiting};
@@ -35,9 +36,7 @@ const MOST_LEAVES: usize = 1_024;
 /// What was done for want of memory.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
-    dropped_early: u64,
-    folded: u64,
-    evicted_live: u64,
+    totals: Totals,
     since_sweep: u32,
     /// Live processes that may go, the youngest last; looked at again before they do.
     leaves: Vec<Slot>,
@@ -45,9 +44,25 @@ pub(super) struct Pressure {
     evictions_left: usize,
 }
 
+/// What went so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    dropped_early: u64,
+    folded: u64,
+    evicted_live: u64,
+}
+
 impl Pressure {
     pub(super) fn note_fold(&mut self) {
-        self.folded += 1;
+        self.totals.folded += 1;
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(super) fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
     }
 }
 
@@ -87,6 +102,28 @@ pub struct Explanation {
     pub evicted_live: u64,
 }
 
+/// Why an entry is in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// It runs.
+    Running,
+    /// It has ended, and stays for late events.
+    Grace {
+        /// Until then at least.
+        until: BootTime,
+    },
+    /// It has ended, and handles keep it.
+    Held {
+        /// How many.
+        handles: u32,
+    },
+    /// It has ended, and entries keep it that it led to, or that came after it.
+    Needed {
+        /// How many.
+        by: u32,
+    },
+}
+
 impl Table {
     /// Bytes of memory in use. After each call that changes the table it is within the budget,
     /// unless handles keep more than that.
@@ -109,22 +146,35 @@ impl Table {
             index_bytes: self.by_key.bytes() + self.latest.bytes(),
             image_bytes: self.image_bytes,
             shared_bytes: self.shared.bytes(),
-            dropped_early: self.pressure.dropped_early,
-            folded: self.pressure.folded,
-            evicted_live: self.pressure.evicted_live,
+            dropped_early: self.pressure.totals.dropped_early,
+            folded: self.pressure.totals.folded,
+            evicted_live: self.pressure.totals.evicted_live,
             ..Explanation::default()
         };
         for (slot, node) in self.nodes.iter() {
-            let count = match self.body(slot) {
-                None => &mut explanation.tombstones,
-                Some(_) if node.is_running() => &mut explanation.running,
-                Some(_) if node.queue == Waiting::Grace => &mut explanation.in_grace,
-                Some(body) if body.holds > 0 => &mut explanation.held,
-                Some(_) => &mut explanation.ancestors,
+            let count = match self.retention(slot, node) {
+                _ if node.tombstone().is_some() => &mut explanation.tombstones,
+                Retention::Running => &mut explanation.running,
+                Retention::Grace { .. } => &mut explanation.in_grace,
+                Retention::Held { .. } => &mut explanation.held,
+                Retention::Needed { .. } => &mut explanation.ancestors,
             };
             *count += 1;
         }
         explanation
+    }
+
+    pub(super) fn retention(&self, slot: Slot, node: &Node) -> Retention {
+        if node.is_running() {
+            return Retention::Running;
+        }
+        if node.queue == Waiting::Grace {
+            return Retention::Grace { until: node.ended.after(self.config.grace) };
+        }
+        match self.body(slot).map_or(0, |body| body.holds) {
+            0 => Retention::Needed { by: node.kept_by },
+            handles => Retention::Held { handles },
+        }
     }
 
     /// Makes room for what `event` may add.
@@ -155,7 +205,7 @@ impl Table {
         }
         if let Some(slot) = self.grace.front {
             self.dequeue(slot);
-            self.pressure.dropped_early += 1;
+            self.pressure.totals.dropped_early += 1;
             self.pressure.since_sweep += 1;
             self.remove_unkept(slot);
             return true;
@@ -192,7 +242,7 @@ impl Table {
                 continue;
             }
             self.pressure.evictions_left -= 1;
-            self.pressure.evicted_live += 1;
+            self.pressure.totals.evicted_live += 1;
             self.pressure.since_sweep += 1;
             let parent = self.nodes.get(slot).and_then(|node| self.living_ancestor(node.parent));
             for kept in self.remove(slot).into_iter().flatten() {

@@ -6,6 +6,7 @@
 
 use crate::arena::Slot;
 use crate::process::EndKind;
+use crate::time::BootTime;
 
 use super::Table;
 use super::node::{Life, Waiting};
@@ -20,15 +21,16 @@ pub(super) struct Queue {
 impl Table {
     /// Marks `slot` as ended, now, and starts its grace time.
     pub(super) fn end(&mut self, slot: Slot, how: EndKind) {
-        let now = self.now;
+        self.end_at(slot, how, self.now);
+    }
+
+    /// The same when it ended before now. In the queue it stands behind those that were told of before
+    /// it, and goes no sooner than they.
+    pub(super) fn end_at(&mut self, slot: Slot, how: EndKind, time: BootTime) {
         let Some(node) = self.nodes.get_mut(slot) else { return };
         self.running -= usize::from(node.is_running());
-        node.ended = now;
-        let (life, status) = match how {
-            EndKind::Exited(status) => (Life::Exited, status),
-            EndKind::Replaced => (Life::Replaced, None),
-            EndKind::Vanished => (Life::Vanished, None),
-        };
+        let (life, status) = Life::of(how);
+        node.ended = time;
         node.life = life;
         // A tombstone waits in no queue: it goes with those that keep it.
         let Some(body) = self.body_mut(slot) else { return };
@@ -42,7 +44,7 @@ impl Table {
     pub(super) fn reclaim(&mut self) {
         self.take_back_handles();
         while let Some(slot) = self.grace.front {
-            let is_due = |ended: crate::time::BootTime| ended.after(self.config.grace) <= self.now;
+            let is_due = |ended: BootTime| ended.after(self.config.grace) <= self.now;
             if !self.nodes.get(slot).is_some_and(|node| is_due(node.ended)) {
                 break;
             }

@@ -15,6 +15,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Nothing yet; the hash tables have this seed.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { programs: Interner::new(seed), settings: Interner::new(seed) }
+    }
+
     /// Bytes of memory in use.
     pub(super) fn bytes(&self) -> usize {
         self.programs.bytes() + self.settings.bytes()
@@ -26,7 +31,11 @@ impl Shared {
         let cgroup = context.cgroup.map_or(0, |cgroup| cgroup.path.len());
         let values = size_of::<ProgramFile>() + size_of::<Setting>() + 384;
         let tables = self.programs.growth() + self.settings.growth();
-        image_bytes(program.arguments.bytes.len()) + texts + cgroup + values + tables
+        image_bytes(program.arguments.bytes.len() + program.environment.bytes.len() + 8)
+            + texts
+            + cgroup
+            + values
+            + tables
     }
 
     /// Drops what no image has any more.
@@ -53,7 +62,20 @@ impl Shared {
             Some(setting) => Arc::clone(setting),
             None => intern(&mut self.settings, &key),
         };
-        Image::new(file, setting, program.arguments, program.privileges)
+        Image::new(file, setting, [program.arguments, program.environment], program.privileges)
+    }
+
+    /// An image equal to one of another table.
+    pub(super) fn adopt(&mut self, image: &Image) -> Image {
+        let program = self.adopt_program(image.program());
+        let mut shared = |key: &SettingKey<'_>| intern(&mut self.settings, key);
+        let setting = image.setting().adopted(&mut shared);
+        Image::new(program, setting, [image.arguments(), image.environment()], image.privileges())
+    }
+
+    /// A program equal to one of another table.
+    pub(super) fn adopt_program(&mut self, program: &ProgramFile) -> Arc<ProgramFile> {
+        program.shared_in(&mut self.programs)
     }
 
     /// `image` in the setting that `context` describes; where that is silent, as it is.

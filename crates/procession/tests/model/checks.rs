@@ -305,6 +305,21 @@ pub(crate) struct Digest {
     explanation: Explanation,
 }
 
+impl Digest {
+    /// Without what depends on how memory came to be as it is, and on the order of lists.
+    pub(crate) fn without_bytes(mut self) -> Self {
+        let Explanation { entry_bytes, body_bytes, index_bytes, image_bytes, shared_bytes, used, .. } =
+            &mut self.explanation;
+        for bytes in [entry_bytes, body_bytes, index_bytes, image_bytes, shared_bytes, used] {
+            *bytes = 0;
+        }
+        for (_, children, _) in &mut self.entries {
+            children.sort();
+        }
+        self
+    }
+}
+
 /// Makes one of everything that can be asked.
 pub(crate) fn digest(table: &Table) -> Digest {
     let mut entries: Vec<_> = table
@@ -312,10 +327,7 @@ pub(crate) fn digest(table: &Table) -> Digest {
         .map(|entry| (entry.snapshot(), entry.children().map(Entry::key).collect(), entry.depth()))
         .collect();
     entries.sort_by_key(|(process, ..)| process.key);
-    // The indexes are seeded at random, and so is how full each part of them is.
-    let mut explanation = table.explain();
-    explanation.used -= std::mem::take(&mut explanation.index_bytes);
-    Digest { entries, ledger: *table.ledger(), explanation }
+    Digest { entries, ledger: *table.ledger(), explanation: table.explain() }
 }
 
 /// The first difference between two.

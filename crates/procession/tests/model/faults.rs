@@ -1,10 +1,6 @@
 //! Events that get lost, come twice, or come in another order.
 
-use std::collections::HashSet;
-
-use procession::{
-    EndKind, Entry, Event, EventKind, Origin, Pid, Process, ProcessId, ProcessKey, Provenance, Subject, Table,
-};
+use procession::{EndKind, Entry, Event, EventKind, Origin, Process, ProcessId, Provenance, Subject, Table};
 use proptest::prelude::*;
 
 use crate::checks::{Verdict, hold};
@@ -78,10 +74,8 @@ pub(crate) fn landed_right(table: &Table, event: &Event<'_>, id: Option<ProcessI
     let (said, known) = (subject.began, process.began);
     let is_coarse = [said, known].into_iter().any(|began| began == to_the_tick(began));
     let is_same = said == known || is_coarse && to_the_tick(said) == to_the_tick(known);
-    // One first heard of as another's parent has a begin that is a guess.
-    let is_it = is_same || process.key == subject.key || process.origin == Origin::Inferred;
     hold!(
-        is_it,
+        is_same || process.key == subject.key,
         "an event of {pid}, which began at {}, landed on {key}, which began at {}",
         subject.began,
         process.began
@@ -89,36 +83,18 @@ pub(crate) fn landed_right(table: &Table, event: &Event<'_>, id: Option<ProcessI
     Ok(())
 }
 
-/// The pids that an event names.
-pub(crate) fn named(kind: &EventKind<'_>) -> Vec<Pid> {
-    let others = match kind {
-        EventKind::Fork(fork) => [fork.parent.pid, fork.owner.pid],
-        EventKind::Exec(exec) => [exec.owner.pid; 2],
-        EventKind::Exit(exit) => [exit.owner.pid; 2],
-        EventKind::Running(running) => [running.owner.pid; 2],
-        EventKind::Change(_) => return subject(kind).into_iter().map(|it| it.key.pid).collect(),
-        EventKind::Lost(_) => return Vec::new(),
-    };
-    others.into_iter().chain(subject(kind).map(|subject| subject.key.pid)).collect()
-}
-
 /// Whatever the table says is true, or marked as inferred or found.
-///
-/// Of the pids in `guessed` something was inferred. Who is first heard of by the name of an image, as
-/// another's parent, may be taken for the process that had the pid before, and its begin, its parent
-/// and what it replaced are then guesses, in all of its images.
-pub(crate) fn is_true_or_marked(table: &Table, machine: &Machine, guessed: &HashSet<Pid>) -> Verdict {
+pub(crate) fn is_true_or_marked(table: &Table, machine: &Machine) -> Verdict {
     table.entries().map(Entry::snapshot).try_for_each(|process| {
         let key = process.key;
         let image = machine.by_key.get(&key).map(|number| &machine.images[*number]);
         let Some(image) = image else { return Err(format!("{key} never was")) };
-        let is_guess = guessed.contains(&process.pid());
         let verdict = [
-            ("begin", is_guess || process.began == image.began),
-            ("parent", is_guess || parent_is_true_or_marked(machine, &process, image)),
-            ("previous image", is_guess || previous_is_true(machine, &process, image)),
+            ("begin", process.began == image.began),
+            ("parent", parent_is_true_or_marked(machine, &process, image)),
+            ("previous image", previous_is_true(machine, &process, image)),
             ("end", end_is_true(machine, &process, image)),
-            ("program", is_guess || program_is_true(&process, image)),
+            ("program", program_is_true(&process, image)),
             ("owner", owner_is_true(machine, &process)),
         ];
         let wrong = verdict.iter().find(|(_, is_true)| !is_true);
@@ -130,16 +106,8 @@ pub(crate) fn is_true_or_marked(table: &Table, machine: &Machine, guessed: &Hash
 
 fn parent_is_true_or_marked(machine: &Machine, process: &Process, image: &Image) -> bool {
     let Some(link) = process.parent else { return true };
-    link.provenance != Provenance::Observed || is_taken_for(machine, link.key, image.parent)
-}
-
-/// Whether `said` is the image, or one that the table takes for it when it does not know it: of the
-/// same pid, in a process that began in the tick in which the image did.
-fn is_taken_for(machine: &Machine, said: ProcessKey, image: Option<usize>) -> bool {
-    let (Some(said), Some(image)) = (machine.by_key.get(&said), image) else { return false };
-    let (said, is_true) = (&machine.images[*said], &machine.images[image]);
-    let in_one_tick = said.began.as_ticks() == is_true.key.start.as_ticks();
-    said.key == is_true.key || said.key.pid == is_true.key.pid && in_one_tick
+    link.provenance != Provenance::Observed
+        || image.parent.is_some_and(|it| machine.images[it].key == link.key)
 }
 
 /// What has ended has; whether another image or another process came after is a guess when neither
@@ -162,13 +130,13 @@ fn previous_is_true(machine: &Machine, process: &Process, image: &Image) -> bool
     })
 }
 
-/// What was inferred ran nobody knows what, and what was forked is as true as the link to its parent.
+/// What was inferred ran nobody knows what; so did what was forked from that.
 fn program_is_true(process: &Process, image: &Image) -> bool {
     let Some(program) = &process.image else { return true };
     match process.origin {
         Origin::Inferred => program.binary().is_empty(),
-        Origin::Fork => true,
-        Origin::FirstExec | Origin::Exec | Origin::Running => {
+        Origin::Fork if program.binary().is_empty() => true,
+        Origin::Fork | Origin::FirstExec | Origin::Exec | Origin::Running => {
             program.binary() == image.binary && program.arguments().bytes == image.arguments
         }
     }

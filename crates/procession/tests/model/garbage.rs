@@ -67,23 +67,31 @@ fn any_subject() -> BoxedStrategy<Subject> {
 fn any_kind() -> BoxedStrategy<EventKind<'static>> {
     let fork = (any_subject(), any_key(), any_pid(), any_key(), any_context()).prop_map(
         |(child, parent, parent_tid, owner, context)| {
-            EventKind::Fork(Fork { child, parent, parent_tid, owner, context })
+            EventKind::Fork(Fork { child, parent: parent.into(), parent_tid, owner: owner.into(), context })
         },
     );
     let replaces = prop::option::of(any_key());
     let exec = (any_subject(), replaces, any_pid(), any_key(), any_context(), any_program()).prop_map(
         |(process, replaces, tid, owner, context, program)| {
-            EventKind::Exec(Exec { process, replaces, tid, owner, context, program })
+            EventKind::Exec(Exec { process, replaces, tid, owner: owner.into(), context, program })
         },
     );
     let status = prop::option::of(prop_oneof![any::<u32>(), Just(u32::MAX)]);
     let exit = (any_subject(), any_pid(), any_key(), status, any_text()).prop_map(
         |(process, tid, owner, status, comm)| {
-            EventKind::Exit(Exit { process, tid, owner, status: status.map(ExitStatus::from_raw), comm })
+            EventKind::Exit(Exit {
+                process,
+                tid,
+                owner: owner.into(),
+                status: status.map(ExitStatus::from_raw),
+                comm,
+            })
         },
     );
     let running = (any_subject(), any_key(), any_context(), any_program()).prop_map(
-        |(process, owner, context, program)| EventKind::Running(Running { process, owner, context, program }),
+        |(process, owner, context, program)| {
+            EventKind::Running(Running { process, owner: owner.into(), context, program })
+        },
     );
     let lost = prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(EventKind::Lost);
     prop_oneof![8 => fork.boxed(), 8 => exec.boxed(), 8 => exit.boxed(), 4 => running.boxed(), 1 => lost]
@@ -143,6 +151,7 @@ fn any_program() -> BoxedStrategy<Program<'static>> {
             executable,
             comm,
             cwd,
+            environment: Arguments::default(),
             arguments,
             file,
             privileges: PrivilegeChange::default(),

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use procession::{
     Arguments, BootTime, Context, Credentials, Event, EventKind, Exec, Exit, ExitStatus, Fork, Origin, Pid,
-    Precision, ProcessKey, Program, Provenance, Running, Subject, Uid,
+    Precision, ProcessKey, Program, Provenance, Relative, Running, Subject, Uid,
 };
 use proptest::prelude::*;
 
@@ -169,16 +169,15 @@ impl Machine {
             euid: Some(0),
             end: None,
         };
-        self.processes.push(Process {
-            pid,
-            began,
-            images: Vec::new(),
-            is_alive: true,
-            owner,
-            is_subreaper: false,
-        });
-        self.living.push(number);
+        self.begin(pid, began, owner);
         self.add(image);
+    }
+
+    /// A process that lives from `began` on, without an image as yet.
+    fn begin(&mut self, pid: Pid, began: BootTime, owner: Option<usize>) {
+        self.living.push(self.processes.len());
+        let (images, is_alive, is_subreaper) = (Vec::new(), true, false);
+        self.processes.push(Process { pid, began, images, is_alive, owner, is_subreaper });
     }
 
     fn add(&mut self, image: Image) {
@@ -204,7 +203,7 @@ impl Machine {
                 let process = self.pick(who);
                 let event = self.finding(process);
                 if let EventKind::Running(running) = event.kind {
-                    self.note_walked_owner(process, running.owner);
+                    self.note_walked_owner(process, running.owner.key);
                 }
                 Some(Step::Event(event))
             }
@@ -259,21 +258,12 @@ impl Machine {
         };
         let fork = Fork {
             child: Subject { key: image.key, began: image.began, precision: self.precision() },
-            parent: self.name(who),
+            parent: self.relative(who),
             parent_tid: self.processes[who].pid,
-            owner: self.name(owner),
+            owner: self.relative(owner),
             context: euid.map_or_else(Context::default, as_user),
         };
-        let owner = Some(owner);
-        self.processes.push(Process {
-            pid,
-            began: now,
-            images: Vec::new(),
-            is_alive: true,
-            owner,
-            is_subreaper: false,
-        });
-        self.living.push(number);
+        self.begin(pid, now, Some(owner));
         self.add(image);
         Some(self.tell(EventKind::Fork(fork)))
     }
@@ -306,7 +296,7 @@ impl Machine {
             process: Subject { key: image.key, began: image.began, precision: self.precision() },
             replaces: (self.world.source != Source::Proc).then(|| self.kernel_name(who)),
             tid: pid,
-            owner: owner.map_or(ProcessKey::NONE, |owner| self.name(owner)),
+            owner: owner.map_or(Relative::NONE, |owner| self.relative(owner)),
             context: as_user(euid),
             program: Program {
                 binary: image.binary,
@@ -343,7 +333,7 @@ impl Machine {
         let exit = Exit {
             process: Subject { key, began, precision: self.precision() },
             tid: pid,
-            owner: self.name(owner),
+            owner: self.relative(owner),
             status: Some(status),
             comm: b"comm",
         };
@@ -395,9 +385,10 @@ impl Machine {
                 began,
                 precision: if is_exact { Precision::Nanoseconds } else { Precision::Ticks },
             },
-            owner: owner.map_or(ProcessKey::NONE, |owner| {
+            owner: owner.map_or(Relative::NONE, |owner| {
                 let (pid, began) = (self.processes[owner].pid, self.processes[owner].began);
-                if is_exact { self.name(owner) } else { ProcessKey::new(pid, self.as_walked(began)) }
+                let name = ProcessKey::new(pid, self.as_walked(began));
+                if is_exact { self.relative(owner) } else { name.into() }
             }),
             context: image.euid.map_or_else(Context::default, as_user),
             program: Program {
@@ -454,6 +445,12 @@ impl Machine {
     }
 
     /// What the source calls a process that is another's parent.
+    /// The same with its begin, which the kernel tells too.
+    fn relative(&self, process: usize) -> Relative {
+        let is_kernel = self.world.source != Source::Proc;
+        Relative { key: self.name(process), began: is_kernel.then_some(self.processes[process].began) }
+    }
+
     fn name(&self, process: usize) -> ProcessKey {
         match self.world.source {
             Source::Kernel | Source::KernelAfterProc => self.kernel_name(process),

@@ -21,8 +21,8 @@ pub(crate) fn show_steps(steps: &[Step]) -> String {
 pub(crate) fn show_event(event: &Event<'_>) -> String {
     let line = match &event.kind {
         EventKind::Fork(fork) => {
-            let line = format!("fork {} > {}", show_key(fork.parent), show_key(fork.child.key));
-            let owner = if fork.owner == fork.parent { ProcessKey::NONE } else { fork.owner };
+            let line = format!("fork {} > {}", show_key(fork.parent.key), show_key(fork.child.key));
+            let owner = if fork.owner == fork.parent { ProcessKey::NONE } else { fork.owner.key };
             with_rest(line, fork.child, owner, &fork.context, fork.child.key)
         }
         EventKind::Exec(exec) => {
@@ -32,7 +32,7 @@ pub(crate) fn show_event(event: &Event<'_>) -> String {
             with_rest(
                 line,
                 exec.process,
-                exec.owner,
+                exec.owner.key,
                 &exec.context,
                 exec.replaces.unwrap_or(exec.process.key),
             )
@@ -40,12 +40,12 @@ pub(crate) fn show_event(event: &Event<'_>) -> String {
         EventKind::Exit(exit) => {
             let code = exit.status.unwrap_or_default().code();
             let line = format!("exit {} {code}", show_key(exit.process.key));
-            with_rest(line, exit.process, exit.owner, &Context::default(), exit.process.key)
+            with_rest(line, exit.process, exit.owner.key, &Context::default(), exit.process.key)
         }
         EventKind::Running(running) => {
             let binary = running.program.binary.escape_ascii();
             let line = format!("running {} {binary}", show_key(running.process.key));
-            with_rest(line, running.process, running.owner, &running.context, running.process.key)
+            with_rest(line, running.process, running.owner.key, &running.context, running.process.key)
         }
         EventKind::Change(change) => {
             let line = format!("change {}", show_key(change.process.key));

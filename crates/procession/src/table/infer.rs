@@ -1,0 +1,194 @@
+//! Entries for what was missed: other events speak of it, and nobody saw it.
+
+use std::iter::successors;
+
+use crate::arena::Slot;
+use crate::event::{Precision, Relative, Subject};
+use crate::ids::{Pid, ProcessKey};
+use crate::image::Image;
+use crate::process::{EndKind, Origin, Provenance};
+
+use super::Table;
+use super::node::{Body, Life, Node};
+
+impl Table {
+    /// Makes the process called `owner` the parent of `slot`.
+    pub(super) fn adopt(
+        &mut self,
+        slot: Slot,
+        owner: Relative,
+        precision: Precision,
+        provenance: Provenance,
+    ) {
+        let is_other = self.nodes.get(slot).is_some_and(|node| node.pid != owner.key.pid);
+        if let Some(parent) = is_other.then(|| self.resolve(owner, precision)).flatten() {
+            self.relink_parent(slot, parent, provenance);
+        }
+    }
+
+    /// The entry of a process that another event names as a parent; inferred when never heard of.
+    ///
+    /// `None` where there is no process behind the name: pid 0 is the kernel.
+    pub(super) fn resolve(&mut self, named: Relative, precision: Precision) -> Option<Slot> {
+        if named.key.pid == Pid(0) {
+            return None;
+        }
+        if precision == Precision::Ticks {
+            return self.resolve_process(named.key);
+        }
+        if let Some(exact) = self.slot_of(named.key).or_else(|| self.recall_shared(named.key)) {
+            return Some(exact);
+        }
+        match named.began {
+            Some(began) => self.resolve_image(Subject::exact(named.key, began)),
+            None => self.guess(named.key),
+        }
+    }
+
+    /// A source that knows times to the tick only names a process by its begin, whatever it runs.
+    fn resolve_process(&mut self, key: ProcessKey) -> Option<Slot> {
+        let subject = Subject { key, began: key.start, precision: Precision::Ticks };
+        let known = self.image_of(subject).or_else(|| self.slot_of(key));
+        known.or_else(|| self.infer_process(subject))
+    }
+
+    /// An image that was never heard of, of a process that may have been.
+    fn resolve_image(&mut self, subject: Subject) -> Option<Slot> {
+        let Some(latest) = self.image_of(subject) else { return self.infer_process(subject) };
+        if self.began_before(latest, subject) {
+            return self.infer_between(Some(latest), subject, Relative::NONE);
+        }
+        let missed = self.infer(subject, Relative::NONE)?;
+        if self.nodes.get(missed).is_some_and(Node::is_running) {
+            self.end(missed, EndKind::Replaced);
+        }
+        Some(missed)
+    }
+
+    /// The image called `key`, of which nothing else is known, is taken to be one of the process that
+    /// has the pid.
+    fn guess(&mut self, key: ProcessKey) -> Option<Slot> {
+        let live = self.live_slot_of(key.pid);
+        let Some((live, node)) = live.and_then(|live| Some((live, self.nodes.get(live)?))) else {
+            return self.infer(Subject::exact(key, key.start), Relative::NONE);
+        };
+        let is_by_begin = node.precision == Precision::Ticks || node.began == key.start;
+        if is_by_begin && node.began.as_ticks() == key.start.as_ticks() {
+            return Some(live);
+        }
+        let subject = Subject { key, began: node.began, precision: node.precision };
+        let is_newer = key.start > node.start;
+        let missed = self.infer(subject, Relative::NONE)?;
+        if is_newer {
+            self.replace(live, missed);
+            self.make_latest(missed);
+            if let Some(node) = self.nodes.get_mut(missed) {
+                node.parent_provenance = Provenance::Inferred;
+            }
+        } else {
+            self.end(missed, EndKind::Vanished);
+        }
+        Some(missed)
+    }
+
+    /// The entry of the image that a process shared with its parent until its first exec, when that
+    /// exec has taken the entry over: all that it said is known from what is there.
+    fn recall_shared(&mut self, key: ProcessKey) -> Option<Slot> {
+        let latest = self.latest_slot_of(key.pid);
+        let mut images = successors(latest, |slot| self.nodes.get(*slot)?.previous);
+        let is_first =
+            |slot: &Slot| self.nodes.get(*slot).is_some_and(|node| node.origin == Origin::FirstExec);
+        let first = images.find(is_first)?;
+        let node = self.nodes.get(first)?;
+        if node.began != key.start || node.precision == Precision::Ticks || node.previous.is_some() {
+            return None;
+        }
+        let (parent, provenance, ended) = (node.parent?, node.parent_provenance, node.start);
+        // What ran is known only if the one who forked is, and if that has not changed since.
+        let is_certain = |image: &&Image| provenance == Provenance::Observed && image.past().is_empty();
+        let image = self.image(parent).filter(is_certain).cloned();
+        let ns_pid = self.body(first).and_then(Body::ns_pid);
+        let subject = Subject { key, began: key.start, precision: Precision::Nanoseconds };
+        let slot = self.insert(subject, Origin::Fork)?;
+        self.set_image(slot, image);
+        self.set_ns_pid(slot, ns_pid);
+        self.relink_parent(slot, parent, provenance);
+        self.link_previous(first, slot);
+        self.end_at(slot, EndKind::Replaced, ended);
+        Some(slot)
+    }
+
+    /// The entry that an exit or a change speaks of, if its process was ever heard of. An image that
+    /// was missed is inferred, after the one that is known.
+    pub(super) fn image_named_by(&mut self, subject: Subject, owner: Relative) -> Option<Slot> {
+        if let Some(exact) = self.slot_of(subject.key) {
+            self.learn_begin(exact, subject.began);
+            return Some(exact);
+        }
+        let latest = self.image_of(subject)?;
+        let node = self.nodes.get(latest)?;
+        // Who knows the start of the process only has no name for its image.
+        let is_missed = subject.key.start != subject.began && subject.key.start > node.start;
+        if is_missed && node.life != Life::Exited {
+            return self.infer_between(Some(latest), subject, owner);
+        }
+        Some(latest)
+    }
+
+    /// An image that was missed, after `latest`, which is of the same process.
+    pub(super) fn infer_between(
+        &mut self,
+        latest: Option<Slot>,
+        missed: Subject,
+        owner: Relative,
+    ) -> Option<Slot> {
+        // Where starts are known to the tick only, the names of one image need not be equal.
+        let coarse = latest
+            .and_then(|latest| self.nodes.get(latest))
+            .filter(|node| node.precision == Precision::Ticks);
+        if coarse.is_some() && missed.key.start == missed.began {
+            return latest;
+        }
+        if let Some(slot) = latest.and_then(|latest| self.take_over(latest, missed.key)) {
+            self.ledger.record_inferred_process();
+            self.set_image(slot, None);
+            if let Some(node) = self.nodes.get_mut(slot) {
+                node.origin = Origin::Inferred;
+            }
+            return Some(slot);
+        }
+        let slot = self.infer(missed, owner)?;
+        if let Some(latest) = latest {
+            self.replace(latest, slot);
+            self.make_latest(slot);
+        }
+        Some(slot)
+    }
+
+    /// A process that was never heard of. If its pid has a live one, one of the two has vanished.
+    fn infer_process(&mut self, subject: Subject) -> Option<Slot> {
+        let slot = self.infer(subject, Relative::NONE)?;
+        self.make_latest(slot);
+        Some(slot)
+    }
+
+    /// A node for an image that other events speak of. It is alive, unless its pid has a live
+    /// image already.
+    pub(super) fn infer(&mut self, subject: Subject, owner: Relative) -> Option<Slot> {
+        let slot = self.insert(subject, Origin::Inferred)?;
+        self.ledger.record_inferred_process();
+        if self.live_slot_of(subject.key.pid).is_none() {
+            self.make_latest(slot);
+        }
+        self.adopt(slot, owner, subject.precision, Provenance::Inferred);
+        Some(slot)
+    }
+
+    /// Whether the image `slot` began before `other` of the same process, as far as can be told.
+    pub(super) fn began_before(&self, slot: Slot, other: Subject) -> bool {
+        self.nodes.get(slot).is_some_and(|node| {
+            let is_coarse = node.precision == Precision::Ticks || other.precision == Precision::Ticks;
+            is_coarse || node.start < other.key.start
+        })
+    }
+}
