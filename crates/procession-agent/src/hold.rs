@@ -10,36 +10,41 @@ use std::time::{Duration, Instant};
 
 use procession::{BootTime, Pid, Process};
 
-/// How long facts may wait, and how many.
+/// How long facts may wait, and in how much memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldConfig {
-    /// The longest that a fact waits.
+    /// The longest that a fact waits. Zero: none does.
     pub wait: Duration,
-    /// The most facts that wait at once. When there are more, those of the container that has waited
-    /// longest go out as they are.
-    pub capacity: usize,
+    /// The most bytes of facts that wait at once, about. When there are more, those of the container
+    /// that has waited longest go out as they are.
+    pub bytes: usize,
 }
 
 impl Default for HoldConfig {
-    /// Five seconds, and 16,384 facts.
+    /// Five seconds, and 16 MiB.
     fn default() -> Self {
-        Self { wait: Duration::from_secs(5), capacity: 16_384 }
+        Self { wait: Duration::from_secs(5), bytes: 16 << 20 }
     }
 }
 
-/// The account of the facts that had to wait: `held = answered + expired + overflowed + waiting`.
+/// The account of the facts that had to wait:
+/// `held = answered + refused + expired + overflowed + waiting`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HoldCounts {
     /// Facts that had to wait.
     pub held: u64,
     /// Those that went out when the answer came.
     pub answered: u64,
+    /// Those that went out when it was clear that none would come.
+    pub refused: u64,
     /// Those that went out without an answer when their time was up, or at the end.
     pub expired: u64,
     /// Those that went out without an answer for want of room.
     pub overflowed: u64,
     /// Those that wait.
     pub waiting: u64,
+    /// Bytes that those take, about.
+    pub bytes: usize,
 }
 
 /// A process, whichever image it runs.
@@ -49,13 +54,21 @@ pub(crate) fn name_of(process: &Process) -> ProcessName {
     (process.pid(), process.began)
 }
 
+/// One fact that waits.
+#[derive(Debug)]
+struct Waiting<T> {
+    process: ProcessName,
+    bytes: usize,
+    fact: T,
+}
+
 /// Facts of type `T` that wait for answers about containers of type `C`.
 #[derive(Debug)]
 pub(crate) struct Hold<C, T> {
     config: HoldConfig,
     /// What waits for each container, in order of arrival.
-    waiting: HashMap<C, Vec<(ProcessName, T)>>,
-    /// The containers in `waiting`, by when their time is up; and some that are no longer there.
+    waiting: HashMap<C, Vec<Waiting<T>>>,
+    /// The containers in `waiting`, by when their time is up.
     deadlines: VecDeque<(Instant, C)>,
     /// For which container each process waits: what comes after a fact that waits, waits behind it.
     processes: HashMap<ProcessName, C>,
@@ -80,34 +93,59 @@ impl<C: Copy + Eq + Hash, T> Hold<C, T> {
     }
 
     pub(crate) fn counts(&self) -> HoldCounts {
-        let waiting = self.waiting.values().map(|facts| facts.len() as u64).sum();
-        HoldCounts { waiting, ..self.counts }
+        self.counts
     }
 
-    /// Whether a fact of `process` has to wait, and for which container: for `unknown`, in which it
-    /// happened, or for the one for which earlier facts of the process wait.
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether facts wait for this container.
+    pub(crate) fn is_awaited(&self, container: C) -> bool {
+        self.waiting.contains_key(&container)
+    }
+
+    /// The containers for which facts wait, the one that has waited longest first.
+    pub(crate) fn containers(&self) -> Vec<C> {
+        self.deadlines.iter().map(|(_, container)| *container).collect()
+    }
+
+    /// Whether a fact of `process` has to wait, and for which container: for the one for which earlier
+    /// facts of the process wait, or for `unknown`, in which it happened.
     pub(crate) fn must_wait(&self, process: ProcessName, unknown: Option<C>) -> Option<C> {
         let earlier = self.processes.get(&process).copied();
-        earlier.or_else(|| unknown.filter(|container| !self.given_up.contains(container)))
+        let is_worth_it = |container: &C| !self.config.wait.is_zero() && !self.given_up.contains(container);
+        earlier.or_else(|| unknown.filter(is_worth_it))
     }
 
-    /// Lets a fact wait for `container`. What goes out in its stead for want of room is returned.
-    pub(crate) fn wait(&mut self, container: C, process: ProcessName, fact: T, now: Instant) -> Vec<T> {
+    /// Lets a fact that takes about so many bytes wait for `container`. What goes out in its stead for
+    /// want of room is returned.
+    pub(crate) fn wait(
+        &mut self,
+        container: C,
+        process: ProcessName,
+        fact: T,
+        bytes: usize,
+        now: Instant,
+    ) -> Vec<T> {
         self.counts.held += 1;
+        self.counts.waiting += 1;
+        self.counts.bytes += bytes;
         let deadlines = &mut self.deadlines;
         let facts = self.waiting.entry(container).or_insert_with(|| {
             deadlines.push_back((now + self.config.wait, container));
             Vec::new()
         });
-        facts.push((process, fact));
+        facts.push(Waiting { process, bytes, fact });
         self.processes.insert(process, container);
         let mut overflow = Vec::new();
-        while self.counts.held - self.gone() > self.config.capacity as u64 {
-            let Some((_, oldest)) = self.deadlines.pop_front() else { break };
-            let facts = self.give_up(oldest);
-            self.counts.overflowed += facts.len() as u64;
-            overflow.extend(facts);
+        while self.counts.bytes > self.config.bytes
+            && let Some((_, oldest)) = self.deadlines.pop_front()
+        {
+            overflow.extend(self.give_up(oldest));
         }
+        self.counts.overflowed += overflow.len() as u64;
         overflow
     }
 
@@ -116,6 +154,13 @@ impl<C: Copy + Eq + Hash, T> Hold<C, T> {
         self.given_up.remove(&container);
         let facts = self.release(container);
         self.counts.answered += facts.len() as u64;
+        facts
+    }
+
+    /// It will not be known whose `container` is: what waited for it, in order.
+    pub(crate) fn refused(&mut self, container: C) -> Vec<T> {
+        let facts = self.release(container);
+        self.counts.refused += facts.len() as u64;
         facts
     }
 
@@ -131,27 +176,18 @@ impl<C: Copy + Eq + Hash, T> Hold<C, T> {
 
     /// All that waits: the end has come.
     pub(crate) fn finish(&mut self) -> Vec<T> {
-        let mut rest = Vec::new();
-        while let Some((_, container)) = self.deadlines.pop_front() {
-            rest.extend(self.release(container));
-        }
+        let rest: Vec<_> =
+            self.containers().into_iter().flat_map(|container| self.release(container)).collect();
         self.counts.expired += rest.len() as u64;
         rest
     }
 
-    fn gone(&self) -> u64 {
-        self.counts.answered + self.counts.expired + self.counts.overflowed
-    }
-
     fn give_up(&mut self, container: C) -> Vec<T> {
-        let facts = self.release(container);
-        if !facts.is_empty() {
-            if self.given_up.len() >= MOST_GIVEN_UP {
-                self.given_up.clear();
-            }
-            self.given_up.insert(container);
+        if self.given_up.len() >= MOST_GIVEN_UP {
+            self.given_up.clear();
         }
-        facts
+        self.given_up.insert(container);
+        self.release(container)
     }
 
     fn release(&mut self, container: C) -> Vec<T> {
@@ -160,10 +196,12 @@ impl<C: Copy + Eq + Hash, T> Hold<C, T> {
             return Vec::new();
         }
         self.deadlines.retain(|(_, other)| *other != container);
-        for (process, _) in &facts {
-            self.processes.remove(process);
+        for waiting in &facts {
+            self.processes.remove(&waiting.process);
+            self.counts.bytes -= waiting.bytes;
         }
-        facts.into_iter().map(|(_, fact)| fact).collect()
+        self.counts.waiting -= facts.len() as u64;
+        facts.into_iter().map(|waiting| waiting.fact).collect()
     }
 }
 
@@ -179,8 +217,9 @@ mod tests {
         (Pid(pid), BootTime::from_nanos(1))
     }
 
-    fn hold(capacity: usize) -> Hold<char, u32> {
-        Hold::new(HoldConfig { wait: WAIT, capacity })
+    /// With room for so many facts of one byte.
+    fn hold(bytes: usize) -> Hold<char, u32> {
+        Hold::new(HoldConfig { wait: WAIT, bytes })
     }
 
     #[test]
@@ -188,20 +227,20 @@ mod tests {
         let (mut hold, now) = (hold(10), Instant::now());
         for (pid, container, fact) in [(1, 'a', 1), (2, 'b', 2), (1, 'a', 3), (3, 'a', 4)] {
             assert_eq!(hold.must_wait(process(pid), Some(container)), Some(container));
-            assert!(hold.wait(container, process(pid), fact, now).is_empty());
+            assert!(hold.wait(container, process(pid), fact, 1, now).is_empty());
         }
         assert_eq!(hold.must_wait(process(4), None), None, "others do not wait");
         assert_eq!(hold.answered('a'), [1, 3, 4]);
         assert_eq!(hold.must_wait(process(1), None), None);
         assert_eq!(hold.expired(now + WAIT), [2]);
-        let counts = HoldCounts { held: 4, answered: 3, expired: 1, overflowed: 0, waiting: 0 };
+        let counts = HoldCounts { held: 4, answered: 3, expired: 1, ..HoldCounts::default() };
         assert_eq!(hold.counts(), counts);
     }
 
     #[test]
     fn what_comes_after_a_fact_that_waits_waits_behind_it() {
         let (mut hold, now) = (hold(10), Instant::now());
-        let _ = hold.wait('a', process(1), 1, now);
+        let _ = hold.wait('a', process(1), 1, 1, now);
         assert_eq!(hold.must_wait(process(1), None), Some('a'), "the process has left its container");
         assert_eq!(hold.must_wait(process(1), Some('b')), Some('a'));
     }
@@ -209,7 +248,7 @@ mod tests {
     #[test]
     fn nobody_waits_twice_for_what_was_given_up_until_it_is_known() {
         let (mut hold, now) = (hold(10), Instant::now());
-        let _ = hold.wait('a', process(1), 1, now);
+        let _ = hold.wait('a', process(1), 1, 1, now);
         assert_eq!(hold.expired(now + WAIT), [1]);
         assert_eq!(hold.must_wait(process(1), Some('a')), None);
         assert!(hold.answered('a').is_empty());
@@ -221,7 +260,7 @@ mod tests {
         let (mut hold, now) = (hold(3), Instant::now());
         let mut out = Vec::new();
         for (fact, container) in (0..).zip(['a', 'b', 'a', 'b', 'c', 'c']) {
-            out.extend(hold.wait(container, process(fact), fact, now));
+            out.extend(hold.wait(container, process(fact), fact, 1, now));
         }
         assert_eq!(out, [0, 2, 1, 3], "all of a's, then all of b's");
         assert_eq!(hold.finish(), [4, 5]);
@@ -232,7 +271,7 @@ mod tests {
         /// Each fact goes out exactly once, those of one process in order, and none later than it may.
         #[test]
         fn every_fact_goes_out_once_and_in_order(
-            steps in prop::collection::vec((0..6_u8, 0..4_u32, prop::sample::select(vec!['a', 'b', 'c'])), 0..200),
+            steps in prop::collection::vec((0..7_u8, 0..4_u32, prop::sample::select(vec!['a', 'b', 'c'])), 0..200),
             capacity in 1..20_usize,
         ) {
             let (mut hold, begin) = (hold(capacity), Instant::now());
@@ -244,17 +283,19 @@ mod tests {
                         given.push((fact, now));
                         let unknown = (kind > 0).then_some(container);
                         match hold.must_wait(process(pid), unknown) {
-                            Some(container) => out.extend(hold.wait(container, process(pid), fact, now).into_iter().map(|fact| (fact, now))),
+                            Some(container) => out.extend(hold.wait(container, process(pid), fact, 1, now).into_iter().map(|fact| (fact, now))),
                             None => out.push((fact, now)),
                         }
                     }
-                    3 => out.extend(hold.answered(container).into_iter().map(|fact| (fact, now))),
+                    3 => out.extend(hold.refused(container).into_iter().map(|fact| (fact, now))),
+                    4 => out.extend(hold.answered(container).into_iter().map(|fact| (fact, now))),
                     _ => now += Duration::from_secs(1),
                 }
                 out.extend(hold.expired(now).into_iter().map(|fact| (fact, now)));
                 let counts = hold.counts();
                 prop_assert!(counts.waiting <= capacity as u64);
-                prop_assert_eq!(counts.held, counts.answered + counts.expired + counts.overflowed + counts.waiting);
+                prop_assert_eq!(counts.waiting, counts.bytes as u64);
+                prop_assert_eq!(counts.held, counts.answered + counts.refused + counts.expired + counts.overflowed + counts.waiting);
             }
             out.extend(hold.finish().into_iter().map(|fact| (fact, now)));
             prop_assert_eq!(out.len(), given.len());

@@ -1,16 +1,21 @@
-//! The pipeline that joins a source, the table, a filter and a sink.
+//! The pipeline that joins a source, the table, a filter, the names of containers and a sink.
 //!
 //! ```text
-//! source ──events──▶ table ──facts──▶ scope, filter ──▶ queue ──▶ whoever presents them
+//! source ──events──▶ table ──facts──▶ scope, filter ──▶ hold ──▶ queue ──▶ whoever presents them
+//!                                                        ▲
+//!                        pods, container runtimes ──whose┘
 //! ```
 //!
-//! One thread owns the source and the table. Facts leave it through a bounded queue: whoever
-//! reads that too slowly loses facts, which is counted, and holds up nobody.
+//! One thread owns the source and the table. What it tells leaves it through a bounded queue: whoever
+//! reads that too slowly loses some, which is counted, and holds up nobody. Facts about a container
+//! of which nobody has heard yet wait for an answer, for a limited time and in limited memory; those of
+//! other processes pass by.
 //!
 //! ```no_run
 //! use procession::LineageDetail;
-//! use procession_agent::{Observation, Scope, Selection};
+//! use procession_agent::{HoldConfig, NodeInventory, Observation, ObservationConfig, Scope, Selection};
 //! use procession_filter::{Filter, Kinds};
+//! use procession_kube::RuntimesConfig;
 //! use procession_sensor::{EbpfConfig, open_best};
 //!
 //! let source = open_best(EbpfConfig::default())?.source;
@@ -19,23 +24,32 @@
 //!     filter: Filter::new(Kinds::default()),
 //!     lineage: LineageDetail::Parent,
 //! };
-//! let observation = Observation::start(source, selection, 1024)?;
-//! for fact in observation.facts().iter().take(10) {
-//!     println!("{} {:?}", fact.process.pid(), fact.kind);
+//! let config = ObservationConfig { selection, hold: HoldConfig::default(), queue: 1024 };
+//! let inventory = NodeInventory::new().runtimes(&RuntimesConfig::default())?;
+//! let observation = Observation::start(source, config, Box::new(inventory))?;
+//! for told in observation.told().iter().take(10) {
+//!     let process = &told.fact.process;
+//!     let container = told.whose(process).map(|whose| whose.container_name());
+//!     println!("{} {:?} {container:?}", process.pid(), told.fact.kind);
 //! }
 //! observation.stop();
 //! let account = observation.join()?;
 //! println!("{} events", account.ledger.received());
-//! # Ok::<(), procession_sensor::SourceError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]
 
-#[expect(dead_code, reason = "nothing asks for the names of containers yet")]
 mod hold;
+mod inventory;
+mod observation;
 mod pipeline;
 mod tally;
+mod tell;
 
 pub use hold::{HoldConfig, HoldCounts};
-pub use pipeline::{Account, Observation, Pipeline, Scope, Selection};
+pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
+pub use observation::{Observation, ObservationConfig};
+pub use pipeline::{Account, Pipeline, Scope, Selection};
 pub use tally::Tally;
+pub use tell::{TellCounts, Told};

@@ -1,12 +1,8 @@
-//! From events to facts, in one thread.
+//! From events to facts.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use procession::{
     Entry, Event, Fact, FactKind, Image, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId,
     Table, TableConfig,
@@ -14,7 +10,9 @@ use procession::{
 use procession_filter::Filter;
 use procession_sensor::{KernelCounts, Source, SourceError};
 
+use crate::inventory::InventoryCounts;
 use crate::tally::{Counter, Tally};
+use crate::tell::TellCounts;
 
 /// Which facts leave the pipeline, and with how much lineage.
 #[derive(Clone, Debug)]
@@ -69,17 +67,15 @@ pub struct Account {
     pub live: usize,
     /// Records of the source that could not be read.
     pub malformed: u64,
+    /// What came of asking whose the containers are.
+    pub told: TellCounts,
+    /// How those do who were asked.
+    pub inventory: InventoryCounts,
     /// Facts that were ready when the queue had no room.
     pub dropped: u64,
     /// Totals over the scope, where it is not everything.
     pub tally: Tally,
 }
-
-/// How long to wait for events before looking whether to stop.
-///
-/// The source is not woken for each event, so this is also the longest that an event waits in the
-/// kernel on a quiet machine.
-const POLL: Duration = Duration::from_millis(20);
 
 impl Pipeline {
     /// Takes in what already runs, and hands out the facts about it that `selection` admits.
@@ -136,6 +132,8 @@ impl Pipeline {
             kernel: self.source.kernel_counts(),
             live: self.table().live(),
             malformed: self.source.malformed(),
+            told: TellCounts::default(),
+            inventory: InventoryCounts::default(),
             dropped: 0,
             tally: self.state.counter.tally(self.table()),
         }
@@ -190,92 +188,6 @@ impl State {
             Scope::DescendantsOf { .. } => self.table.entry(id).is_some_and(|entry| {
                 entry.is_followed() && self.root_entry().is_none_or(|root| !entry.is_same_process(root))
             }),
-        }
-    }
-}
-
-/// A pipeline at work in a thread of its own.
-#[derive(Debug)]
-pub struct Observation {
-    found: Vec<Fact>,
-    facts: Receiver<Fact>,
-    host_namespaces: Option<Namespaces>,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Account, SourceError>>,
-}
-
-impl Observation {
-    /// Starts to observe. When this returns, every event from now on will be seen.
-    ///
-    /// At most `capacity` facts wait for whoever presents them; those that find no room are
-    /// dropped and counted.
-    pub fn start(
-        source: Box<dyn Source>,
-        selection: Selection,
-        capacity: usize,
-    ) -> Result<Self, SourceError> {
-        let mut found = Vec::new();
-        let pipeline = Pipeline::start(source, selection, &mut |fact| found.push(fact))?;
-        let host_namespaces = pipeline.host_namespaces();
-        let (sender, facts) = bounded(capacity);
-        let queue = Queue { facts: sender, dropped: 0 };
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let stop = Arc::clone(&stop);
-            std::thread::Builder::new().name("pipeline".into()).spawn(move || run(pipeline, queue, &stop))
-        };
-        let thread = thread.map_err(SourceError::io("start a thread"))?;
-        Ok(Self { found, facts, host_namespaces, stop, thread })
-    }
-
-    /// Takes the facts about what already ran at the start, as far as they are selected.
-    pub fn take_found(&mut self) -> Vec<Fact> {
-        std::mem::take(&mut self.found)
-    }
-
-    /// The facts from then on, in order. Disconnects when the observation has stopped.
-    pub fn facts(&self) -> &Receiver<Fact> {
-        &self.facts
-    }
-
-    /// The namespaces of the host, as far as they are to be seen.
-    pub fn host_namespaces(&self) -> Option<Namespaces> {
-        self.host_namespaces
-    }
-
-    /// Asks to stop, when what has happened until now is handed out.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-    }
-
-    /// Waits for the end, and gives the account.
-    pub fn join(self) -> Result<Account, SourceError> {
-        // Whoever waits for the end reads no more facts.
-        drop(self.facts);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-fn run(mut pipeline: Pipeline, mut queue: Queue, stop: &AtomicBool) -> Result<Account, SourceError> {
-    while !stop.load(Ordering::Acquire) {
-        pipeline.poll(POLL, &mut |fact| queue.offer(fact))?;
-    }
-    // Sources other than eBPF may be told of an exit a moment after whoever waited for it.
-    pipeline.poll(POLL, &mut |fact| queue.offer(fact))?;
-    pipeline.finish(&mut |fact| queue.offer(fact))?;
-    Ok(Account { dropped: queue.dropped, ..pipeline.account() })
-}
-
-/// The bounded queue between a pipeline and whoever presents its facts.
-struct Queue {
-    facts: Sender<Fact>,
-    dropped: u64,
-}
-
-impl Queue {
-    fn offer(&mut self, fact: Fact) {
-        if let Err(TrySendError::Full(_)) = self.facts.try_send(fact) {
-            self.dropped += 1;
         }
     }
 }

@@ -47,6 +47,31 @@ impl Kinds {
     }
 }
 
+/// Where a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// In no container.
+    Host,
+    /// In a container.
+    Container {
+        /// Its id: hex digits.
+        id: &'a str,
+        /// What it is called, as far as that is known yet.
+        names: Option<ContainerNames<'a>>,
+    },
+}
+
+/// What a container is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerNames<'a> {
+    /// The container's own name.
+    pub name: &'a str,
+    /// The Kubernetes namespace of its pod. `None`: it is in no pod.
+    pub namespace: Option<&'a str>,
+    /// Its pod. `None`: it is in none.
+    pub pod: Option<&'a str>,
+}
+
 /// A predicate over facts.
 ///
 /// Different conditions must all hold; of several values of one condition, any is enough; a
@@ -58,6 +83,23 @@ pub struct Filter {
     pids: Vec<Pid>,
     users: Vec<Uid>,
     binaries: Vec<Regex>,
+    places: Places,
+}
+
+/// Where processes run that are to be shown.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    host_only: bool,
+    namespaces: Vec<String>,
+    pods: Vec<Regex>,
+    containers: Vec<ContainerPattern>,
+}
+
+/// By name, or by the beginning of the id.
+#[derive(Clone, Debug)]
+struct ContainerPattern {
+    name: Regex,
+    id: Option<String>,
 }
 
 /// A filter that cannot be compiled.
@@ -68,13 +110,16 @@ pub struct FilterError {
     source: regex::Error,
 }
 
+/// The fewest digits of a container's id that can be meant for one.
+const SHORTEST_ID: usize = 12;
+
 /// Largest compiled size of a regular expression, in bytes.
 const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
 impl Filter {
     /// Admits every fact of these kinds.
     pub fn new(kinds: Kinds) -> Self {
-        Self { kinds, pids: Vec::new(), users: Vec::new(), binaries: Vec::new() }
+        Self { kinds, pids: Vec::new(), users: Vec::new(), binaries: Vec::new(), places: Places::default() }
     }
 
     /// Only processes with this pid.
@@ -96,9 +141,36 @@ impl Filter {
     /// The syntax is that of the `regex` crate over bytes, so that `\w`, `\d` and `\b` are ASCII,
     /// as they are in the reference system's RE2.
     pub fn binary(mut self, pattern: &str) -> Result<Self, FilterError> {
-        let regex = RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_LIMIT).build();
-        let regex = regex.map_err(|source| FilterError { pattern: pattern.to_owned(), source })?;
-        self.binaries.push(regex);
+        self.binaries.push(compile(pattern)?);
+        Ok(self)
+    }
+
+    /// Only processes that run in no container.
+    #[must_use]
+    pub fn host_only(mut self) -> Self {
+        self.places.host_only = true;
+        self
+    }
+
+    /// Only processes in pods of this Kubernetes namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.places.namespaces.push(namespace.into());
+        self
+    }
+
+    /// Only processes in pods whose name matches `pattern` somewhere.
+    pub fn pod(mut self, pattern: &str) -> Result<Self, FilterError> {
+        self.places.pods.push(compile(pattern)?);
+        Ok(self)
+    }
+
+    /// Only processes in containers whose name matches `pattern` somewhere, or whose id begins with it:
+    /// at least the 12 hex digits that runtimes show to people.
+    pub fn container(mut self, pattern: &str) -> Result<Self, FilterError> {
+        let is_id = pattern.len() >= SHORTEST_ID && pattern.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_id.then(|| pattern.to_ascii_lowercase());
+        self.places.containers.push(ContainerPattern { name: compile(pattern)?, id });
         Ok(self)
     }
 
@@ -115,6 +187,36 @@ impl Filter {
             && any_or_none(&self.users, |user| Some(*user) == process.user())
             && any_or_none(&self.binaries, |regex| regex.is_match(process.binary()))
     }
+
+    /// Whether to show what happens in this place. `None`: that depends on what the container is
+    /// called, which is not known yet.
+    pub fn admits_place(&self, place: Place<'_>) -> Option<bool> {
+        let Places { host_only, namespaces, pods, containers } = &self.places;
+        let Place::Container { id, names } = place else {
+            return Some(namespaces.is_empty() && pods.is_empty() && containers.is_empty());
+        };
+        if *host_only {
+            return Some(false);
+        }
+        let has_id = |pattern: &ContainerPattern| pattern.id.as_deref().is_some_and(|own| id.starts_with(own));
+        let is_meant = containers.is_empty() || containers.iter().any(has_id);
+        let Some(names) = names else {
+            return (namespaces.is_empty() && pods.is_empty() && is_meant).then_some(true);
+        };
+        let is_in = |namespace: &String| names.namespace == Some(namespace);
+        let has_pod = |regex: &Regex| names.pod.is_some_and(|pod| regex.is_match(pod.as_bytes()));
+        let is_called = |pattern: &ContainerPattern| pattern.name.is_match(names.name.as_bytes());
+        Some(
+            any_or_none(namespaces, is_in)
+                && any_or_none(pods, has_pod)
+                && (is_meant || containers.iter().any(is_called)),
+        )
+    }
+}
+
+fn compile(pattern: &str) -> Result<Regex, FilterError> {
+    let regex = RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_LIMIT).build();
+    regex.map_err(|source| FilterError { pattern: pattern.to_owned(), source })
 }
 
 fn any_or_none<T>(values: &[T], holds: impl FnMut(&T) -> bool) -> bool {
@@ -162,6 +264,33 @@ mod tests {
         let exit = FactKind::Exit { tid: Pid(7), status: None };
         assert!(Filter::new(Kinds::default()).admits(exit, &bash));
         assert!(!Filter::new(Kinds::default()).admits(FactKind::Fork, &bash));
+    }
+
+    #[test]
+    fn the_host_and_containers_are_places() {
+        let filter = || Filter::new(Kinds::default());
+        let id = "4f2ac1d97e0b36588c6a54f3e2b1907d";
+        let unnamed = Place::Container { id, names: None };
+        let docker = ContainerNames { name: "web-1", namespace: None, pod: None };
+        let docker = Place::Container { id, names: Some(docker) };
+        let pod = ContainerNames { name: "app", namespace: Some("shop"), pod: Some("cart-0") };
+        let pod = Place::Container { id, names: Some(pod) };
+        let places = [Place::Host, unnamed, docker, pod];
+        let (yes, no, unknown) = (Some(true), Some(false), None);
+        for (filter, expected) in [
+            (filter(), [yes, yes, yes, yes]),
+            (filter().host_only(), [yes, no, no, no]),
+            (filter().namespace("shop"), [no, unknown, no, yes]),
+            (filter().namespace("sho").namespace("shop"), [no, unknown, no, yes]),
+            (filter().pod("^cart-").unwrap(), [no, unknown, no, yes]),
+            (filter().namespace("other").pod("cart").unwrap(), [no, unknown, no, no]),
+            (filter().container("^web").unwrap(), [no, unknown, yes, no]),
+            (filter().container("4F2AC1D97E0B").unwrap(), [no, yes, yes, yes]),
+            (filter().container("4f2ac1d97e0").unwrap(), [no, unknown, no, no]),
+            (filter().container(id).unwrap().pod("x").unwrap(), [no, unknown, no, no]),
+        ] {
+            assert_eq!(places.map(|place| filter.admits_place(place)), expected, "{filter:?}");
+        }
     }
 
     #[test]

@@ -22,23 +22,27 @@
 
 mod container;
 mod index;
+mod info;
 mod pod;
 #[cfg(feature = "runtimes")]
 mod runtime;
 #[cfg(feature = "kubernetes")]
 mod watch;
+mod whose;
 mod workload;
 
 pub use container::{CgroupContainer, ContainerId, Containers, RuntimeFamily};
 pub use index::{Found, Memory, PodIndex};
+pub use info::{ContainerInfo, RuntimePod};
 pub use pod::{Container, ContainerKind, Pairs, Pod, Probe};
 #[cfg(feature = "kubernetes")]
 pub use pod::{Converter, Defects};
 #[cfg(feature = "runtimes")]
 pub use runtime::{
-    Answer, Asked, ContainerInfo, ParseSocketError, Reply, RuntimeCounters, RuntimePod, RuntimeProtocol,
-    RuntimeSocket, Runtimes, RuntimesConfig,
+    Answer, Asked, ParseSocketError, Reply, RuntimeCounters, RuntimeProtocol, RuntimeSocket, Runtimes,
+    RuntimesConfig,
 };
 #[cfg(feature = "kubernetes")]
 pub use watch::{Notice, Phase, PodWatcher, Reason, Stats, Status, WatchConfig};
+pub use whose::{PodName, Whose};
 pub use workload::{Controller, Lineage, Workload};

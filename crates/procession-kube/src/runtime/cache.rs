@@ -1,14 +1,15 @@
 //! Answers, and which questions wait for one: what both sides of the queue share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::unsync::Cache;
 
-use super::info::{Answer, Asked, RuntimeCounters};
-use super::{ContainerId, RuntimesConfig};
+use super::answer::{Answer, Asked, RuntimeCounters};
+use super::RuntimesConfig;
+use crate::{ContainerId, ContainerInfo};
 
 /// The lock is held for a look-up or an insertion, never while anything is waited for.
 #[derive(Debug)]
@@ -43,10 +44,24 @@ struct Weight;
 
 impl quick_cache::Weighter<ContainerId, Entry> for Weight {
     fn weight(&self, _: &ContainerId, entry: &Entry) -> u64 {
-        let info = if let Answer::Known(info) = &entry.answer { info.bytes() } else { 0 };
+        let info = if let Answer::Known(info) = &entry.answer { bytes_of(info) } else { 0 };
         let bytes = size_of::<ContainerId>() + size_of::<Entry>() + info;
         bytes.try_into().unwrap_or(u64::MAX)
     }
+}
+
+/// About how many bytes a container takes in memory.
+fn bytes_of(info: &ContainerInfo) -> usize {
+    let texts = [&info.name, &info.image, &info.image_id, &info.runtime].map(String::len);
+    let pod = info.pod.as_ref().map_or(0, |pod| {
+        let texts = [&pod.namespace, &pod.name, &pod.uid].map(String::len);
+        texts.iter().sum::<usize>() + bytes_of_map(&pod.labels) + bytes_of_map(&pod.annotations)
+    });
+    size_of::<ContainerInfo>() + texts.iter().sum::<usize>() + bytes_of_map(&info.labels) + pod
+}
+
+fn bytes_of_map(map: &BTreeMap<String, String>) -> usize {
+    map.iter().map(|(key, value)| key.len() + value.len() + 2 * size_of::<String>()).sum()
 }
 
 #[derive(Default, Debug)]
@@ -180,11 +195,9 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
-    use crate::ContainerInfo;
 
     fn id(number: usize) -> ContainerId {
         ContainerId::parse(format!("{number:064x}").as_bytes()).unwrap()

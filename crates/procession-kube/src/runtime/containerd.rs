@@ -7,16 +7,16 @@ use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
+use super::labels;
 use super::cri::check_id;
 use super::error::{Found, found};
-use super::info::{ContainerInfo, RuntimePod};
 use super::proto::containers::containers_client::ContainersClient;
 use super::proto::containers::{Container, GetContainerRequest};
 use super::proto::namespaces::ListNamespacesRequest;
 use super::proto::namespaces::namespaces_client::NamespacesClient;
 use super::proto::tasks::GetRequest;
 use super::proto::tasks::tasks_client::TasksClient;
-use crate::ContainerId;
+use crate::{ContainerId, ContainerInfo};
 
 /// Each is one request; nobody has more.
 const MOST_NAMESPACES: usize = 64;
@@ -76,7 +76,7 @@ fn container_info(id: ContainerId, container: Container, pid: Option<u32>) -> Co
         started_at: None,
         attempt: 0,
         is_sandbox: false,
-        pod: RuntimePod::of_labels(&container.labels),
+        pod: labels::pod_of(&container.labels),
         labels: container.labels,
         runtime: "containerd".to_owned(),
     }

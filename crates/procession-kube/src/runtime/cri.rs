@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tonic::transport::Channel;
 
+use super::labels;
 use super::error::{AskError, Found, found};
-use super::info::{ContainerInfo, RuntimePod};
 use super::proto::cri::runtime_service_client::RuntimeServiceClient;
 use super::proto::cri::{
     ContainerFilter, ContainerStatus, ContainerStatusRequest, ImageSpec, ListContainersRequest,
     PodSandboxStatus, PodSandboxStatusRequest, VersionRequest,
 };
-use crate::ContainerId;
+use crate::{ContainerId, ContainerInfo, RuntimePod};
 
 /// What Kubernetes calls the container that holds a pod's namespaces.
 const SANDBOX_NAME: &str = "POD";
@@ -71,7 +71,7 @@ impl Cri {
             Some(sandbox_id) => self.sandbox_status(sandbox_id).await?.map(|(status, _)| status),
             None => None,
         };
-        let pod = pod.map_or_else(|| RuntimePod::of_labels(&status.labels), |pod| Some(pod_of(pod)));
+        let pod = pod.map_or_else(|| labels::pod_of(&status.labels), |pod| Some(pod_of(pod)));
         Ok(Some(self.container_info(id, status, verbose.pid, pod)))
     }
 
@@ -141,7 +141,7 @@ fn pod_of(status: PodSandboxStatus) -> RuntimePod {
         namespace: metadata.namespace,
         name: metadata.name,
         uid: metadata.uid,
-        labels: RuntimePod::own_labels(status.labels),
+        labels: labels::own(status.labels),
         annotations: status.annotations,
     }
 }

@@ -12,10 +12,10 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
+use super::labels;
 use super::cri::check_id;
 use super::error::{AskError, Found};
-use super::info::{ContainerInfo, RuntimePod};
-use crate::ContainerId;
+use crate::{ContainerId, ContainerInfo};
 
 /// More than any container's description has.
 const MOST_BYTES: usize = 4 << 20;
@@ -113,7 +113,7 @@ fn container_info(id: ContainerId, description: Description, runtime: &str) -> C
         started_at: wall_time(&state.started_at),
         attempt: 0,
         is_sandbox: labels.get(KUBERNETES_TYPE).is_some_and(|kind| kind == KUBERNETES_SANDBOX),
-        pod: RuntimePod::of_labels(&labels),
+        pod: labels::pod_of(&labels),
         labels,
         runtime: runtime.to_owned(),
     }

@@ -9,6 +9,7 @@
 //! Whoever asks never waits: an answer is there, or it comes later on a channel. A socket that
 //! fails is left alone for a while that grows with each failure, and is used again when it answers.
 
+mod answer;
 mod backoff;
 mod bucket;
 mod cache;
@@ -17,7 +18,7 @@ mod containerd;
 mod cri;
 mod docker;
 mod error;
-mod info;
+mod labels;
 mod peer;
 mod proto;
 mod worker;
@@ -29,8 +30,9 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use tokio::sync::{mpsc, oneshot};
 
+pub use answer::{Answer, Asked, Reply, RuntimeCounters};
 pub use config::{ParseSocketError, RuntimeProtocol, RuntimeSocket, RuntimesConfig};
-pub use info::{Answer, Asked, ContainerInfo, Reply, RuntimeCounters, RuntimePod};
+
 
 use crate::{CgroupContainer, ContainerId};
 use cache::{Lookup, Shared};

@@ -13,8 +13,7 @@ use super::containerd::Containerd;
 use super::cri::Cri;
 use super::docker;
 use super::error::{AskError, Found};
-use super::info::ContainerInfo;
-use crate::ContainerId;
+use crate::{ContainerId, ContainerInfo};
 
 /// A socket that keeps failing and working again is told of this often at most.
 const SAY_AGAIN_AFTER: Duration = Duration::from_mins(10);

@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 use super::bucket::Bucket;
 use super::cache::Shared;
 use super::config::RuntimesConfig;
-use super::info::{Answer, Reply};
+use super::answer::{Answer, Reply};
 use super::peer::{Outcome, Peer};
 use crate::{CgroupContainer, RuntimeFamily};
 

@@ -1,0 +1,166 @@
+//! A pipeline at work in a thread of its own, and what it tells.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use procession::Namespaces;
+use procession_sensor::{Source, SourceError};
+
+use crate::hold::HoldConfig;
+use crate::inventory::Inventory;
+use crate::pipeline::{Account, Pipeline, Selection};
+use crate::tell::{Teller, Told};
+
+/// What to observe, and how long it may wait where.
+#[derive(Clone, Debug)]
+pub struct ObservationConfig {
+    /// What is told.
+    pub selection: Selection,
+    /// How long it may wait until it is known whose container it happened in.
+    pub hold: HoldConfig,
+    /// How many facts may wait for whoever presents them; those that find no room are dropped and
+    /// counted.
+    pub queue: usize,
+}
+
+/// A pipeline at work in a thread of its own.
+#[derive(Debug)]
+pub struct Observation {
+    found: Vec<Told>,
+    told: Receiver<Told>,
+    host_namespaces: Option<Namespaces>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Account, SourceError>>,
+}
+
+/// How long to wait for events before looking whether to stop.
+///
+/// The source is not woken for each event, so this is also the longest that an event waits in the
+/// kernel on a quiet machine.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The same while facts wait for an answer.
+const EAGER_POLL: Duration = Duration::from_millis(2);
+
+/// How long the last answers are waited for when all else is over.
+const LAST_ANSWERS: Duration = Duration::from_millis(250);
+
+impl Observation {
+    /// Starts to observe. When this returns, every event from now on will be seen.
+    ///
+    /// `inventory` is asked whose the containers are.
+    ///
+    /// # Errors
+    ///
+    /// The source fails, the scope's root does not run, or the system refuses a thread.
+    pub fn start(
+        source: Box<dyn Source>,
+        config: ObservationConfig,
+        inventory: Box<dyn Inventory>,
+    ) -> Result<Self, SourceError> {
+        let ObservationConfig { selection, hold, queue } = config;
+        let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
+        let mut found = Vec::new();
+        let mut tell = |told| found.push(told);
+        let pipeline = Pipeline::start(source, selection, &mut |fact| teller.take(fact, &mut tell))?;
+        let host_namespaces = pipeline.host_namespaces();
+        let (sender, told) = bounded(queue);
+        let work = Work { pipeline, teller, queue: Queue { told: sender, dropped: 0 } };
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let stop = Arc::clone(&stop);
+            std::thread::Builder::new().name("pipeline".into()).spawn(move || work.run(&stop))
+        };
+        let thread = thread.map_err(SourceError::io("start a thread"))?;
+        Ok(Self { found, told, host_namespaces, stop, thread })
+    }
+
+    /// Takes what is told of processes that already ran at the start, as far as they are selected.
+    /// What has to wait is told later, with the rest.
+    pub fn take_found(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// What is told from then on: of one process in the order in which it happened. Disconnects when
+    /// the observation has stopped.
+    pub fn told(&self) -> &Receiver<Told> {
+        &self.told
+    }
+
+    /// The namespaces of the host, as far as they are to be seen.
+    pub fn host_namespaces(&self) -> Option<Namespaces> {
+        self.host_namespaces
+    }
+
+    /// Asks to stop, when what has happened until now is told.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Waits for the end, and gives the account.
+    ///
+    /// # Errors
+    ///
+    /// The source has failed, and the observation ended with it.
+    pub fn join(self) -> Result<Account, SourceError> {
+        // Whoever waits for the end reads no more.
+        drop(self.told);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// What the thread works on.
+struct Work {
+    pipeline: Pipeline,
+    teller: Teller,
+    queue: Queue,
+}
+
+impl Work {
+    fn run(mut self, stop: &AtomicBool) -> Result<Account, SourceError> {
+        while !stop.load(Ordering::Acquire) {
+            self.poll()?;
+        }
+        // Sources other than eBPF may be told of an exit a moment after whoever waited for it.
+        self.poll()?;
+        let Self { pipeline, teller, queue } = &mut self;
+        pipeline.finish(&mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
+        let end = Instant::now() + LAST_ANSWERS;
+        while teller.is_waiting() && Instant::now() < end {
+            std::thread::sleep(EAGER_POLL);
+            teller.attend(&mut |told| queue.offer(told));
+        }
+        teller.finish(&mut |told| queue.offer(told));
+        Ok(Account {
+            told: teller.counts(),
+            inventory: teller.inventory().counts(),
+            dropped: queue.dropped,
+            ..pipeline.account()
+        })
+    }
+
+    fn poll(&mut self) -> Result<(), SourceError> {
+        let Self { pipeline, teller, queue } = self;
+        let patience = if teller.is_waiting() { EAGER_POLL } else { POLL };
+        pipeline.poll(patience, &mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
+        teller.attend(&mut |told| queue.offer(told));
+        Ok(())
+    }
+}
+
+/// The bounded queue between a pipeline and whoever presents what it tells.
+struct Queue {
+    told: Sender<Told>,
+    dropped: u64,
+}
+
+impl Queue {
+    fn offer(&mut self, told: Told) {
+        if let Err(TrySendError::Full(_)) = self.told.try_send(told) {
+            self.dropped += 1;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From facts to what is told: with the container in which each happened.
+
+use std::time::Instant;
+
+use procession::{Fact, Image, Process};
+use procession_filter::{ContainerNames, Filter, Place};
+use procession_kube::{CgroupContainer, ContainerId, Containers, Whose};
+
+use crate::hold::{Hold, HoldConfig, HoldCounts, ProcessName, name_of};
+use crate::inventory::{Inventory, News};
+
+/// A fact, and what is known of the containers that it speaks of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The fact.
+    pub fact: Fact,
+    /// Whether all is there that could be asked for. `false`: nobody said in time whose container
+    /// it is.
+    pub is_complete: bool,
+    containers: Vec<Whose>,
+}
+
+impl Told {
+    /// What is known of the container in which `process`, one that the fact speaks of, runs.
+    /// `None`: it runs on the host, or nothing is.
+    pub fn whose(&self, process: &Process) -> Option<&Whose> {
+        // Most facts speak of the host alone.
+        if self.containers.is_empty() {
+            return None;
+        }
+        let id = ContainerId::of_process(process)?;
+        self.containers.iter().find(|whose| *whose.id() == id)
+    }
+}
+
+impl From<Fact> for Told {
+    /// A fact of which nobody was asked whose container it is.
+    fn from(fact: Fact) -> Self {
+        Self { fact, is_complete: true, containers: Vec::new() }
+    }
+}
+
+/// What came of asking whose the containers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TellCounts {
+    /// Facts that had to wait.
+    pub hold: HoldCounts,
+    /// Facts that were told without their container's name, because nobody said it in time.
+    pub incomplete: u64,
+    /// Facts that were not told because a condition asked for the name, and nobody said it in time.
+    pub unplaced: u64,
+}
+
+/// Where what is told goes.
+pub(crate) type Listener<'l> = &'l mut dyn FnMut(Told);
+
+/// Adds to facts whose containers they happened in, and lets some wait until that is known.
+pub(crate) struct Teller {
+    filter: Filter,
+    inventory: Box<dyn Inventory>,
+    hold: Hold<ContainerId, Fact>,
+    counts: TellCounts,
+}
+
+impl Teller {
+    pub(crate) fn new(filter: Filter, inventory: Box<dyn Inventory>, hold: HoldConfig) -> Self {
+        Self { filter, inventory, hold: Hold::new(hold), counts: TellCounts::default() }
+    }
+
+    pub(crate) fn inventory(&self) -> &dyn Inventory {
+        &*self.inventory
+    }
+
+    pub(crate) fn counts(&self) -> TellCounts {
+        TellCounts { hold: self.hold.counts(), ..self.counts }
+    }
+
+    /// Whether there is something to wait for.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.hold.is_empty()
+    }
+
+    /// Takes a fact, and tells it now or later.
+    pub(crate) fn take(&mut self, fact: Fact, out: Listener<'_>) {
+        let container = container_of(&fact.process);
+        // Whose container it is may make no difference.
+        let is_wanted = self.filter.admits_place(match &container {
+            None => Place::Host,
+            Some(container) => Place::Container { id: container.id.as_str(), names: None },
+        });
+        if is_wanted == Some(false) {
+            return;
+        }
+        let unknown = container.filter(|it| self.inventory.find(&it.id).is_none() && self.inventory.ask(*it));
+        let process = name_of(&fact.process);
+        match self.hold.must_wait(process, unknown.map(|container| container.id)) {
+            Some(container) => self.wait(container, process, fact, out),
+            None => self.tell(fact, out),
+        }
+    }
+
+    /// Looks at what is new, and tells what has waited for it or for long enough.
+    pub(crate) fn attend(&mut self, out: Listener<'_>) {
+        let mut news = Vec::new();
+        self.inventory.news(&mut |item| news.push(item));
+        for item in news {
+            match item {
+                News::Of(id) => self.look_again(id, out),
+                News::OfAny => self.hold.containers().into_iter().for_each(|id| self.look_again(id, out)),
+            }
+        }
+        if self.is_waiting() {
+            let facts = self.hold.expired(Instant::now());
+            self.tell_all(facts, out);
+        }
+    }
+
+    /// Tells all that waits.
+    pub(crate) fn finish(&mut self, out: Listener<'_>) {
+        let facts = self.hold.finish();
+        self.tell_all(facts, out);
+    }
+
+    fn wait(&mut self, container: ContainerId, process: ProcessName, fact: Fact, out: Listener<'_>) {
+        let bytes = bytes_of(&fact);
+        let overflow = self.hold.wait(container, process, fact, bytes, Instant::now());
+        self.tell_all(overflow, out);
+    }
+
+    fn look_again(&mut self, id: ContainerId, out: Listener<'_>) {
+        let facts = if self.inventory.find(&id).is_some() {
+            self.hold.answered(id)
+        } else if self.hold.is_awaited(id) && !self.inventory.ask(id.into()) {
+            self.hold.refused(id)
+        } else {
+            return;
+        };
+        self.tell_all(facts, out);
+    }
+
+    fn tell_all(&mut self, facts: Vec<Fact>, out: Listener<'_>) {
+        facts.into_iter().for_each(|fact| self.tell(fact, out));
+    }
+
+    fn tell(&mut self, fact: Fact, out: Listener<'_>) {
+        let Some(container) = container_of(&fact.process) else {
+            let containers = self.containers(&fact);
+            return out(Told { fact, is_complete: true, containers });
+        };
+        let containers = self.containers(&fact);
+        let names = containers.iter().find(|whose| *whose.id() == container.id).map(names_of);
+        let is_complete = names.is_some();
+        match self.filter.admits_place(Place::Container { id: container.id.as_str(), names }) {
+            Some(false) => {}
+            None => self.counts.unplaced += 1,
+            Some(true) => {
+                self.counts.incomplete += u64::from(!is_complete);
+                out(Told { fact, is_complete, containers });
+            }
+        }
+    }
+
+    /// What is known of the containers that a fact speaks of, each once.
+    fn containers(&self, fact: &Fact) -> Vec<Whose> {
+        let mut containers: Vec<Whose> = Vec::new();
+        for process in std::iter::once(&fact.process).chain(&fact.lineage) {
+            let Some(id) = ContainerId::of_process(process) else { continue };
+            if containers.iter().all(|whose| *whose.id() != id) {
+                containers.extend(self.inventory.find(&id));
+            }
+        }
+        containers
+    }
+}
+
+fn container_of(process: &Process) -> Option<CgroupContainer> {
+    Containers::of_cgroup(process.image.as_ref()?.cgroup_path()).next()
+}
+
+fn names_of(whose: &Whose) -> ContainerNames<'_> {
+    let pod = whose.pod();
+    ContainerNames {
+        name: whose.container_name(),
+        namespace: pod.map(|pod| pod.namespace),
+        pod: pod.map(|pod| pod.name),
+    }
+}
+
+/// About how many bytes a fact takes in memory, of which it may share most with others.
+fn bytes_of(fact: &Fact) -> usize {
+    let processes = std::iter::once(&fact.process).chain(&fact.lineage);
+    let images = processes.map(|process| size_of::<Process>() + process.image.as_ref().map_or(0, bytes_of_image));
+    size_of::<Fact>() + images.sum::<usize>()
+}
+
+fn bytes_of_image(image: &Image) -> usize {
+    // What every image has besides its texts, rounded up.
+    const FIXED: usize = 512;
+    let texts = [image.arguments().bytes, image.environment().bytes, image.binary(), image.cwd().as_bytes()];
+    FIXED + texts.iter().map(|text| text.len()).sum::<usize>()
+}
