@@ -51,5 +51,6 @@ pub use hold::{HoldConfig, HoldCounts};
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
 pub use observation::{Observation, ObservationConfig};
 pub use pipeline::{Account, Pipeline, Scope, Selection};
+pub use procession_kube::Told;
 pub use tally::Tally;
-pub use tell::{TellCounts, Told};
+pub use tell::TellCounts;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use procession::Namespaces;
+use procession_kube::Told;
 use procession_sensor::{Source, SourceError};
 
 use crate::hold::HoldConfig;
 use crate::inventory::Inventory;
 use crate::pipeline::{Account, Pipeline, Selection};
-use crate::tell::{Teller, Told};
+use crate::tell::Teller;
 
 /// What to observe, and how long it may wait where.
 #[derive(Clone, Debug)]

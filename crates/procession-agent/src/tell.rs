@@ -4,41 +4,10 @@ use std::time::Instant;
 
 use procession::{Fact, Image, Process};
 use procession_filter::{ContainerNames, Filter, Place};
-use procession_kube::{CgroupContainer, ContainerId, Containers, Whose};
+use procession_kube::{CgroupContainer, ContainerId, Containers, Told, Whose};
 
 use crate::hold::{Hold, HoldConfig, HoldCounts, ProcessName, name_of};
 use crate::inventory::{Inventory, News};
-
-/// A fact, and what is known of the containers that it speaks of.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// The fact.
-    pub fact: Fact,
-    /// Whether all is there that could be asked for. `false`: nobody said in time whose container
-    /// it is.
-    pub is_complete: bool,
-    containers: Vec<Whose>,
-}
-
-impl Told {
-    /// What is known of the container in which `process`, one that the fact speaks of, runs.
-    /// `None`: it runs on the host, or nothing is.
-    pub fn whose(&self, process: &Process) -> Option<&Whose> {
-        // Most facts speak of the host alone.
-        if self.containers.is_empty() {
-            return None;
-        }
-        let id = ContainerId::of_process(process)?;
-        self.containers.iter().find(|whose| *whose.id() == id)
-    }
-}
-
-impl From<Fact> for Told {
-    /// A fact of which nobody was asked whose container it is.
-    fn from(fact: Fact) -> Self {
-        Self { fact, is_complete: true, containers: Vec::new() }
-    }
-}
 
 /// What came of asking whose the containers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,7 +158,8 @@ fn names_of(whose: &Whose) -> ContainerNames<'_> {
 /// About how many bytes a fact takes in memory, of which it may share most with others.
 fn bytes_of(fact: &Fact) -> usize {
     let processes = std::iter::once(&fact.process).chain(&fact.lineage);
-    let images = processes.map(|process| size_of::<Process>() + process.image.as_ref().map_or(0, bytes_of_image));
+    let images =
+        processes.map(|process| size_of::<Process>() + process.image.as_ref().map_or(0, bytes_of_image));
     size_of::<Fact>() + images.sum::<usize>()
 }
 

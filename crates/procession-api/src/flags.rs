@@ -28,8 +28,11 @@ impl Flags {
     /// Only the last components of the working directory are known.
     pub const PARTIAL_CWD: Self = Self(0x40_0000);
 
+    /// Nobody said in time whose container it is. Not one of the reference's.
+    pub const UNKNOWN_CONTAINER: Self = Self(0x8000_0000);
+
     /// Names in the order in which the reference prints them, which is not that of the bits.
-    const NAMES: [(Self, &str); 7] = [
+    const NAMES: [(Self, &str); 8] = [
         (Self::EXECVE, "execve"),
         (Self::PROC_FS, "procFS"),
         (Self::TRUNCATED_ARGUMENTS, "truncArgs"),
@@ -37,6 +40,7 @@ impl Flags {
         (Self::ERROR_CWD, "errorCWD"),
         (Self::CLONE, "clone"),
         (Self::PARTIAL_CWD, "errorPathResolutionCwd"),
+        (Self::UNKNOWN_CONTAINER, "unknownContainer"),
     ];
 
     /// The flags of `process`. None for a process that was only inferred.

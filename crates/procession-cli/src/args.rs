@@ -1,9 +1,11 @@
 //! What was typed.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
@@ -35,6 +37,9 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 
+    #[command(flatten)]
+    pub(crate) containers: ContainerArgs,
+
     /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`; a command is asked to end
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WHERE)]
     pub(crate) duration: Option<Duration>,
@@ -63,6 +68,9 @@ Examples:
   procession watch --change -- sudo true    how its rights change on the way
   procession watch --binary 'curl|wget' --ancestors
                                             who calls curl or wget, and who called them
+  procession watch --namespace shop --pod '^cart-'
+                                            what runs in some pods
+  procession watch --host --exec            what runs outside all containers
   procession watch -o json --duration 1m    a minute of events for a program to read
 
 Conditions of different kinds must all hold; repeated ones are alternatives.";
@@ -103,6 +111,59 @@ pub(crate) struct SelectArgs {
     /// Only processes of this user, by name or number (repeatable)
     #[arg(long, value_name = "USER")]
     pub(crate) user: Vec<String>,
+
+    /// Only processes in pods of this Kubernetes namespace (repeatable)
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Vec<String>,
+
+    /// Only processes in pods whose name matches this regular expression somewhere (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) pod: Vec<String>,
+
+    /// Only processes in containers whose name matches this regular expression somewhere, or whose id
+    /// begins with it, from 12 digits on (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) container: Vec<String>,
+
+    /// Only processes in no container
+    #[arg(long, conflicts_with_all = ["namespace", "pod", "container"])]
+    pub(crate) host: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Whose containers they are")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
+pub(crate) struct ContainerArgs {
+    /// Ask the container runtime on this socket, for example `cri:/run/crio/crio.sock`; PROTOCOL is
+    /// `cri`, `containerd`, `docker` or `podman` (repeatable; in place of the usual sockets)
+    #[arg(long, value_name = "PROTOCOL:PATH", conflicts_with = "no_runtimes")]
+    pub(crate) runtime_socket: Vec<RuntimeSocket>,
+
+    /// Ask no container runtime
+    #[arg(long)]
+    pub(crate) no_runtimes: bool,
+
+    /// Follow the pods of this node at the Kubernetes API; in a pod that is done anyway
+    #[arg(long)]
+    pub(crate) kubernetes: bool,
+
+    /// Reach the Kubernetes API as this file says, and follow its pods [default: `$KUBECONFIG`,
+    /// `~/.kube/config`, or the service account of the pod that this runs in]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// The name of this node [default: `$HUBBLE_NODE_NAME`, `$NODE_NAME`, or the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+
+    /// How long events may wait until it is known whose their container is; what comes later is
+    /// shown without
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) pod_wait: Duration,
+
+    /// Add the annotations of pods (json)
+    #[arg(long)]
+    pub(crate) pod_annotations: bool,
 }
 
 #[derive(Args, Debug)]

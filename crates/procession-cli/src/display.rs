@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::tz::TimeZone;
-use procession::{BootTime, Fact, Namespaces, WallClock};
+use procession::{BootTime, Namespaces, WallClock};
+use procession_agent::Told;
 use procession_api::json::{AnnotationOptions, JsonEncoder};
 use procession_api::users::PasswdFile;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::{ColorArg, OutputArg, ShowArgs};
+use crate::args::{ColorArg, ContainerArgs, OutputArg, ShowArgs, WatchArgs};
 use crate::render::{Compact, Form, Palette, Renderer, Surroundings, Text, TextOptions};
 
 /// How often the wall clock and the user names are looked at again.
@@ -25,35 +26,35 @@ pub(crate) struct Display {
 
 impl Display {
     /// `host`: the namespaces of the host, to tell which processes are in others.
-    pub(crate) fn new(show: &ShowArgs, forks: bool, users: PasswdFile, host: Option<Namespaces>) -> Self {
+    pub(crate) fn new(args: &WatchArgs, users: PasswdFile, host: Option<Namespaces>) -> Self {
+        let show = &args.show;
+        let node_name = node_name(&args.containers);
         let is_terminal = io::stdout().is_terminal();
         let palette =
             if is_coloured(show.color, is_terminal) { Palette::coloured() } else { Palette::plain() };
         let form = match show.output {
             OutputArg::Text => Form::Text(Text::new(TextOptions {
-                forks,
+                forks: args.select.fork,
                 tree: show.tree,
                 ancestors: show.ancestors,
                 width: terminal_width().filter(|_| is_terminal && !show.wide),
                 palette,
             })),
             OutputArg::Compact => Form::Compact(Compact {
-                node_name: node_name(),
+                node_name,
                 timestamps: false,
                 capabilities: show.credentials,
                 palette,
             }),
-            OutputArg::Json => {
-                Form::Json(JsonEncoder { node_name: node_name(), options: annotations(show, host) })
-            }
+            OutputArg::Json => Form::Json(JsonEncoder { node_name, options: annotations(show, host) }),
         };
         let surroundings =
             Surroundings { clock: wall_clock(), zone: TimeZone::system(), users: users.users().clone() };
         Self { renderer: Renderer::new(form, surroundings), users, refreshed: Instant::now() }
     }
 
-    pub(crate) fn render(&mut self, fact: &Fact, out: &mut Vec<u8>) {
-        self.renderer.render(fact, out);
+    pub(crate) fn render(&mut self, told: &Told, out: &mut Vec<u8>) {
+        self.renderer.render(told, out);
     }
 
     /// Looks at clock and users again when that is due.
@@ -101,10 +102,12 @@ fn terminal_width() -> Option<usize> {
     (columns > 0).then_some(usize::from(columns))
 }
 
-/// The name of this machine, found as the reference system finds it.
-fn node_name() -> String {
+/// The name of this machine: as it was given, or found as the reference system finds it.
+pub(crate) fn node_name(args: &ContainerArgs) -> String {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    set("HUBBLE_NODE_NAME")
+    let given = args.node_name.clone();
+    given
+        .or_else(|| set("HUBBLE_NODE_NAME"))
         .or_else(|| set("NODE_NAME"))
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }

@@ -4,7 +4,9 @@
 
 mod args;
 mod child;
+mod containers;
 mod display;
+mod log;
 mod output;
 mod render;
 mod signals;
@@ -23,7 +25,9 @@ fn main() -> ExitCode {
         summary::tell(format_args!("there is no command after `--`"));
         return ExitCode::from(2);
     }
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    log::start();
+    let result = match cli.command {
         Command::Watch(args) => watch::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::Receiver;
-use procession::Fact;
+use procession_agent::Told;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::display::Display;
 
-/// Facts that are rendered before they are written.
+/// Lines that are rendered before they are written.
 const BATCH: usize = 1_024;
 
 /// What can be written without waiting when `poll` says that there is room in a pipe (`PIPE_BUF`).
@@ -42,14 +42,14 @@ impl Output {
     /// Writes `first`, and with it what else is ready by now, for as long as `go_on` says so.
     pub(crate) fn write(
         &mut self,
-        first: &Fact,
-        more: impl Iterator<Item = Fact>,
+        first: &Told,
+        more: impl Iterator<Item = Told>,
         go_on: &dyn Fn(Duration) -> bool,
     ) -> anyhow::Result<()> {
         self.display.refresh();
         self.display.render(first, &mut self.lines);
-        for fact in more.take(BATCH) {
-            self.display.render(&fact, &mut self.lines);
+        for told in more.take(BATCH) {
+            self.display.render(&told, &mut self.lines);
         }
         let written = self.write_lines(go_on);
         self.lines.clear();
@@ -66,13 +66,13 @@ impl Output {
     /// Writes what is left when the observation has stopped, to a reader who goes on reading.
     pub(crate) fn write_rest(
         &mut self,
-        facts: &Receiver<Fact>,
+        rest: &Receiver<Told>,
         is_asked_to_stop: &dyn Fn() -> bool,
     ) -> anyhow::Result<()> {
-        while let Ok(fact) = facts.recv() {
+        while let Ok(told) = rest.recv() {
             if !self.is_unread {
                 let go_on = |waited| waited < LAST_PATIENCE && !is_asked_to_stop();
-                self.write(&fact, facts.try_iter(), &go_on)?;
+                self.write(&told, rest.try_iter(), &go_on)?;
             }
         }
         Ok(())

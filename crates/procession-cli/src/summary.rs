@@ -48,6 +48,16 @@ pub(crate) fn account(account: &Account) {
     if account.dropped > 0 {
         let _ = write!(line, ", {} not shown because the output was too slow", thousands(account.dropped));
     }
+    if account.told.incomplete > 0 {
+        let _ = write!(line, ", {} without the name of their container", thousands(account.told.incomplete));
+    }
+    if account.told.unplaced > 0 {
+        let _ = write!(
+            line,
+            ", {} not shown because nobody said whose container they were in",
+            thousands(account.told.unplaced)
+        );
+    }
     // Of those whose exit was lost nobody knows.
     let about = if is_incomplete(account) { "about " } else { "" };
     let _ = write!(line, "; {about}{} processes running", thousands(account.live as u64));
@@ -56,7 +66,11 @@ pub(crate) fn account(account: &Account) {
 
 /// Whether something is missing from what was shown.
 pub(crate) fn is_incomplete(account: &Account) -> bool {
-    account.ledger.lost() > 0 || skipped(account) > 0 || account.malformed > 0 || account.dropped > 0
+    account.ledger.lost() > 0
+        || skipped(account) > 0
+        || account.malformed > 0
+        || account.dropped > 0
+        || account.told.unplaced > 0
 }
 
 fn skipped(account: &Account) -> u64 {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use crossbeam_channel::{never, select};
 use procession::{LineageDetail, Pid, Uid};
-use procession_agent::{Observation, Scope, Selection};
+use procession_agent::{HoldConfig, Observation, ObservationConfig, Scope, Selection};
 use procession_api::users::Users;
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{Chosen, EbpfConfig, Source, open, open_best, own_pid_namespace};
 
 use crate::args::{SelectArgs, WatchArgs};
 use crate::child::{self, Watched};
+use crate::containers;
 use crate::display::{self, Display};
 use crate::output::Output;
 use crate::signals::Signals;
@@ -34,6 +35,8 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
     let filter = filter(&args.select, users.users())?;
     let signals = Signals::catch()?;
+    // Before the source: pods are listed meanwhile.
+    let inventory = containers::inventory(&args.containers)?;
     let source = choose(args)?;
     if let Some(unseen) = source.unseen_changes().filter(|_| args.select.change) {
         summary::tell(format_args!("{unseen}"));
@@ -41,8 +44,13 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
 
     let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
     let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
-    let mut observation = Observation::start(source, Selection { scope, filter, lineage }, QUEUE)?;
-    let display = Display::new(&args.show, args.select.fork, users, observation.host_namespaces());
+    let config = ObservationConfig {
+        selection: Selection { scope, filter, lineage },
+        hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
+        queue: QUEUE,
+    };
+    let mut observation = Observation::start(source, config, Box::new(inventory))?;
+    let display = Display::new(args, users, observation.host_namespaces());
     let mut output = Output::new(display);
     // Later than any clock can tell is never.
     let limit_from = |start: Instant| args.duration.and_then(|duration| start.checked_add(duration));
@@ -77,7 +85,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let is_time_up = session.is_time_up;
     let elapsed = started.elapsed();
     observation.stop();
-    output.write_rest(observation.facts(), &|| !signals.is_any())?;
+    output.write_rest(observation.told(), &|| !signals.is_any())?;
     let account = observation.join().context("the source of events failed")?;
 
     let Some(status) = status else {
@@ -108,13 +116,13 @@ impl Session<'_> {
     fn present(&mut self, output: &mut Output) -> anyhow::Result<Option<ExitStatus>> {
         let nothing = never();
         let ended = self.watched.map_or(&nothing, Watched::ended);
-        let facts = self.observation.facts();
+        let told = self.observation.told();
         let mut failed = Ok(());
         loop {
             select! {
-                recv(facts) -> fact => match fact {
-                    Ok(fact) if failed.is_ok() && !output.is_unread() => {
-                        failed = output.write(&fact, facts.try_iter(), &|_| self.goes_on());
+                recv(told) -> first => match first {
+                    Ok(first) if failed.is_ok() && !output.is_unread() => {
+                        failed = output.write(&first, told.try_iter(), &|_| self.goes_on());
                     }
                     Ok(_) => {}
                     // The pipeline stopped by itself; joining it tells why.
@@ -188,7 +196,14 @@ fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
     for pattern in &select.binary {
         filter = filter.binary(pattern)?;
     }
-    Ok(filter)
+    for pattern in &select.pod {
+        filter = filter.pod(pattern)?;
+    }
+    for pattern in &select.container {
+        filter = filter.container(pattern)?;
+    }
+    filter = select.namespace.iter().fold(filter, |filter, namespace| filter.namespace(namespace));
+    Ok(if select.host { filter.host_only() } else { filter })
 }
 
 fn uid(user: &str, users: &Users) -> anyhow::Result<Uid> {

@@ -198,7 +198,8 @@ impl Filter {
         if *host_only {
             return Some(false);
         }
-        let has_id = |pattern: &ContainerPattern| pattern.id.as_deref().is_some_and(|own| id.starts_with(own));
+        let has_id =
+            |pattern: &ContainerPattern| pattern.id.as_deref().is_some_and(|own| id.starts_with(own));
         let is_meant = containers.is_empty() || containers.iter().any(has_id);
         let Some(names) = names else {
             return (namespaces.is_empty() && pods.is_empty() && is_meant).then_some(true);

@@ -44,5 +44,5 @@ pub use runtime::{
 };
 #[cfg(feature = "kubernetes")]
 pub use watch::{Notice, Phase, PodWatcher, Reason, Stats, Status, WatchConfig};
-pub use whose::{PodName, Whose};
+pub use whose::{PodName, Told, Whose};
 pub use workload::{Controller, Lineage, Workload};

@@ -1,6 +1,8 @@
-//! Whose a container is, by whoever told.
+//! Whose a container is, by whoever told; and facts with that.
 
 use std::sync::Arc;
+
+use procession::{Fact, Process};
 
 use crate::{ContainerId, ContainerInfo, Found};
 
@@ -55,5 +57,37 @@ impl Whose {
                 info.pod.as_ref().map(|pod| PodName { namespace: &pod.namespace, name: &pod.name })
             }
         }
+    }
+}
+
+/// A fact, and what is known of the containers that it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The fact.
+    pub fact: Fact,
+    /// What is known of containers in which its processes run, each once.
+    pub containers: Vec<Whose>,
+    /// Whether all is there that could be asked for. `false`: nobody said in time whose container
+    /// it is in which this happened.
+    pub is_complete: bool,
+}
+
+impl Told {
+    /// What is known of the container in which `process`, one that the fact speaks of, runs.
+    /// `None`: it runs on the host, or nothing is.
+    pub fn whose(&self, process: &Process) -> Option<&Whose> {
+        // Most facts speak of the host alone.
+        if self.containers.is_empty() {
+            return None;
+        }
+        let id = ContainerId::of_process(process)?;
+        self.containers.iter().find(|whose| *whose.id() == id)
+    }
+}
+
+impl From<Fact> for Told {
+    /// A fact of which nobody was asked whose container it is.
+    fn from(fact: Fact) -> Self {
+        Self { fact, containers: Vec::new(), is_complete: true }
     }
 }

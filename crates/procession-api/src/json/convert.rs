@@ -1,18 +1,19 @@
-//! From facts to messages. Everything is borrowed; nothing is formatted yet.
+//! From what is told to messages. Everything is borrowed; nothing is formatted yet.
 
 use std::borrow::Cow;
 
 use procession::{
-    BootTime, Credentials, ExitStatus, Fact, FactKind, FileIdentity, Origin, Pid, ProcessKey, Signal, Uid,
+    BootTime, Credentials, ExitStatus, FactKind, FileIdentity, Origin, Pid, ProcessKey, Signal, Uid,
     WallClock,
 };
-use procession_kube::ContainerId;
+use procession_kube::{ContainerId, Told};
 
 use super::AnnotationOptions;
 use super::message::{
     BinaryProperties, Capabilities, FileProperties, GetEventsResponse, InodeProperties, Namespace,
     Namespaces, Process, ProcessCredentials, ProcessExec, ProcessExit, UserRecord,
 };
+use super::pod;
 use super::value::{CapabilityList, Docker, ExecId, SecureBits, Text, Timestamp, Wide};
 use crate::flags::Flags;
 use crate::users::Users;
@@ -27,64 +28,75 @@ pub(super) struct Converter<'a> {
 }
 
 impl<'a> Converter<'a> {
-    /// The event that the reference has for `fact`; `None` for a fork and a change, for which
+    /// The event that the reference has for it; `None` for a fork and a change, for which
     /// it has none.
-    pub(super) fn event(self, fact: &'a Fact) -> Option<GetEventsResponse<'a>> {
-        let (process_exec, process_exit) = match fact.kind {
+    pub(super) fn event(self, told: &'a Told) -> Option<GetEventsResponse<'a>> {
+        let (process_exec, process_exit) = match told.fact.kind {
             FactKind::Fork | FactKind::Change => return None,
-            FactKind::Exec | FactKind::Running => (Some(self.exec(fact)), None),
-            FactKind::Exit { tid, status } => (None, Some(self.exit(fact, tid, status))),
+            FactKind::Exec | FactKind::Running => (Some(self.exec(told)), None),
+            FactKind::Exit { tid, status } => (None, Some(self.exit(told, tid, status))),
         };
         Some(GetEventsResponse {
             process_exec,
             process_exit,
             node_name: self.node,
-            time: self.time(fact.time),
+            time: self.time(told.fact.time),
         })
     }
 
-    fn exec(self, fact: &'a Fact) -> ProcessExec<'a> {
-        let credentials = fact.process.credentials().filter(|_| self.options.credentials);
-        let binary_properties = credentials.map(|credentials| binary_properties(&fact.process, credentials));
+    fn exec(self, told: &'a Told) -> ProcessExec<'a> {
+        let process = &told.fact.process;
+        let credentials = process.credentials().filter(|_| self.options.credentials);
+        let binary_properties = credentials.map(|credentials| binary_properties(process, credentials));
         ProcessExec {
-            process: Process { binary_properties, ..self.process(&fact.process, fact.process.pid()) },
-            parent: self.parent(fact),
-            ancestors: self.ancestors(fact),
+            process: Process { binary_properties, ..self.subject(told, process.pid()) },
+            parent: self.parent(told),
+            ancestors: self.ancestors(told),
         }
     }
 
-    fn exit(self, fact: &'a Fact, tid: Pid, status: Option<ExitStatus>) -> ProcessExit<'a> {
-        let (process, parent, ancestors) = if is_known(&fact.process) {
-            (self.process(&fact.process, tid), self.parent(fact), self.ancestors(fact))
+    fn exit(self, told: &'a Told, tid: Pid, status: Option<ExitStatus>) -> ProcessExit<'a> {
+        let (process, parent, ancestors) = if is_known(&told.fact.process) {
+            (self.subject(told, tid), self.parent(told), self.ancestors(told))
         } else {
-            (self.unknown_process(&fact.process), None, Vec::new())
+            (self.unknown_process(&told.fact.process), None, Vec::new())
         };
         ProcessExit {
             process,
             parent,
             signal: status.and_then(ExitStatus::signal).and_then(Signal::name).unwrap_or_default(),
             status: status.map_or(0, |status| status.code().into()),
-            time: self.time(fact.time),
+            time: self.time(told.fact.time),
             ancestors,
         }
     }
 
-    fn parent(self, fact: &'a Fact) -> Option<Process<'a>> {
-        fact.parent().filter(|parent| is_known(parent)).map(|parent| self.process(parent, parent.pid()))
+    fn parent(self, told: &'a Told) -> Option<Process<'a>> {
+        let parent = told.fact.parent().filter(|parent| is_known(parent));
+        parent.map(|parent| self.process(told, parent, parent.pid()))
     }
 
     /// The reference's list starts at the grandparent, and ends with the first process that has
     /// the pid of `init` or of the first kernel thread.
-    fn ancestors(self, fact: &'a Fact) -> Vec<Process<'a>> {
-        if !self.options.ancestors || fact.parent().is_none_or(is_first) {
+    fn ancestors(self, told: &'a Told) -> Vec<Process<'a>> {
+        if !self.options.ancestors || told.fact.parent().is_none_or(is_first) {
             return Vec::new();
         }
-        let beyond_parent = fact.lineage.get(1..).unwrap_or_default();
+        let beyond_parent = told.fact.lineage.get(1..).unwrap_or_default();
         let last = beyond_parent.iter().position(is_first).map_or(beyond_parent.len(), |first| first + 1);
-        beyond_parent[..last].iter().map(|ancestor| self.process(ancestor, ancestor.pid())).collect()
+        beyond_parent[..last].iter().map(|ancestor| self.process(told, ancestor, ancestor.pid())).collect()
     }
 
-    fn process(self, process: &'a procession::Process, tid: Pid) -> Process<'a> {
+    /// The process that it happened to.
+    fn subject(self, told: &'a Told, tid: Pid) -> Process<'a> {
+        let mut process = self.process(told, &told.fact.process, tid);
+        if !told.is_complete {
+            process.flags = process.flags | Flags::UNKNOWN_CONTAINER;
+        }
+        process
+    }
+
+    fn process(self, told: &'a Told, process: &'a procession::Process, tid: Pid) -> Process<'a> {
         let image = process.image.as_ref();
         let credentials = process.credentials();
         let annotated = credentials.filter(|_| self.options.credentials);
@@ -97,6 +109,7 @@ impl<'a> Converter<'a> {
             arguments: Text(image.map_or_else(Cow::default, |image| image.arguments_text().into())),
             flags: Flags::of(process),
             auid: Some(credentials.and_then(|credentials| credentials.login_uid).unwrap_or(Uid::INVALID).0),
+            pod: told.whose(process).map(|whose| pod::of(whose, process)),
             docker: container.map(Docker),
             parent_exec_id: Some(self.exec_id(process.reference_parent().unwrap_or(ProcessKey::NONE))),
             cap: annotated.map(capabilities),
@@ -120,6 +133,7 @@ impl<'a> Converter<'a> {
             flags: Flags::default(),
             start_time: self.time(process.key.start),
             auid: None,
+            pod: None,
             docker: None,
             parent_exec_id: None,
             cap: None,

@@ -5,6 +5,8 @@
 
 #![expect(clippy::struct_field_names, reason = "the schema's names")]
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::value::{CapabilityList, Docker, ExecId, SecureBits, Text, Timestamp, Wide};
@@ -63,6 +65,8 @@ pub(super) struct Process<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) auid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod: Option<Pod<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) docker: Option<Docker>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parent_exec_id: Option<ExecId<'a>>,
@@ -78,6 +82,55 @@ pub(super) struct Process<'a> {
     pub(super) binary_properties: Option<BinaryProperties>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<UserRecord<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Pod<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) uid: &'a str,
+    pub(super) container: Container<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) pod_labels: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) workload: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) workload_kind: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) pod_annotations: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Container<'a> {
+    pub(super) id: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) name: &'a str,
+    pub(super) image: ContainerImage<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) start_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pid: Option<u32>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) maybe_exec_probe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) security_context: Option<SecurityContext>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ContainerImage<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) name: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct SecurityContext {
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) privileged: bool,
 }
 
 #[derive(Serialize)]

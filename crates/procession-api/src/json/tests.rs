@@ -9,6 +9,8 @@ use procession::{
     WorkingDirectory,
 };
 
+use procession_kube::Told;
+
 use super::{AnnotationOptions, JsonEncoder};
 use crate::users::Users;
 
@@ -113,7 +115,8 @@ fn encode(options: AnnotationOptions, fact: &Fact) -> String {
     let encoder = JsonEncoder { node_name: "n".into(), options };
     let clock = WallClock::new(BootTime::ZERO, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
     let mut out = Vec::new();
-    let written = encoder.encode(fact, &clock, &Users::parse(b"alice:x:1000:1000"), &mut out);
+    let written =
+        encoder.encode(&Told::from(fact.clone()), &clock, &Users::parse(b"alice:x:1000:1000"), &mut out);
     assert_eq!(written, !out.is_empty());
     String::from_utf8(out).unwrap()
 }

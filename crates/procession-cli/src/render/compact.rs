@@ -1,6 +1,6 @@
 //! The compact form of the reference system's own client, for eyes and scripts that know it.
 //!
-//! `<icon> <verb, 7 columns> <node> <binary> <arguments> [<status>] [<capability marker>]`, joined
+//! `<icon> <verb, 7 columns> <pod or node> <binary> <arguments> [<status>] [<capability marker>]`, joined
 //! by one space each, even where a field is empty.
 //!
 //! Two departures, both where the reference's line would mislead. Text with control characters is
@@ -12,7 +12,9 @@ use std::io::Write as _;
 
 use anstyle::Style;
 use jiff::fmt::temporal::DateTimePrinter;
-use procession::{CapabilitySet, ExitStatus, Fact, FactKind, Process, Signal, text};
+use procession::{CapabilitySet, ExitStatus, FactKind, Process, Signal, text};
+use procession_agent::Told;
+use procession_kube::Whose;
 
 use super::escape::GoText;
 use super::palette::CompactPalette;
@@ -36,7 +38,8 @@ pub(crate) struct Compact {
 }
 
 impl Compact {
-    pub(super) fn render(&self, fact: &Fact, surroundings: &Surroundings, out: &mut Vec<u8>) {
+    pub(super) fn render(&self, told: &Told, surroundings: &Surroundings, out: &mut Vec<u8>) {
+        let fact = &told.fact;
         if matches!(fact.kind, FactKind::Fork | FactKind::Change) {
             return;
         }
@@ -48,13 +51,14 @@ impl Compact {
             out.push(b' ');
         }
         let start = out.len();
-        self.event(fact, out);
+        self.event(told, out);
         let width = out.len() - start;
         self.marker(&fact.process, width, out);
         out.push(b'\n');
     }
 
-    fn event(&self, fact: &Fact, out: &mut Vec<u8>) {
+    fn event(&self, told: &Told, out: &mut Vec<u8>) {
+        let fact = &told.fact;
         let CompactPalette { event, source, binary, arguments, status } = self.palette.compact;
         let what = match fact.kind {
             FactKind::Exit { .. } => "💥 exit   ",
@@ -62,7 +66,10 @@ impl Compact {
         };
         put(out, event, what);
         out.push(b' ');
-        put(out, source, GoText(&self.node_name));
+        match told.whose(&fact.process).and_then(Whose::pod) {
+            Some(pod) => put(out, source, GoText(&format!("{}/{}", pod.namespace, pod.name))),
+            None => put(out, source, GoText(&self.node_name)),
+        }
         out.push(b' ');
         put(out, binary, GoText(&text::to_valid_utf8(fact.process.binary())));
         out.push(b' ');

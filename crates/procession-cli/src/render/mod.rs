@@ -19,7 +19,8 @@ mod palette;
 mod text;
 
 use jiff::tz::TimeZone;
-use procession::{Fact, WallClock};
+use procession::WallClock;
+use procession_agent::Told;
 use procession_api::json::JsonEncoder;
 use procession_api::users::Users;
 
@@ -47,7 +48,7 @@ pub(crate) enum Form {
     Json(JsonEncoder),
 }
 
-/// Writes facts, each as one line at most.
+/// Writes what is told, each as one line at most.
 #[derive(Debug)]
 pub(crate) struct Renderer {
     form: Form,
@@ -64,13 +65,13 @@ impl Renderer {
         &mut self.surroundings
     }
 
-    /// Appends the line of `fact` to `out`; nothing when the form has none for it.
-    pub(crate) fn render(&mut self, fact: &Fact, out: &mut Vec<u8>) {
+    /// Appends the line of what is told to `out`; nothing when the form has none for it.
+    pub(crate) fn render(&mut self, told: &Told, out: &mut Vec<u8>) {
         match &mut self.form {
-            Form::Text(text) => text.render(fact, &self.surroundings, out),
-            Form::Compact(compact) => compact.render(fact, &self.surroundings, out),
+            Form::Text(text) => text.render(told, &self.surroundings, out),
+            Form::Compact(compact) => compact.render(told, &self.surroundings, out),
             Form::Json(json) => {
-                json.encode(fact, &self.surroundings.clock, &self.surroundings.users, out);
+                json.encode(told, &self.surroundings.clock, &self.surroundings.users, out);
             }
         }
     }

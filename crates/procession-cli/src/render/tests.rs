@@ -1,5 +1,7 @@
 //! Exact lines for facts that a real table made, and what no line may hold.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
@@ -9,8 +11,10 @@ use procession::{
     PrivilegeChange, ProcessKey, Program, Running, Subject, Table, TableConfig, Uid, WallClock,
     WorkingDirectory,
 };
+use procession_agent::Told;
 use procession_api::json::{AnnotationOptions, JsonEncoder};
 use procession_api::users::Users;
+use procession_kube::{ContainerId, ContainerInfo, RuntimePod, Whose};
 use proptest::prelude::*;
 
 use super::{Compact, Form, Palette, Renderer, Surroundings, Text, TextOptions};
@@ -135,9 +139,45 @@ fn renderer(form: Form) -> Renderer {
 }
 
 fn rendered(form: Form, fact: &Fact) -> String {
+    rendered_as_told(form, &Told::from(fact.clone()))
+}
+
+fn rendered_as_told(form: Form, told: &Told) -> String {
     let mut out = Vec::new();
-    renderer(form).render(fact, &mut out);
+    renderer(form).render(told, &mut out);
     String::from_utf8(out).unwrap()
+}
+
+const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// The control group of [`CONTAINER`].
+fn cgroup_of_container() -> Option<Cgroup<&'static [u8]>> {
+    const PATH: &[u8] = b"/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/inside";
+    Some(Cgroup { id: 7, path: PATH })
+}
+
+/// [`CONTAINER`] as a runtime tells of it, perhaps in a pod of the namespace `shop`.
+fn whose(name: &str, pod: Option<&str>) -> Whose {
+    let pod = pod.map(|name| RuntimePod {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        uid: String::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    });
+    Whose::Runtime(Arc::new(ContainerInfo {
+        id: ContainerId::parse(CONTAINER.as_bytes()).unwrap(),
+        name: name.to_owned(),
+        image: name.to_owned(),
+        image_id: String::new(),
+        pid: None,
+        started_at: None,
+        attempt: 0,
+        labels: BTreeMap::new(),
+        is_sandbox: false,
+        pod,
+        runtime: "docker".to_owned(),
+    }))
 }
 
 #[track_caller]
@@ -429,13 +469,36 @@ fn compact_colours_pad_an_absent_marker() {
 }
 
 #[test]
+fn a_container_is_shown_by_its_pod_or_else_by_its_name_or_else_by_its_id() {
+    let (_, exec) = child(ls(), Context { cgroup: cgroup_of_container(), ..context(1000) });
+    let told = |containers| Told { containers, ..Told::from(exec.clone()) };
+    let text = || Form::Text(Text::new(TextOptions::default()));
+    let compact = || Form::Compact(compact(Palette::plain()));
+    let begin = "22:15:01.001     101 1000     exec ";
+    for (told, in_text, in_compact) in [
+        (told(vec![whose("web", Some("cart-0"))]), "[shop/cart-0] /bin/ls -l 'a b'", "shop/cart-0"),
+        (told(vec![whose("we\x1bb", None)]), r"[we\x1bb] /bin/ls -l 'a b'", "node1"),
+        (told(vec![]), "[0123456789ab] /bin/ls -l 'a b'", "node1"),
+        (
+            Told { is_complete: false, ..told(vec![]) },
+            "[0123456789ab] /bin/ls -l 'a b' (unknown container)",
+            "node1",
+        ),
+    ] {
+        assert_eq!(rendered_as_told(text(), &told), format!("{begin}{in_text}\n"));
+        let line = rendered_as_told(compact(), &told);
+        assert_eq!(line, format!("🚀 process {in_compact} /bin/ls -l \"a b\"\n"));
+    }
+}
+
+#[test]
 fn clock_and_users_can_be_renewed() {
     let (_, exec) = child(ls(), context(1000));
     let mut renderer = renderer(Form::Text(Text::new(TextOptions::default())));
     renderer.surroundings_mut().users = Users::parse(b"bob:x:1000:1000");
     renderer.surroundings_mut().clock = WallClock::new(BootTime::ZERO, SystemTime::UNIX_EPOCH);
     let mut out = Vec::new();
-    renderer.render(&exec, &mut out);
+    renderer.render(&Told::from(exec), &mut out);
     assert_eq!(out, b"00:01:41.001     101 bob      exec /bin/ls -l 'a b'\n");
 }
 
@@ -482,6 +545,8 @@ proptest! {
         comm: Vec<u8>,
         executable: Vec<u8>,
         is_kernel_thread: bool,
+        name: String,
+        pod: Option<String>,
     ) {
         let program = Program {
             nature: if is_kernel_thread { Nature::KernelThread } else { Nature::User },
@@ -492,7 +557,7 @@ proptest! {
             arguments: Arguments::complete(&arguments),
             ..Program::default()
         };
-        let (mut scene, exec) = child(program, context(0));
+        let (mut scene, exec) = child(program, Context { cgroup: cgroup_of_container(), ..context(0) });
         let fork = scene.fork(102, CHILD);
         let change = scene.change(CHILD, SECOND / 2, context(1000));
         let exit = scene.exit(CHILD, SECOND, Some(0));
@@ -500,7 +565,11 @@ proptest! {
             let mut renderer = renderer(form);
             for fact in [&exec, &fork, &change, &exit] {
                 let mut out = Vec::new();
-                renderer.render(fact, &mut out);
+                let told = Told {
+                    containers: vec![whose(&name, pod.as_deref())],
+                    ..Told::from(fact.clone())
+                };
+                renderer.render(&told, &mut out);
                 let line = String::from_utf8(out).expect("lines are UTF-8");
                 let text = without_colours(line.strip_suffix('\n').unwrap_or_default());
                 prop_assert!(!text.contains(|c: char| c.is_control()), "{text:?}");

@@ -3,6 +3,7 @@
 //! ```text
 //! 22:13:22.000     101 alice    exec /bin/ls -l 'a b'
 //! 22:13:22.005     101 alice    end  /bin/ls -l 'a b'  exit 0  5.1ms
+//! 22:13:22.007     103 1000     exec [shop/cart-0] /bin/cart
 //! 22:13:22.010     102 root     set  /usr/bin/newuidmap 7 0 1000 1  caps -chown
 //! ```
 
@@ -11,7 +12,8 @@ use std::fmt::{self, Display};
 use anstyle::Style;
 use jiff::tz::TimeZone;
 use procession::{BootTime, ExitStatus, Fact, FactKind, Image, Nature, Origin, Process, WallClock};
-use procession_kube::ContainerId;
+use procession_agent::Told;
+use procession_kube::{ContainerId, PodName, Whose};
 
 use super::change::Change;
 use super::duration::duration;
@@ -55,7 +57,8 @@ impl Text {
         Self { options, line: Line::default() }
     }
 
-    pub(super) fn render(&mut self, fact: &Fact, surroundings: &Surroundings, out: &mut Vec<u8>) {
+    pub(super) fn render(&mut self, told: &Told, surroundings: &Surroundings, out: &mut Vec<u8>) {
+        let fact = &told.fact;
         if fact.kind == FactKind::Fork && !self.options.forks {
             return;
         }
@@ -64,9 +67,9 @@ impl Text {
         self.when_and_who(fact, container, surroundings);
         self.event(fact.kind);
         self.guides(fact.depth);
-        self.container(container);
+        self.container(container, told.whose(&fact.process));
         self.command(&fact.process);
-        self.markers(fact);
+        self.markers(told);
         self.outcome(fact);
         self.change(fact);
         self.ancestors(&fact.process, &fact.lineage);
@@ -109,9 +112,19 @@ impl Text {
         self.line.put(faint, "└─");
     }
 
-    fn container(&mut self, container: Option<ContainerId>) {
-        if let Some(container) = container {
-            self.line.put(self.options.palette.container, format_args!("[{}] ", container.short()));
+    /// The pod, else the container's name, else its id.
+    fn container(&mut self, container: Option<ContainerId>, whose: Option<&Whose>) {
+        let style = self.options.palette.container;
+        match (whose.and_then(Whose::pod), whose, container) {
+            (Some(PodName { namespace, name }), ..) => {
+                let [namespace, name] = [namespace, name].map(|text| Visible(text.as_bytes()));
+                self.line.put(style, format_args!("[{namespace}/{name}] "));
+            }
+            (None, Some(whose), _) => {
+                self.line.put(style, format_args!("[{}] ", Visible(whose.container_name().as_bytes())));
+            }
+            (None, None, Some(container)) => self.line.put(style, format_args!("[{}] ", container.short())),
+            (None, None, None) => {}
         }
     }
 
@@ -128,7 +141,8 @@ impl Text {
     }
 
     /// What deserves a second look.
-    fn markers(&mut self, fact: &Fact) {
+    fn markers(&mut self, told: &Told) {
+        let fact = &told.fact;
         if let Some(image) = &fact.process.image {
             let missing = image.arguments().missing();
             if missing > 0 {
@@ -141,6 +155,9 @@ impl Text {
         }
         if fact.process.origin == Origin::Inferred {
             self.marker("inferred");
+        }
+        if !told.is_complete {
+            self.marker("unknown container");
         }
     }
 

@@ -41,12 +41,13 @@ fn storm(processes: u64, ring_bytes: u32) -> Account {
         filter: Filter::new(Kinds::default()),
         lineage: LineageDetail::Parent,
     };
-    let observation = Observation::start(source, selection, 1 << 20).unwrap();
+    let config = ObservationConfig { selection, hold: HoldConfig::default(), queue: 1 << 20 };
+    let observation = Observation::start(source, config, Box::new(NodeInventory::new())).unwrap();
     let mut actor = Command::new(crate::actor());
     let status = actor.args(["storm", &processes.to_string(), "--truth"]).arg(&file).status().unwrap();
     assert!(status.success());
     observation.stop();
-    let facts = observation.facts().iter().count() as u64;
+    let facts = observation.told().iter().count() as u64;
     let account = observation.join().unwrap();
     let truth = read(&file);
     let [Event::Count(count)] = truth[..] else { panic!("a storm tells its counts: {truth:?}") };

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use procession::{Fact, FactKind, LineageDetail, Pid};
-use procession_agent::{Observation, Scope, Selection};
+use procession_agent::{HoldConfig, NodeInventory, Observation, ObservationConfig, Scope, Selection};
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{EbpfConfig, SourceKind, open};
 
@@ -27,7 +27,8 @@ impl Observer {
             filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true, change: true }),
             lineage: LineageDetail::Parent,
         };
-        Self(Observation::start(source, selection, 1 << 20).unwrap())
+        let config = ObservationConfig { selection, hold: HoldConfig::default(), queue: 1 << 20 };
+        Self(Observation::start(source, config, Box::new(NodeInventory::new())).unwrap())
     }
 
     /// Runs `command`, and returns what its descendants did, in the order in which it was seen.
@@ -40,8 +41,8 @@ impl Observer {
         let mut family = HashSet::from([actor]);
         let mut facts = Vec::new();
         loop {
-            let fact =
-                self.0.facts().recv_timeout(Duration::from_secs(10)).expect("the exit of the actor is seen");
+            let told = self.0.told().recv_timeout(Duration::from_secs(10));
+            let fact = told.expect("the exit of the actor is seen").fact;
             let pid = fact.process.pid();
             match fact.kind {
                 FactKind::Exit { .. } if pid == actor => return facts,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use quick_cache::unsync::Cache;
 
-use super::answer::{Answer, Asked, RuntimeCounters};
 use super::RuntimesConfig;
+use super::answer::{Answer, Asked, RuntimeCounters};
 use crate::{ContainerId, ContainerInfo};
 
 /// The lock is held for a look-up or an insertion, never while anything is waited for.

@@ -7,9 +7,9 @@ use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use super::labels;
 use super::cri::check_id;
 use super::error::{Found, found};
+use super::labels;
 use super::proto::containers::containers_client::ContainersClient;
 use super::proto::containers::{Container, GetContainerRequest};
 use super::proto::namespaces::ListNamespacesRequest;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tonic::transport::Channel;
 
-use super::labels;
 use super::error::{AskError, Found, found};
+use super::labels;
 use super::proto::cri::runtime_service_client::RuntimeServiceClient;
 use super::proto::cri::{
     ContainerFilter, ContainerStatus, ContainerStatusRequest, ImageSpec, ListContainersRequest,

@@ -12,9 +12,9 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
-use super::labels;
 use super::cri::check_id;
 use super::error::{AskError, Found};
+use super::labels;
 use crate::{ContainerId, ContainerInfo};
 
 /// More than any container's description has.

@@ -33,7 +33,6 @@ use tokio::sync::{mpsc, oneshot};
 pub use answer::{Answer, Asked, Reply, RuntimeCounters};
 pub use config::{ParseSocketError, RuntimeProtocol, RuntimeSocket, RuntimesConfig};
 
-
 use crate::{CgroupContainer, ContainerId};
 use cache::{Lookup, Shared};
 use worker::Worker;

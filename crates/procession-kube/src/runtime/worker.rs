@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
+use super::answer::{Answer, Reply};
 use super::bucket::Bucket;
 use super::cache::Shared;
 use super::config::RuntimesConfig;
-use super::answer::{Answer, Reply};
 use super::peer::{Outcome, Peer};
 use crate::{CgroupContainer, RuntimeFamily};
 
