@@ -4,7 +4,9 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use procession::{Counted, LineageDetail, Pid};
-use procession_agent::{Account, Observation, Scope, Selection};
+use procession_agent::{
+    Account, HoldConfig, NodeInventory, Observation, ObservationConfig, Scope, Selection,
+};
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{EbpfConfig, SourceKind, open};
 

@@ -84,9 +84,7 @@ impl Asker {
                 return answer;
             }
         }
-        if tally.asked == 0 && !likely.is_empty() {
-            self.say_missing(family, &likely);
-        }
+        let is_unserved = tally.asked == 0 && !likely.is_empty();
         for peer in others {
             if let Some(answer) = tally.add(peer.ask(id).await) {
                 return answer;
@@ -94,21 +92,27 @@ impl Asker {
         }
         if tally.asked == 0 {
             self.say_missing(RuntimeFamily::Unknown, &self.peers.iter().collect::<Vec<_>>());
+        } else if is_unserved {
+            self.say_missing(family, &likely);
         }
         tally.answer()
     }
 
-    /// Says once for each family that its sockets are missing.
+    /// Says once for each family that its sockets are missing; for the unknown one, that all are.
     fn say_missing(&self, family: RuntimeFamily, peers: &[&Peer]) {
         let mut said = self.said_missing.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.insert(family) {
             return;
         }
         let sockets: Vec<_> = peers.iter().map(|peer| peer.socket.to_string()).collect();
+        let of = match family {
+            RuntimeFamily::Unknown => String::new(),
+            family => format!(" of {family:?}"),
+        };
         tracing::warn!(
-            runtime = ?family,
             looked_for = sockets.join(" "),
-            "containers run whose runtime has no socket here: they have an id, but perhaps no name, image or pod"
+            "containers{of} run, and no runtime that may know them has a socket here: they have an id, but \
+             perhaps no name, image or pod"
         );
     }
 }
