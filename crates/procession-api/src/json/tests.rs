@@ -1,5 +1,7 @@
 //! Exact lines for facts that a real table made.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use procession::{
@@ -9,7 +11,10 @@ use procession::{
     WorkingDirectory,
 };
 
-use procession_kube::Told;
+use procession_kube::{
+    Container, ContainerId, ContainerInfo, ContainerKind, Memory, Pod, PodIndex, Probe, RuntimePod, Told,
+    Whose,
+};
 
 use super::{AnnotationOptions, JsonEncoder};
 use crate::users::Users;
@@ -112,11 +117,14 @@ fn fact(table: &mut Table, time: u64, kind: EventKind<'_>) -> Fact {
 }
 
 fn encode(options: AnnotationOptions, fact: &Fact) -> String {
+    encode_told(options, &Told::from(fact.clone()))
+}
+
+fn encode_told(options: AnnotationOptions, told: &Told) -> String {
     let encoder = JsonEncoder { node_name: "n".into(), options };
     let clock = WallClock::new(BootTime::ZERO, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
     let mut out = Vec::new();
-    let written =
-        encoder.encode(&Told::from(fact.clone()), &clock, &Users::parse(b"alice:x:1000:1000"), &mut out);
+    let written = encoder.encode(told, &clock, &Users::parse(b"alice:x:1000:1000"), &mut out);
     assert_eq!(written, !out.is_empty());
     String::from_utf8(out).unwrap()
 }
@@ -327,6 +335,135 @@ fn a_container_is_named_by_31_digits_and_has_users_of_its_own() {
     let json = encode(AnnotationOptions::default(), &fact);
     assert!(json.contains(r#""docker":"0123456789abcdef0123456789abcde","parent_exec_id""#), "{json}");
     assert!(!json.contains("alice"), "{json}");
+}
+
+fn container_id() -> ContainerId {
+    ContainerId::parse("0123456789abcdef".repeat(4).as_bytes()).unwrap()
+}
+
+/// `ls -l` in the container, whose second process it is.
+fn ls_in_container() -> Fact {
+    let path = format!("/docker/{}", container_id());
+    let cgroup = Some(Cgroup { id: 7, path: path.as_bytes() });
+    let context = Context { cgroup, ns_pid: Some(Pid(2)), ..user(0) };
+    let program = Program { arguments: Arguments::complete(b"ls\0-l\0"), ..ls() };
+    fact(&mut table_with_shell(), 2 * SECOND + 1, exec_of_ls(program, context))
+}
+
+/// The same container, as the API tells of its pod.
+fn api_pod(container: Container) -> Whose {
+    let pairs = |key: &str, value: &str| [(key.into(), value.into())].into_iter().collect();
+    let pod = Pod {
+        namespace: "shop".into(),
+        name: "cart-7".into(),
+        uid: "4711".into(),
+        labels: pairs("app", "cart"),
+        annotations: pairs("note", "x"),
+        workload: "cart".into(),
+        workload_kind: "Deployment".into(),
+        static_uid: None,
+        containers: [container].into(),
+    };
+    let mut index = PodIndex::new(Memory::default());
+    index.apply(&Arc::new(pod), BootTime::ZERO);
+    Whose::Pod(index.find(&container_id()).unwrap())
+}
+
+fn api_container() -> Container {
+    Container {
+        id: container_id(),
+        runtime: "containerd".into(),
+        name: "main".into(),
+        image: "cart:1".into(),
+        image_id: "cart@sha256:1".into(),
+        kind: ContainerKind::Regular,
+        is_running: true,
+        started_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+        privileged: true,
+        probes: [Probe::new(["ls", "-l"])].into(),
+    }
+}
+
+fn runtime_container(pod: Option<RuntimePod>) -> Whose {
+    Whose::Runtime(Arc::new(ContainerInfo {
+        id: container_id(),
+        name: "web".into(),
+        image: "nginx:1".into(),
+        image_id: "sha256:1".into(),
+        pid: Some(4711),
+        started_at: None,
+        attempt: 0,
+        labels: BTreeMap::new(),
+        is_sandbox: false,
+        pod,
+        runtime: "docker".into(),
+    }))
+}
+
+/// What the line of `ls` in a container that is known says of it.
+fn pod_shown(whose: Whose) -> String {
+    let told = Told { containers: vec![whose], ..Told::from(ls_in_container()) };
+    let json = encode_told(AnnotationOptions::default(), &told);
+    let (_, pod) = json.split_once(r#""auid":0,"pod":"#).unwrap_or_else(|| panic!("{json}"));
+    pod.split_once(r#","docker":"#).unwrap().0.to_owned()
+}
+
+#[test]
+fn a_pod_is_told_as_the_api_tells_it() {
+    let container = [
+        r#""container":{"id":"containerd://0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","#,
+        r#""name":"main","image":{"id":"cart@sha256:1","name":"cart:1"},"#,
+    ]
+    .concat();
+    let rest = r#""pod_labels":{"app":"cart"},"workload":"cart","workload_kind":"Deployment","pod_annotations":{"note":"x"}}"#;
+    let pod = r#"{"namespace":"shop","name":"cart-7","uid":"4711","#;
+    let running = r#""start_time":"2023-11-14T22:13:20Z","pid":2,"maybe_exec_probe":true,"security_context":{"privileged":true}},"#;
+    assert_eq!(pod_shown(api_pod(api_container())), format!("{pod}{container}{running}{rest}"));
+    let ended = Container { is_running: false, privileged: false, probes: Box::default(), ..api_container() };
+    assert_eq!(pod_shown(api_pod(ended)), format!(r#"{pod}{container}"pid":2}},{rest}"#));
+}
+
+#[test]
+fn a_container_that_only_its_runtime_knows_is_told_in_the_place_of_a_pods() {
+    let container = [
+        r#""container":{"id":"docker://0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","#,
+        r#""name":"web","image":{"id":"sha256:1","name":"nginx:1"},"pid":2}"#,
+    ]
+    .concat();
+    assert_eq!(pod_shown(runtime_container(None)), format!("{{{container}}}"));
+    let pod = RuntimePod {
+        namespace: "shop".into(),
+        name: "cart-7".into(),
+        uid: "4711".into(),
+        labels: [("app".to_owned(), "cart".to_owned())].into(),
+        annotations: BTreeMap::new(),
+    };
+    assert_eq!(
+        pod_shown(runtime_container(Some(pod))),
+        format!(
+            r#"{{"namespace":"shop","name":"cart-7","uid":"4711",{container},"pod_labels":{{"app":"cart"}}}}"#
+        )
+    );
+}
+
+#[test]
+fn a_parent_in_the_container_has_its_pod_and_one_on_the_host_has_none() {
+    let mut fact = ls_in_container();
+    let told = |fact: &Fact| {
+        let containers = vec![runtime_container(None)];
+        encode_told(AnnotationOptions::default(), &Told { containers, ..Told::from(fact.clone()) })
+    };
+    assert_eq!(told(&fact).matches(r#""pod":"#).count(), 1);
+    fact.lineage[0].image.clone_from(&fact.process.image);
+    assert_eq!(told(&fact).matches(r#""pod":"#).count(), 2);
+}
+
+#[test]
+fn a_container_of_which_nobody_said_whose_it_is_shows_in_the_flags() {
+    let told = Told { is_complete: false, ..Told::from(ls_in_container()) };
+    let json = encode_told(AnnotationOptions::default(), &told);
+    assert!(json.contains(r#""flags":"execve clone unknownContainer","#), "{json}");
+    assert!(!json.contains(r#""pod""#), "{json}");
 }
 
 #[test]
