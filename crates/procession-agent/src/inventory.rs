@@ -14,6 +14,11 @@ pub trait Inventory: Send {
     /// What is known of a container now.
     fn find(&self, id: &ContainerId) -> Option<Whose>;
 
+    /// Whether there is anybody who may know containers.
+    fn can_know(&self) -> bool {
+        true
+    }
+
     /// Asks for a container that was not found. Whether more may be known of it soon, and be told of
     /// in [`news`](Self::news).
     fn ask(&self, container: CgroupContainer) -> bool;
@@ -91,6 +96,10 @@ impl Inventory for NodeInventory {
             Answer::Known(info) => Some(Whose::Runtime(info)),
             Answer::Unknown | Answer::Unreachable => None,
         })
+    }
+
+    fn can_know(&self) -> bool {
+        self.pods.is_some() || self.runtimes.is_some()
     }
 
     fn ask(&self, container: CgroupContainer) -> bool {

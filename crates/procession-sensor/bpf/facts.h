@@ -101,22 +101,24 @@ static __always_inline struct cgroup *memory_cgroup(struct css_set *set)
 	return BPF_CORE_READ(state, cgroup);
 }
 
+/* The id of the root cgroup, in each hierarchy. */
+#define ROOT_CGROUP 1
+
 /*
- * On a machine with v1 controllers every process is in the root of the unified hierarchy (id 1), or
- * in a cgroup of systemd's alone; container runtimes then work in v1, where memory is always used.
+ * On a machine with v1 controllers every process is in the root of the unified hierarchy, or in a
+ * cgroup of systemd's; container runtimes then work in v1, where memory is always used.
  */
 static __always_inline struct cgroup *cgroup_of(struct task_struct *leader, u32 *hierarchy)
 {
 	struct css_set *set = leader->cgroups;
 	struct cgroup *unified = BPF_CORE_READ(set, dfl_cgrp);
-	struct cgroup *memory;
+	struct cgroup *memory = memory_cgroup(set);
 
 	*hierarchy = CGROUP_UNIFIED;
-	if (BPF_CORE_READ(unified, kn, id) != 1)
+	/* With v2 alone the memory controller sits in the same cgroup, or in one above it. */
+	if (!memory || memory == unified || BPF_CORE_READ(memory, root) == BPF_CORE_READ(unified, root))
 		return unified;
-	memory = memory_cgroup(set);
-	/* With v2 alone the memory controller sits in the same cgroup. */
-	if (!memory || memory == unified)
+	if (BPF_CORE_READ(memory, kn, id) == ROOT_CGROUP && BPF_CORE_READ(unified, kn, id) != ROOT_CGROUP)
 		return unified;
 	*hierarchy = CGROUP_V1_MEMORY;
 	return memory;

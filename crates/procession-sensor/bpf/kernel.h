@@ -178,8 +178,10 @@ struct kernfs_node {
 struct kernfs_node___before_6_15 {
 	struct kernfs_node *parent;
 };
+struct cgroup_root;
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;

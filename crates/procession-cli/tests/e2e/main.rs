@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
+mod hybrid;
 mod load;
 mod observer;
 mod program;
@@ -40,8 +41,11 @@ fn main() -> ExitCode {
     if let Some(reason) = unable.as_ref().filter(|_| !required) {
         eprintln!("SKIPPED: all end-to-end tests: {reason}");
     }
-    let trials =
-        scenarios::trials(missing.is_none()).into_iter().chain(program::trials()).chain(load::trials());
+    let trials = scenarios::trials(missing.is_none())
+        .into_iter()
+        .chain(program::trials())
+        .chain(load::trials())
+        .chain(hybrid::trials());
     let trials = trials.map(|trial| match &unable {
         None => trial,
         Some(reason) if required => fails(trial.name(), reason.clone()),

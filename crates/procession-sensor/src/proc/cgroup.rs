@@ -9,10 +9,17 @@ const TELLING: [fn(&[u8]) -> bool; 3] = [
 
 /// The path that says most about where the process belongs. `None`: the file names none.
 ///
-/// That is the v2 path, except on hosts where v2 is mounted but not used: every process is in its
-/// root there, and the containers are in the v1 hierarchies.
+/// That is the v2 path, except on hosts where v2 is mounted but not used for it: there a process is in
+/// the root of v2, or in the control group of whoever started its container, and the container's is in
+/// the v1 hierarchies.
 pub(super) fn path(text: &[u8]) -> Option<&[u8]> {
     let unified = lines(text).find(|line| line.controllers.is_empty()).map(|line| line.path);
+    if unified.is_some_and(names_container) {
+        return unified;
+    }
+    if let Some(line) = lines(text).find(|line| names_container(line.path)) {
+        return Some(line.path);
+    }
     if unified.is_some_and(|path| path.len() > 1) {
         return unified;
     }
@@ -20,6 +27,11 @@ pub(super) fn path(text: &[u8]) -> Option<&[u8]> {
         lines(text).find(|line| line.path.len() > 1 && line.has(wanted)).map(|line| line.path)
     });
     telling.or(unified).or_else(|| lines(text).next().map(|line| line.path))
+}
+
+/// Whether the path has an id as container runtimes make them: 64 hex digits in a row.
+fn names_container(path: &[u8]) -> bool {
+    path.split(|byte| !byte.is_ascii_hexdigit()).any(|digits| digits.len() == 64)
 }
 
 struct Line<'a> {
@@ -64,6 +76,19 @@ mod tests {
             ("garbage\n::\n", None),
         ] {
             assert_eq!(path(text.as_bytes()), expect.map(str::as_bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_names_a_container_tells_most() {
+        let container = format!("/docker/{}", "0123456789abcdef".repeat(4));
+        let inner = format!("{container}/init.scope");
+        for text in [
+            format!("4:memory:{inner}\n0::/system.slice/docker.service\n"),
+            format!("5:cpu:{inner}\n4:memory:/\n0::/\n"),
+            format!("4:memory:{container}\n0::{inner}\n"),
+        ] {
+            assert_eq!(path(text.as_bytes()), Some(inner.as_bytes()), "{text:?}");
         }
     }
 
