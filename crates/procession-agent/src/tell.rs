@@ -108,7 +108,9 @@ impl Teller {
     }
 
     fn tell_all(&mut self, facts: Vec<Fact>, out: Listener<'_>) {
-        facts.into_iter().for_each(|fact| self.tell(fact, out));
+        for fact in facts {
+            self.tell(fact, out);
+        }
     }
 
     fn tell(&mut self, fact: Fact, out: Listener<'_>) {

@@ -132,7 +132,6 @@ pub(crate) struct SelectArgs {
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Whose containers they are")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub(crate) struct ContainerArgs {
     /// Ask the container runtime on this socket, for example `cri:/run/crio/crio.sock`; PROTOCOL is
     /// `cri`, `containerd`, `docker` or `podman` (repeatable; in place of the usual sockets)

@@ -202,7 +202,9 @@ fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
     for pattern in &select.container {
         filter = filter.container(pattern)?;
     }
-    filter = select.namespace.iter().fold(filter, |filter, namespace| filter.namespace(namespace));
+    for namespace in &select.namespace {
+        filter = filter.namespace(namespace);
+    }
     Ok(if select.host { filter.host_only() } else { filter })
 }
 

@@ -154,8 +154,8 @@ impl Filter {
 
     /// Only processes in pods of this Kubernetes namespace.
     #[must_use]
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.places.namespaces.push(namespace.into());
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.places.namespaces.push(namespace.to_owned());
         self
     }
 
