@@ -151,9 +151,9 @@ fn rendered_as_told(form: Form, told: &Told) -> String {
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// The control group of [`CONTAINER`].
-fn cgroup_of_container() -> Option<Cgroup<&'static [u8]>> {
+fn cgroup_of_container() -> Cgroup<&'static [u8]> {
     const PATH: &[u8] = b"/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/inside";
-    Some(Cgroup { id: 7, path: PATH })
+    Cgroup { id: 7, path: PATH }
 }
 
 /// [`CONTAINER`] as a runtime tells of it, perhaps in a pod of the namespace `shop`.
@@ -470,7 +470,7 @@ fn compact_colours_pad_an_absent_marker() {
 
 #[test]
 fn a_container_is_shown_by_its_pod_or_else_by_its_name_or_else_by_its_id() {
-    let (_, exec) = child(ls(), Context { cgroup: cgroup_of_container(), ..context(1000) });
+    let (_, exec) = child(ls(), Context { cgroup: Some(cgroup_of_container()), ..context(1000) });
     let told = |containers| Told { containers, ..Told::from(exec.clone()) };
     let text = || Form::Text(Text::new(TextOptions::default()));
     let compact = || Form::Compact(compact(Palette::plain()));
@@ -557,7 +557,7 @@ proptest! {
             arguments: Arguments::complete(&arguments),
             ..Program::default()
         };
-        let (mut scene, exec) = child(program, Context { cgroup: cgroup_of_container(), ..context(0) });
+        let (mut scene, exec) = child(program, Context { cgroup: Some(cgroup_of_container()), ..context(0) });
         let fork = scene.fork(102, CHILD);
         let change = scene.change(CHILD, SECOND / 2, context(1000));
         let exit = scene.exit(CHILD, SECOND, Some(0));
