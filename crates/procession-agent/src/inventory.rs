@@ -92,10 +92,7 @@ impl NodeInventory {
 impl Inventory for NodeInventory {
     fn find(&self, id: &ContainerId) -> Option<Whose> {
         let pod = self.pods.as_ref().and_then(|pods| pods.pod_of(id)).map(Whose::Pod);
-        pod.or_else(|| match self.runtimes.as_ref()?.get(id)? {
-            Answer::Known(info) => Some(Whose::Runtime(info)),
-            Answer::Unknown | Answer::Unreachable => None,
-        })
+        pod.or_else(|| self.runtimes.as_ref().and_then(|runtimes| known_to(runtimes, id)))
     }
 
     fn can_know(&self) -> bool {
@@ -127,4 +124,11 @@ impl Inventory for NodeInventory {
             pods: self.pods.as_ref().map(PodWatcher::status),
         }
     }
+}
+
+/// What the runtimes have told of a container. What is old is asked for anew meanwhile.
+fn known_to(runtimes: &Runtimes, id: &ContainerId) -> Option<Whose> {
+    let Answer::Known(info) = runtimes.get(id)? else { return None };
+    runtimes.ask(*id);
+    Some(Whose::Runtime(info))
 }
