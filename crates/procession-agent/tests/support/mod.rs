@@ -58,9 +58,11 @@ impl From<Event<'static>> for Step {
 }
 
 /// Steps, from events and steps.
+#[allow(unused_macros, reason = "as above")]
 macro_rules! steps {
     ($($step:expr),* $(,)?) => { [$($crate::support::Step::from($step)),*] };
 }
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use steps;
 
 /// Plays `walk` in the walk, one of `live` with each poll, and what is left and `rest` at the end.
