@@ -15,15 +15,15 @@ use crate::lab::{
 use crate::proto::cri::runtime_service_client::RuntimeServiceClient;
 use crate::proto::cri::{
     ContainerConfig, ContainerMetadata, ContainerRequest, CreateContainerRequest, ImageSpec,
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceOption, PodSandboxConfig,
-    PodSandboxMetadata, PodSandboxRequest, RunPodSandboxRequest,
+    LinuxContainerConfig, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
+    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PodSandboxRequest, RunPodSandboxRequest,
 };
 
 const SOCKET: &str = "containerd.sock";
-const UID: &str = "6d3fd0a4-11a5-4d5c-8e0b-0f2b6a1c9e77";
+pub(crate) const UID: &str = "6d3fd0a4-11a5-4d5c-8e0b-0f2b6a1c9e77";
 
 /// Starts containerd, with the image in these namespaces.
-fn start(lab: &Lab, namespaces: &[&str]) -> Daemon {
+pub(crate) fn start(lab: &Lab, namespaces: &[&str]) -> Daemon {
     let config = lab.path("config.toml");
     // Lowering a process's OOM score is not allowed everywhere, and is not what is tested.
     let text = format!(
@@ -57,26 +57,26 @@ state = "{}"
     daemon
 }
 
-fn ctr(lab: &Lab, namespace: &str) -> std::process::Command {
+pub(crate) fn ctr(lab: &Lab, namespace: &str) -> std::process::Command {
     let mut command = program("ctr");
     command.args(["--address", &lab.text(SOCKET), "--namespace", namespace]);
     command
 }
 
-fn sockets(lab: &Lab) -> [String; 2] {
+pub(crate) fn sockets(lab: &Lab) -> [String; 2] {
     ["cri", "containerd"].map(|protocol| lab.socket(protocol, SOCKET))
 }
 
 /// What a kubelet does.
-struct Kubelet {
+pub(crate) struct Kubelet {
     executor: Runtime,
     client: RuntimeServiceClient<Channel>,
 }
 
 /// A pod with one container, both running.
-struct Pod {
-    sandbox: ContainerId,
-    container: ContainerId,
+pub(crate) struct Pod {
+    pub(crate) sandbox: ContainerId,
+    pub(crate) container: ContainerId,
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -84,22 +84,26 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 impl Kubelet {
-    fn new(lab: &Lab) -> Self {
+    pub(crate) fn new(lab: &Lab) -> Self {
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("unix://{}", lab.text(SOCKET))).unwrap();
         let channel = executor.block_on(endpoint.connect()).unwrap();
         Self { executor, client: RuntimeServiceClient::new(channel) }
     }
 
-    fn run_pod(&mut self) -> Pod {
+    pub(crate) fn run_pod(&mut self) -> Pod {
         let config = pod_config();
         let request = RunPodSandboxRequest { config: Some(config.clone()) };
         let sandbox = self.executor.block_on(self.client.run_pod_sandbox(request)).unwrap();
         let sandbox = sandbox.into_inner().pod_sandbox_id;
+        // As a kubelet asks for it, unless a pod shares its processes.
+        let security_context =
+            LinuxContainerSecurityContext { namespace_options: Some(NamespaceOption { network: 2, pid: 1 }) };
         let container = ContainerConfig {
             metadata: Some(ContainerMetadata { name: "web".to_owned(), attempt: 2 }),
             image: Some(ImageSpec { image: IMAGE.to_owned() }),
             labels: map(&[("io.kubernetes.container.name", "web")]),
+            linux: Some(LinuxContainerConfig { security_context: Some(security_context) }),
             ..Default::default()
         };
         let request = CreateContainerRequest {
@@ -114,7 +118,7 @@ impl Kubelet {
         Pod { sandbox: parse_id(&sandbox), container: parse_id(&container_id) }
     }
 
-    fn remove_pod(&mut self, pod: &Pod) {
+    pub(crate) fn remove_pod(&mut self, pod: &Pod) {
         let request = PodSandboxRequest { pod_sandbox_id: pod.sandbox.to_string(), ..Default::default() };
         self.executor.block_on(self.client.stop_pod_sandbox(request.clone())).unwrap();
         self.executor.block_on(self.client.remove_pod_sandbox(request)).unwrap();
@@ -124,7 +128,7 @@ impl Kubelet {
 fn pod_config() -> PodSandboxConfig {
     // The network of the node, so that none need be made.
     let security_context =
-        LinuxSandboxSecurityContext { namespace_options: Some(NamespaceOption { network: 2 }) };
+        LinuxSandboxSecurityContext { namespace_options: Some(NamespaceOption { network: 2, pid: 1 }) };
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: "web-0".to_owned(),

@@ -10,10 +10,10 @@ use crate::lab::{
     program, run,
 };
 
-const SOCKET: &str = "docker.sock";
+pub(crate) const SOCKET: &str = "docker.sock";
 
 /// Starts an engine that makes no networks, with the image.
-fn start(lab: &Lab) -> Daemon {
+pub(crate) fn start(lab: &Lab) -> Daemon {
     let arguments = [
         ("--data-root", lab.text("data")),
         ("--exec-root", lab.text("exec")),
@@ -33,7 +33,7 @@ fn start(lab: &Lab) -> Daemon {
     daemon
 }
 
-fn docker(lab: &Lab) -> Command {
+pub(crate) fn docker(lab: &Lab) -> Command {
     let mut command = program("docker");
     command.args(["--host", &format!("unix://{}", lab.text(SOCKET))]).env("HOME", lab.path("home"));
     command

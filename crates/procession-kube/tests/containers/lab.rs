@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use libtest_mimic::{Failed, Trial};
 use procession_kube::{
     Answer, Asked, CgroupContainer, ContainerId, ContainerInfo, Containers, RuntimeSocket, Runtimes,
     RuntimesConfig,
@@ -34,13 +36,54 @@ const CGROUPS: [&str; 9] = [
 ];
 
 /// Set for tests that run in namespaces of their own.
-pub(crate) const APART: &str = "PROCESSION_TEST_APART";
+const APART: &str = "PROCESSION_TEST_APART";
 
 /// The image that all containers are made of.
 pub(crate) const IMAGE: &str = "localhost/procession-test:1";
 
+// Programs that tests need; their image is made of `busybox`.
+pub(crate) const RUNC: &[&str] = &["busybox", "runc"];
+pub(crate) const CONTAINERD: &[&str] = &["busybox", "containerd", "ctr", "runc"];
+pub(crate) const DOCKER: &[&str] = &["busybox", "docker", "dockerd", "runc"];
+pub(crate) const PODMAN: &[&str] = &["busybox", "conmon", "podman", "runc"];
+
+/// Hides where runtimes leave things, whatever they are told, and goes on.
+const HIDE: &str = r#"
+for folder in /run /dev/shm /etc/docker /etc/cni/net.d /var/lib/containers; do
+    [ ! -d $folder ] || mount -n -t tmpfs tmpfs $folder || exit
+done
+exec "$@"
+"#;
+
+/// Begins again in namespaces of its own: its mounts are seen by nobody else, and when it ends,
+/// however that be, all its processes and then its mounts go. Returns where that is done or cannot be.
+pub(crate) fn move_apart() {
+    if env::var_os(APART).is_some() || missing(&[]).is_some() {
+        return;
+    }
+    let mut again = Command::new("unshare");
+    again.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    again.args(["--", "sh", "-c", HIDE, "sh"]).args(env::args_os()).env(APART, "1");
+    panic!("{again:?}: {}", again.exec());
+}
+
+/// A test that needs these programs.
+pub(crate) fn trial(name: &'static str, programs: &[&str], test: fn()) -> Trial {
+    let Some(reason) = missing(programs) else {
+        return Trial::test(name, move || {
+            test();
+            Ok(())
+        });
+    };
+    if env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some() {
+        return Trial::test(name, move || Err(Failed::from(reason)));
+    }
+    eprintln!("SKIPPED: {name}: {reason}");
+    Trial::test(name, || Ok(())).with_ignored_flag(true)
+}
+
 /// Why tests that need these programs cannot run. `None`: they can.
-pub(crate) fn missing(programs: &[&str]) -> Option<String> {
+fn missing(programs: &[&str]) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".to_owned());
     }

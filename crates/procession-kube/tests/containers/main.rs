@@ -16,26 +16,21 @@ mod podman;
 mod proto;
 mod runc;
 
-use std::env;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 
-// Programs that tests need; their image is made of `busybox`.
-const CONTAINERD: &[&str] = &["busybox", "containerd", "ctr", "runc"];
-const DOCKER: &[&str] = &["busybox", "docker", "dockerd", "runc"];
-const PODMAN: &[&str] = &["busybox", "conmon", "podman", "runc"];
+use lab::{CONTAINERD, DOCKER, PODMAN, RUNC, trial};
 
 fn main() -> ExitCode {
-    move_apart();
+    lab::move_apart();
     let mut arguments = Arguments::from_args();
     // They use the same control groups.
     arguments.test_threads = Some(1);
     let trials = [
-        trial("runc::containers_of_kubernetes", &["busybox", "runc"], runc::containers_of_kubernetes),
-        trial("runc::a_container_in_a_container", &["busybox", "runc"], runc::a_container_in_a_container),
-        trial("runc::control_groups_inside", &["busybox", "runc"], runc::control_groups_inside),
+        trial("runc::containers_of_kubernetes", RUNC, runc::containers_of_kubernetes),
+        trial("runc::a_container_in_a_container", RUNC, runc::a_container_in_a_container),
+        trial("runc::control_groups_inside", RUNC, runc::control_groups_inside),
         trial("runc::a_monitor_is_on_the_host", &["busybox"], runc::a_monitor_is_on_the_host),
         trial("containerd::pods", CONTAINERD, containerd::pods),
         trial("containerd::outside_kubernetes", CONTAINERD, containerd::outside_kubernetes),
@@ -46,38 +41,4 @@ fn main() -> ExitCode {
         trial("podman::outages", PODMAN, podman::outages),
     ];
     libtest_mimic::run(&arguments, trials.into()).exit_code()
-}
-
-/// Hides where runtimes leave things, whatever they are told, and goes on.
-const HIDE: &str = r#"
-for folder in /run /dev/shm /etc/docker /etc/cni/net.d /var/lib/containers; do
-    [ ! -d $folder ] || mount -n -t tmpfs tmpfs $folder || exit
-done
-exec "$@"
-"#;
-
-/// Begins again in namespaces of its own: its mounts are seen by nobody else, and when it ends,
-/// however that be, all its processes and then its mounts go. Returns where that is done or cannot be.
-fn move_apart() {
-    if env::var_os(lab::APART).is_some() || lab::missing(&[]).is_some() {
-        return;
-    }
-    let mut again = Command::new("unshare");
-    again.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    again.args(["--", "sh", "-c", HIDE, "sh"]).args(env::args_os()).env(lab::APART, "1");
-    panic!("{again:?}: {}", again.exec());
-}
-
-fn trial(name: &'static str, programs: &[&str], test: fn()) -> Trial {
-    let Some(reason) = lab::missing(programs) else {
-        return Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-    };
-    if env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some() {
-        return Trial::test(name, move || Err(Failed::from(reason)));
-    }
-    eprintln!("SKIPPED: {name}: {reason}");
-    Trial::test(name, || Ok(())).with_ignored_flag(true)
 }

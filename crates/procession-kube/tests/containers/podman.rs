@@ -10,7 +10,7 @@ use crate::lab::{
     parse_id, program, run,
 };
 
-const SOCKET: &str = "podman.sock";
+pub(crate) const SOCKET: &str = "podman.sock";
 
 /// Flags that keep all of podman's state in the test's folder.
 fn flags(lab: &Lab) -> Vec<String> {
@@ -34,14 +34,15 @@ fn podman(lab: &Lab) -> Command {
     command
 }
 
-/// Runs a container; raising limits, as podman does on its own, is not allowed everywhere.
-fn run_container(lab: &Lab, arguments: &[&str]) -> String {
+/// Runs a container of the image's own command, or of another.
+pub(crate) fn run_container(lab: &Lab, arguments: &[&str], command: &[&str]) -> String {
+    // Raising limits, as podman does on its own, is not allowed everywhere.
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--network", "none"];
-    run(podman(lab).args(["run", "--detach"]).args(limits).args(arguments).arg(IMAGE))
+    run(podman(lab).args(["run", "--detach"]).args(limits).args(arguments).arg(IMAGE).args(command))
 }
 
 /// Starts the service, with the image.
-fn start(lab: &Lab) -> Daemon {
+pub(crate) fn start(lab: &Lab) -> Daemon {
     run(podman(lab).args(["load", "--input"]).arg(lab.image()));
     let flags = flags(lab);
     let url = format!("unix://{}", lab.text(SOCKET));
@@ -63,7 +64,7 @@ pub(crate) fn containers() {
     ] {
         let before = SystemTime::now();
         let arguments = [&["--label", "tier=front", "--name", name][..], more].concat();
-        let id = parse_id(&run_container(&lab, &arguments));
+        let id = parse_id(&run_container(&lab, &arguments, &[]));
         let info = known(ask(&runtimes, id));
         assert_eq!((info.id, info.name.as_str(), info.image.as_str()), (id, name, IMAGE));
         assert_eq!((info.runtime.as_str(), info.pod.as_ref()), ("podman", None));
@@ -85,7 +86,7 @@ pub(crate) fn containers() {
 pub(crate) fn outages() {
     let lab = Lab::new();
     let mut daemon = start(&lab);
-    let id = parse_id(&run_container(&lab, &[]));
+    let id = parse_id(&run_container(&lab, &[], &[]));
     check_outages(&[lab.socket("podman", SOCKET)], id, &mut daemon);
     run(podman(&lab).args(["rm", "--force", "--time", "0", id.as_str()]));
 }

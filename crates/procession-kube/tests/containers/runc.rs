@@ -12,7 +12,7 @@ const POD: &str = "pod6d3fd0a4-11a5-4d5c-8e0b-0f2b6a1c9e77";
 const POD_SLICE: &str = "pod6d3fd0a4_11a5_4d5c_8e0b_0f2b6a1c9e77.slice";
 
 /// Runs a container in a control group and returns the pid of its first process.
-fn start(lab: &Lab, id: ContainerId, cgroup: &str) -> u32 {
+pub(crate) fn start(lab: &Lab, id: ContainerId, cgroup: &str) -> u32 {
     let name = format!("bundle-{}", id.short());
     lab.root_folder(&format!("{name}/rootfs"));
     let bundle = lab.path(&name);
@@ -36,7 +36,23 @@ fn start(lab: &Lab, id: ContainerId, cgroup: &str) -> u32 {
 
 pub(crate) fn containers_of_kubernetes() {
     let lab = Lab::new();
-    for (cgroup, family) in [
+    let others = [
+        ("/docker/<id>".to_owned(), RuntimeFamily::Docker),
+        ("/system.slice/docker-<id>.scope".to_owned(), RuntimeFamily::Docker),
+        ("/machine.slice/libpod-<id>.scope/container".to_owned(), RuntimeFamily::Podman),
+        ("/procession-test/kubepods.slice:cri-containerd:<id>".to_owned(), RuntimeFamily::Containerd),
+    ];
+    for (cgroup, family) in cgroups_of_kubelets().into_iter().chain(others) {
+        let id = new_id();
+        let pid = start(&lab, id, &cgroup.replace("<id>", id.as_str()));
+        let found = container_of(pid);
+        assert_eq!((found.id, found.family), (id, family), "{cgroup}");
+    }
+}
+
+/// What kubelets call the control groups of containers of each class of service, with both drivers.
+pub(crate) fn cgroups_of_kubelets() -> Vec<(String, RuntimeFamily)> {
+    vec![
         (format!("/kubepods/besteffort/{POD}/<id>"), RuntimeFamily::Kubernetes),
         (format!("/kubepods/burstable/{POD}/<id>"), RuntimeFamily::Kubernetes),
         (format!("/kubepods/{POD}/<id>"), RuntimeFamily::Kubernetes),
@@ -49,16 +65,7 @@ pub(crate) fn containers_of_kubernetes() {
         ),
         (slice("besteffort-", "crio-<id>.scope"), RuntimeFamily::CriO),
         (slice("burstable-", "docker-<id>.scope"), RuntimeFamily::Docker),
-        ("/docker/<id>".to_owned(), RuntimeFamily::Docker),
-        ("/system.slice/docker-<id>.scope".to_owned(), RuntimeFamily::Docker),
-        ("/machine.slice/libpod-<id>.scope/container".to_owned(), RuntimeFamily::Podman),
-        ("/procession-test/kubepods.slice:cri-containerd:<id>".to_owned(), RuntimeFamily::Containerd),
-    ] {
-        let id = new_id();
-        let pid = start(&lab, id, &cgroup.replace("<id>", id.as_str()));
-        let found = container_of(pid);
-        assert_eq!((found.id, found.family), (id, family), "{cgroup}");
-    }
+    ]
 }
 
 fn slice(class: &str, name: &str) -> String {

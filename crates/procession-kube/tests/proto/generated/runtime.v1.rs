@@ -75,9 +75,11 @@ pub struct LinuxSandboxSecurityContext {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamespaceOption {
-    /// 0: of the pod, 2: of the node.
+    /// 0: of the pod, 1: of the container, 2: of the node.
     #[prost(int32, tag = "1")]
     pub network: i32,
+    #[prost(int32, tag = "2")]
+    pub pid: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PodSandboxRequest {

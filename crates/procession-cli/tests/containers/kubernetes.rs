@@ -1,0 +1,250 @@
+//! Containers of pods of which only the Kubernetes API knows.
+
+use std::fs;
+
+use procession_kube::ContainerId;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::data;
+use crate::lab::{Lab, new_id, wait_for};
+use crate::link::Link;
+use crate::runc;
+use crate::server::{GOOD_TOKEN, Server};
+use crate::watch::{Watch, process};
+
+const NODE: &str = "node-1";
+const UNKNOWN: &str = "unknownContainer";
+
+/// A cluster, the way to it, and a place for containers.
+struct Site {
+    server: Server,
+    link: Link,
+    lab: Lab,
+}
+
+impl Site {
+    /// The way is open, and who asks may know.
+    fn new() -> Self {
+        let server = Server::start().unwrap();
+        let link = Link::new(server.address).unwrap();
+        link.mend();
+        let site = Self { server, link, lab: Lab::new() };
+        site.log_in(&json!({ "token": GOOD_TOKEN }));
+        site
+    }
+
+    fn log_in(&self, user: &Value) {
+        let url = format!("http://127.0.0.1:{}", self.link.port);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+            "clusters": [{ "name": "test", "cluster": { "server": url } }],
+            "users": [{ "name": "test", "user": user }],
+        });
+        let draft = self.lab.path("draft");
+        fs::write(&draft, kubeconfig.to_string()).unwrap();
+        fs::rename(draft, self.lab.path("kubeconfig")).unwrap();
+    }
+
+    /// A watch that asks the cluster, and no runtime.
+    fn watch(&self, options: &[&str]) -> Watch {
+        let kubeconfig = self.lab.text("kubeconfig");
+        let mut watch = Watch::start(
+            &[&["--no-runtimes", "--kubeconfig", &kubeconfig, "--node-name", NODE], options].concat(),
+        );
+        watch.see_host("is-it-ready");
+        watch
+    }
+
+    /// Makes a pod of a Deployment whose containers nobody knows yet.
+    fn create_pod(&self, name: &str) {
+        let mut pod = data::pod(NODE, "shop", name);
+        pod["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+        pod["metadata"]["generateName"] = json!("cart-7c5ddbdf54-");
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-7c5ddbdf54",
+            "uid": "1", "controller": true,
+        }]);
+        pod["status"] = json!({ "phase": "Pending" });
+        self.server.create(pod);
+    }
+
+    /// Lets the pod's kubelet tell of its container.
+    fn report(&self, name: &str, id: ContainerId) {
+        self.server.change("shop", name, |pod| {
+            let mut status = data::running("main", 0);
+            status["containerID"] = json!(format!("containerd://{id}"));
+            pod["status"] = json!({ "phase": "Running", "containerStatuses": [status] });
+        });
+    }
+
+    /// Runs the first process of a container to its end.
+    fn run_container(&self, cgroup: &str) -> ContainerId {
+        let id = new_id();
+        let pid = runc::start(&self.lab, id, &cgroup.replace("<id>", id.as_str()));
+        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        id
+    }
+
+    /// Checks that a container whose pod is known is told with it.
+    fn check_known(&self, watch: &mut Watch, pod: &str) {
+        self.create_pod(pod);
+        let id = self.run_container("/kubepods/besteffort/pod1/<id>");
+        self.report(pod, id);
+        check(&watch.until_end_of(id), id, pod);
+    }
+}
+
+/// Each event of the container has all that is to be known of its pod.
+fn check(events: &[Value], id: ContainerId, name: &str) {
+    let (first, rest) = events.split_first().expect("the container's first process is seen");
+    assert_eq!(process(first)["binary"], "/bin/sleep", "{first:#}");
+    assert!(first.get("process_exec").is_some() && !rest.is_empty(), "{events:#?}");
+    for event in events {
+        let process = process(event);
+        let pod = &process["pod"];
+        let names = json!([pod["namespace"], pod["name"], pod["uid"], pod["workload"], pod["workload_kind"]]);
+        let uid = format!("uid-of-{name}");
+        assert_eq!(names, json!(["shop", name, uid, "cart", "Deployment"]), "{event:#}");
+        let container = &pod["container"];
+        let told = json!([container["id"], container["name"], container["image"]["name"], container["pid"]]);
+        assert_eq!(told, json!([format!("containerd://{id}"), "main", "example.com/main:1", 1]), "{event:#}");
+        assert!(!process["flags"].as_str().unwrap().contains(UNKNOWN), "{event:#}");
+    }
+}
+
+/// The first process of a container runs before the API tells of the container.
+pub(crate) fn the_gap_at_the_start() {
+    let site = Site::new();
+    // However slow the machine is, here nothing may go out without its pod.
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    for (number, (cgroup, _)) in runc::cgroups_of_kubelets().into_iter().enumerate() {
+        let name = format!("cart-7c5ddbdf54-{number}");
+        site.create_pod(&name);
+        let id = site.run_container(&cgroup);
+        watch.see_host(&format!("after-{number}"));
+        assert_eq!(watch.of(id), [] as [Value; 0], "it waits, and others do not: {cgroup}");
+        site.report(&name, id);
+        check(&watch.until_end_of(id), id, &name);
+    }
+    let errors = watch.finish().errors;
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(!errors.contains("without the name"), "{errors}");
+}
+
+pub(crate) fn a_container_of_no_pod() {
+    let site = Site::new();
+    let mut watch = site.watch(&["--pod-wait", "300ms"]);
+    let id = site.run_container("/kubepods/besteffort/pod1/<id>");
+    let of_container = |event: &Value| process(event)["docker"] == id.wire();
+    watch.until("its end", |event| of_container(event) && event.get("process_exit").is_some());
+    for event in watch.of(id) {
+        let process = process(&event);
+        assert!(process["pod"].is_null(), "{event:#}");
+        assert!(process["flags"].as_str().unwrap().ends_with(UNKNOWN), "{event:#}");
+    }
+    let errors = watch.finish().errors;
+    assert!(errors.contains("2 without the name of their container"), "{errors}");
+}
+
+pub(crate) fn filters() {
+    let site = Site::new();
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    let kubeconfig = site.lab.text("kubeconfig");
+    let start = |options: &[&str]| {
+        let common = ["--no-runtimes", "--kubeconfig", &kubeconfig, "--node-name", NODE, "--pod-wait", "1m"];
+        let watch = Watch::start_with(&[&common, options].concat());
+        wait_for("a watch", || watch.is_watching().then_some(()));
+        watch
+    };
+    let watches = [
+        (start(&["--namespace", "shop"]), vec!["[shop/web-1] ", "[shop/web-2] "]),
+        (start(&["--namespace", "shop", "--pod", "1$"]), vec!["[shop/web-1] "]),
+        (start(&["--namespace", "bank"]), vec![]),
+        (start(&["--container", "^main$", "--pod", "2"]), vec!["[shop/web-2] "]),
+    ];
+    for name in ["web-1", "web-2"] {
+        site.check_known(&mut watch, name);
+    }
+    for (watch, shown) in watches {
+        let lines = watch.finish().lines;
+        assert_eq!(lines.len(), 2 * shown.len(), "an exec and an end each: {lines:#?}");
+        assert!(lines.iter().all(|line| shown.iter().any(|name| line.contains(name))), "{lines:#?}");
+    }
+    drop(watch.finish());
+}
+
+pub(crate) fn no_server_at_first() {
+    let site = Site::new();
+    site.link.cut();
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    watch.until_said("the Kubernetes API does not answer");
+    check_unknown(&site, &mut watch);
+    site.link.mend();
+    watch.until_said("pods are known and followed again");
+    site.check_known(&mut watch, "web");
+    check_said_once(watch, "the Kubernetes API does not answer");
+}
+
+pub(crate) fn refused_at_first() {
+    let site = Site::new();
+    site.log_in(&json!({}));
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    watch.until_said("not allowed to list and watch pods");
+    check_unknown(&site, &mut watch);
+    site.log_in(&json!({ "token": GOOD_TOKEN }));
+    watch.until_said("pods are known and followed again");
+    site.check_known(&mut watch, "web");
+    check_said_once(watch, "not allowed to list and watch pods");
+}
+
+pub(crate) fn a_token_that_expires() {
+    let site = Site::new();
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    site.check_known(&mut watch, "web-1");
+    site.server.expire_token(true);
+    site.link.cut();
+    site.link.mend();
+    watch.until_said("does not accept the credentials");
+    check_unknown(&site, &mut watch);
+    site.server.expire_token(false);
+    watch.until_said("pods are known and followed again");
+    site.check_known(&mut watch, "web-2");
+    check_said_once(watch, "does not accept the credentials");
+}
+
+pub(crate) fn malformed_pods() {
+    let site = Site::new();
+    let odd = |container: &str| {
+        let mut status = data::running("main", 0);
+        status["containerID"] = json!(container);
+        json!({ "phase": "Running", "containerStatuses": [status] })
+    };
+    let statuses = [json!({}), odd(""), odd("://"), odd("containerd://short"), odd("containerd://a://b")];
+    for (number, status) in statuses.into_iter().enumerate() {
+        let mut pod = data::pod(NODE, "shop", &format!("odd-{number}"));
+        pod["metadata"]["uid"] = json!(format!("odd-{number}"));
+        pod["status"] = status;
+        site.server.create(pod);
+    }
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    site.check_known(&mut watch, "web");
+    let errors = watch.finish().errors;
+    assert!(!errors.contains("without the name"), "{errors}");
+}
+
+/// While nobody can tell whose a container is, its events do not wait.
+fn check_unknown(site: &Site, watch: &mut Watch) {
+    let id = site.run_container("/kubepods/besteffort/pod1/<id>");
+    let event = watch.until("a process in a container", |event| process(event)["docker"] == id.wire());
+    assert!(process(&event)["flags"].as_str().unwrap().ends_with(UNKNOWN), "{event:#}");
+}
+
+fn check_said_once(watch: Watch, text: &str) {
+    let errors = watch.finish().errors;
+    for text in [text, "pods are known and followed again"] {
+        assert_eq!(errors.matches(text).count(), 1, "{errors}");
+    }
+}

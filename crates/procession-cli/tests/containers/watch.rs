@@ -1,0 +1,167 @@
+//! The program at work, whose lines are read as they come.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use procession_kube::ContainerId;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// `procession watch` of all programs that run and end.
+pub(crate) struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    errors: NamedTempFile,
+}
+
+/// What it had to say.
+pub(crate) struct Report {
+    pub(crate) lines: Vec<String>,
+    /// What came on standard error.
+    pub(crate) errors: String,
+}
+
+impl Watch {
+    /// Watches with these options, in the form for programs.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_with(&[&["--output", "json"], options].concat())
+    }
+
+    /// Watches with these options.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let errors = NamedTempFile::new().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
+        command.args(["watch", "--exec", "--exit"]).args(options).stdin(Stdio::null());
+        let log = File::create(errors.path()).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let lines = read_lines(child.stdout.take().unwrap());
+        Self { child, lines, seen: Vec::new(), errors }
+    }
+
+    /// Runs a program of the host under a name of its own until it is seen.
+    pub(crate) fn see_host(&mut self, name: &str) {
+        let begin = Instant::now();
+        loop {
+            Command::new("true").arg(name).status().unwrap();
+            let soon = Instant::now() + Duration::from_millis(100);
+            if self.look_until(soon, |line| line.contains(name)).is_some() {
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{name} is not seen; {}", self.errors());
+        }
+    }
+
+    /// Whether it has taken in what runs, and shows what happens from now on: then a thread does that.
+    pub(crate) fn is_watching(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let name = |thread: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
+        };
+        threads.map(name).any(|name| name.trim() == "pipeline")
+    }
+
+    /// Waits for an event, which may have been seen before.
+    pub(crate) fn until(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        if let Some(event) = self.events().find(&is_it) {
+            return event;
+        }
+        let line = self.look_until(Instant::now() + PATIENCE, |line| is_it(&parse(line)));
+        parse(&line.unwrap_or_else(|| panic!("never seen: {what}; {}\n{:#?}", self.errors(), self.seen)))
+    }
+
+    /// Waits for the end of a container's first process, and returns all events of the container.
+    pub(crate) fn until_end_of(&mut self, container: ContainerId) -> Vec<Value> {
+        let is_first =
+            |process: &Value| process["exec_id"].is_string() && process["pod"]["container"]["pid"] == 1;
+        self.until("the end of a container", |event| {
+            let process = &event["process_exit"]["process"];
+            process["docker"] == container.wire() && is_first(process)
+        });
+        self.of(container)
+    }
+
+    /// The events of a container so far.
+    pub(crate) fn of(&self, container: ContainerId) -> Vec<Value> {
+        self.events().filter(|event| process(event)["docker"] == container.wire()).collect()
+    }
+
+    /// Waits until something was said on standard error.
+    pub(crate) fn until_said(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.errors().contains(text) {
+            assert!(Instant::now() < end, "never said: {text}; {}", self.errors());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops as Ctrl-C does.
+    pub(crate) fn finish(mut self) -> Report {
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{}", self.errors());
+        let lines = self.seen.iter().cloned().chain(self.lines.iter()).collect();
+        Report { lines, errors: self.errors() }
+    }
+
+    fn events(&self) -> impl Iterator<Item = Value> {
+        self.seen.iter().map(|line| parse(line))
+    }
+
+    fn errors(&self) -> String {
+        std::fs::read_to_string(self.errors.path()).unwrap()
+    }
+
+    fn look_until(&mut self, end: Instant, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        loop {
+            match self.lines.recv_deadline(end) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if is_it(&line) {
+                        return Some(line);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => panic!("it has ended: {}", self.errors()),
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // After a failure; otherwise it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The process that an event is about.
+pub(crate) fn process(event: &Value) -> &Value {
+    let kinds = ["process_exec", "process_exit"];
+    kinds.iter().find_map(|kind| event.get(kind)).map_or(&Value::Null, |event| &event["process"])
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// Lines as they come, so that nobody who writes them ever waits.
+fn read_lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = unbounded();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            if sender.send(line.unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
