@@ -60,11 +60,12 @@ impl Teller {
         if is_wanted == Some(false) {
             return;
         }
-        let unknown = container.filter(|it| self.inventory.find(&it.id).is_none() && self.inventory.ask(*it));
+        let whose = container.and_then(|container| self.inventory.find(&container.id));
+        let unknown = container.filter(|container| whose.is_none() && self.inventory.ask(*container));
         let process = name_of(&fact.process);
         match self.hold.must_wait(process, unknown.map(|container| container.id)) {
             Some(container) => self.wait(container, process, fact, out),
-            None => self.tell(fact, out),
+            None => self.tell(fact, container.map(|container| container.id), whose, out),
         }
     }
 
@@ -109,33 +110,38 @@ impl Teller {
 
     fn tell_all(&mut self, facts: Vec<Fact>, out: Listener<'_>) {
         for fact in facts {
-            self.tell(fact, out);
+            let container = ContainerId::of_process(&fact.process);
+            let whose = container.and_then(|container| self.inventory.find(&container));
+            self.tell(fact, container, whose, out);
         }
     }
 
-    fn tell(&mut self, fact: Fact, out: Listener<'_>) {
-        let Some(container) = container_of(&fact.process) else {
-            let containers = self.containers(&fact);
-            return out(Told { fact, is_complete: true, containers });
-        };
-        let containers = self.containers(&fact);
-        let names = containers.iter().find(|whose| *whose.id() == container.id).map(names_of);
-        let is_complete = names.is_some() || !self.inventory.can_know();
-        match self.filter.admits_place(Place::Container { id: container.id.as_str(), names }) {
-            Some(false) => {}
-            None => self.counts.unplaced += 1,
-            Some(true) => {
-                self.counts.incomplete += u64::from(!is_complete);
-                out(Told { fact, is_complete, containers });
+    /// Tells a fact of a process that runs in `container`, of which this is known.
+    fn tell(&mut self, fact: Fact, container: Option<ContainerId>, whose: Option<Whose>, out: Listener<'_>) {
+        let is_complete = container.is_none() || whose.is_some() || !self.inventory.can_know();
+        let is_wanted = container.is_none_or(|container| {
+            let names = whose.as_ref().map(names_of);
+            let is_wanted = self.filter.admits_place(Place::Container { id: container.as_str(), names });
+            self.counts.unplaced += u64::from(is_wanted.is_none());
+            is_wanted == Some(true)
+        });
+        if is_wanted {
+            self.counts.incomplete += u64::from(!is_complete);
+            let containers = self.containers(&fact, whose);
+            out(Told { fact, containers, is_complete });
+        }
+    }
+
+    /// What is known of the containers that a fact speaks of, each once; of its own it is `whose`.
+    fn containers(&self, fact: &Fact, whose: Option<Whose>) -> Vec<Whose> {
+        let mut containers = Vec::from_iter(whose);
+        let mut place = cgroup_path(&fact.process);
+        for process in &fact.lineage {
+            // Most processes run where their parents do.
+            if std::mem::replace(&mut place, cgroup_path(process)) == place {
+                continue;
             }
-        }
-    }
-
-    /// What is known of the containers that a fact speaks of, each once.
-    fn containers(&self, fact: &Fact) -> Vec<Whose> {
-        let mut containers: Vec<Whose> = Vec::new();
-        for process in std::iter::once(&fact.process).chain(&fact.lineage) {
-            let Some(id) = ContainerId::of_process(process) else { continue };
+            let Some(id) = ContainerId::of_cgroup(place) else { continue };
             if containers.iter().all(|whose| *whose.id() != id) {
                 containers.extend(self.inventory.find(&id));
             }
@@ -145,7 +151,12 @@ impl Teller {
 }
 
 fn container_of(process: &Process) -> Option<CgroupContainer> {
-    Containers::of_cgroup(process.image.as_ref()?.cgroup_path()).next()
+    Containers::of_cgroup(cgroup_path(process)).next()
+}
+
+/// Empty where it is unknown.
+fn cgroup_path(process: &Process) -> &[u8] {
+    process.image.as_ref().map_or(b"", Image::cgroup_path)
 }
 
 fn names_of(whose: &Whose) -> ContainerNames<'_> {

@@ -22,6 +22,7 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
+use memchr::{memmem, memrchr};
 use procession::Process;
 
 /// The id that a runtime gave a container.
@@ -39,7 +40,9 @@ impl ContainerId {
     /// Reads an id. `None`: `hex` is not 64 lower-case hex digits.
     pub fn parse(hex: &[u8]) -> Option<Self> {
         let digits: [u8; Self::LEN] = hex.try_into().ok()?;
-        digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')).then_some(Self(digits))
+        let is_hex = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        // Without an early end the compiler takes many at once.
+        digits.iter().fold(true, |all, digit| all & is_hex(digit)).then_some(Self(digits))
     }
 
     /// The container that the processes of a control group belong to. `None`: the host.
@@ -211,14 +214,13 @@ impl FusedIterator for Containers<'_> {}
 /// The part of a path above `kata_overhead`, where Kata keeps what runs virtual machines on the host:
 /// below it stand the paths of the containers that run in them.
 fn outside_overhead(path: &[u8]) -> &[u8] {
-    let overhead = b"/kata_overhead/";
-    let at = path.windows(overhead.len()).position(|part| part == overhead);
-    at.map_or(path, |at| &path[..at])
+    memmem::find(path, b"/kata_overhead/").map_or(path, |at| &path[..at])
 }
 
 /// What follows the last `/`. `None`: the path is used up.
 fn last_name(path: &[u8]) -> Option<&[u8]> {
-    if path.is_empty() { None } else { path.rsplit(|byte| *byte == b'/').next() }
+    let start = memrchr(b'/', path).map_or(0, |slash| slash + 1);
+    (!path.is_empty()).then(|| &path[start..])
 }
 
 /// The id in one name, and what stands before it: `<id>`, `<label>-<id>` or
