@@ -286,6 +286,7 @@ impl Burst {
     }
 }
 
+#[expect(clippy::large_types_passed_by_value, reason = "events are made for one call")]
 fn place(cgroup: Option<&'static [u8]>, event: Event<'static>) -> Event<'static> {
     match cgroup {
         Some(path) => in_cgroup(path, event),

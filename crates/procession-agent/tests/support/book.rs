@@ -27,7 +27,9 @@ impl Book {
     /// Of these containers.
     pub(crate) fn of(containers: &[u32]) -> Self {
         let book = Self::default();
-        containers.iter().for_each(|container| book.learn(*container));
+        for container in containers {
+            book.learn(*container);
+        }
         book
     }
 
