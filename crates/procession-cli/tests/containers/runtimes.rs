@@ -13,8 +13,7 @@ const SHELL: [&str; 3] = ["/bin/sh", "-c", "/bin/sleep 0.01; /bin/sleep 0.01"];
 pub(crate) fn docker() {
     let lab = Lab::new();
     let _daemon = engine::start(&lab);
-    let mut watch = Watch::start(&["--runtime-socket", &lab.socket("docker", engine::SOCKET)]);
-    watch.see_host("is-it-ready");
+    let mut watch = watch_with(&lab.socket("docker", engine::SOCKET));
     let mut command = engine::docker(&lab);
     command.args(["run", "--detach", "--network", "none", "--name", "web", IMAGE]).args(SHELL);
     let id = parse_id(&run(&mut command));
@@ -27,8 +26,7 @@ pub(crate) fn docker() {
 pub(crate) fn podman() {
     let lab = Lab::new();
     let _daemon = pod_manager::start(&lab);
-    let mut watch = Watch::start(&["--runtime-socket", &lab.socket("podman", pod_manager::SOCKET)]);
-    watch.see_host("is-it-ready");
+    let mut watch = watch_with(&lab.socket("podman", pod_manager::SOCKET));
     let id = parse_id(&pod_manager::run_container(&lab, &["--name", "web"], &SHELL));
     let events = watch.until_end_of(id);
     check(&events, &format!("podman://{id}"), "web", &json!(IMAGE));
@@ -40,9 +38,12 @@ pub(crate) fn pods_of_containerd() {
     let lab = Lab::new();
     let _daemon = its::start(&lab, &["k8s.io"]);
     let mut kubelet = Kubelet::new(&lab);
-    let mut watch = Watch::start(&["--runtime-socket", &its::sockets(&lab)[0]]);
-    watch.see_host("is-it-ready");
+    let mut watch = watch_with(&its::sockets(&lab)[0]);
     let pod = kubelet.run_pod();
+    for id in [pod.sandbox, pod.container] {
+        watch.until("the first process", |event| process(event)["docker"] == id.wire());
+    }
+    // A runtime does not tell of what was removed.
     kubelet.remove_pod(&pod);
     // A runtime does not say of which image it made what holds the namespaces of a pod.
     for (id, name, image) in [(pod.container, "web", json!(IMAGE)), (pod.sandbox, "POD", json!(null))] {
@@ -61,8 +62,7 @@ pub(crate) fn pods_of_containerd() {
 pub(crate) fn containerd_alone() {
     let lab = Lab::new();
     let _daemon = its::start(&lab, &["procession-test"]);
-    let mut watch = Watch::start(&["--runtime-socket", &its::sockets(&lab)[1]]);
-    watch.see_host("is-it-ready");
+    let mut watch = watch_with(&its::sockets(&lab)[1]);
     let id = new_id();
     let mut command = its::ctr(&lab, "procession-test");
     command.args(["run", "--detach", "--cgroup", &format!("/procession-test/{id}"), IMAGE, id.as_str()]);
@@ -77,7 +77,9 @@ pub(crate) fn filters() {
     let lab = Lab::new();
     let _daemon = engine::start(&lab);
     let socket = lab.socket("docker", engine::SOCKET);
-    let start = |options: &[&str]| Watch::start_with(&[&["--runtime-socket", &socket], options].concat());
+    let start = |options: &[&str]| {
+        Watch::start_with(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat())
+    };
     let mut all = start(&[]);
     all.see_host("is-it-ready");
     let watches = [
@@ -134,6 +136,13 @@ pub(crate) fn no_socket() {
     assert_eq!(errors.matches("has a socket here").count(), 1, "{errors}");
     assert!(errors.contains("docker:/nowhere/docker.sock"), "{errors}");
     assert!(errors.contains("without the name of their container"), "{errors}");
+}
+
+/// A watch that asks one runtime, however long that takes.
+fn watch_with(socket: &str) -> Watch {
+    let mut watch = Watch::start(&["--runtime-socket", socket, "--pod-wait", "1m"]);
+    watch.see_host("is-it-ready");
+    watch
 }
 
 /// Each event of a container says which one it is.
