@@ -60,6 +60,10 @@ impl Teller {
         if is_wanted == Some(false) {
             return;
         }
+        if let Some(container) = container.filter(|container| self.hold.is_awaited(container.id)) {
+            // The answer may be there before the news of it: nobody passes those who wait for it.
+            self.look_again(container.id, out);
+        }
         let whose = container.and_then(|container| self.inventory.find(&container.id));
         let unknown = container.filter(|container| whose.is_none() && self.inventory.ask(*container));
         let process = name_of(&fact.process);
@@ -97,6 +101,7 @@ impl Teller {
         self.tell_all(overflow, out);
     }
 
+    /// Tells what waits for a container, unless more may be known of it soon.
     fn look_again(&mut self, id: ContainerId, out: Listener<'_>) {
         let facts = if self.inventory.find(&id).is_some() {
             self.hold.answered(id)

@@ -96,6 +96,32 @@ fn each_container_has_its_own_answer() {
     );
 }
 
+/// The answer may be there before it is told that it is.
+#[test]
+fn those_who_wait_are_not_passed_by_others_of_their_container() {
+    let (known, refused) = (Book::default(), Book::default());
+    let silently = |book: &Book, answer: fn(&Book, u32)| {
+        let book = book.clone();
+        Step::new(move || answer(&book, 7))
+    };
+    for (book, answer, shown) in [
+        (&known, silently(&known, Book::learn), " in pod-7"),
+        (&refused, silently(&refused, Book::refuse), " in ?"),
+    ] {
+        let live = steps![
+            within(7, fork(1, 10)),
+            within(7, exec(10, 1)),
+            answer,
+            within(7, fork(10, 11)),
+            fork(1, 20)
+        ];
+        assert_eq!(
+            lines(&played(live, book).told),
+            [&format!("10 fork{shown}"), &format!("10 exec{shown}"), &format!("11 fork{shown}"), "20 fork"]
+        );
+    }
+}
+
 #[test]
 fn that_nobody_knows_is_an_answer() {
     let book = Book::default();

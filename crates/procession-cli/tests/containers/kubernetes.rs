@@ -3,18 +3,17 @@
 use std::fs;
 
 use procession_kube::ContainerId;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::data;
-use crate::lab::{Lab, new_id, wait_for};
+use crate::kubeconfig::{self, User};
+use crate::lab::{Lab, new_id, runc, wait_for};
 use crate::link::Link;
-use crate::runc;
-use crate::server::{GOOD_TOKEN, Server};
-use crate::watch::{Watch, process};
+use crate::server::Server;
+use crate::story::{self, COMMAND};
+use crate::watch::Watch;
 
 const NODE: &str = "node-1";
-const UNKNOWN: &str = "unknownContainer";
 
 /// A cluster, the way to it, and a place for containers.
 struct Site {
@@ -30,18 +29,13 @@ impl Site {
         let link = Link::new(server.address).unwrap();
         link.mend();
         let site = Self { server, link, lab: Lab::new() };
-        site.log_in(&json!({ "token": GOOD_TOKEN }));
+        site.log_in(User::Admin);
         site
     }
 
-    fn log_in(&self, user: &Value) {
-        let url = format!("http://127.0.0.1:{}", self.link.port);
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-            "clusters": [{ "name": "test", "cluster": { "server": url } }],
-            "users": [{ "name": "test", "user": user }],
-        });
+    fn log_in(&self, user: User) {
+        let kubeconfig = kubeconfig::of_ours(self.link.port, user);
+        // In one step: a file that is half there is another test.
         let draft = self.lab.path("draft");
         fs::write(&draft, kubeconfig.to_string()).unwrap();
         fs::rename(draft, self.lab.path("kubeconfig")).unwrap();
@@ -79,40 +73,37 @@ impl Site {
         });
     }
 
-    /// Runs the first process of a container to its end.
+    /// Runs a container to its end.
     fn run_container(&self, cgroup: &str) -> ContainerId {
         let id = new_id();
-        let pid = runc::start(&self.lab, id, &cgroup.replace("<id>", id.as_str()));
-        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
-        kill_process(pid, Signal::KILL).unwrap();
+        runc::start(&self.lab, id, &cgroup.replace("<id>", id.as_str()), &COMMAND);
         id
     }
 
     /// Checks that a container whose pod is known is told with it.
     fn check_known(&self, watch: &mut Watch, pod: &str) {
         self.create_pod(pod);
-        let id = self.run_container("/kubepods/besteffort/pod1/<id>");
+        let id = self.run_container(CGROUP);
         self.report(pod, id);
-        check(&watch.until_end_of(id), id, pod);
+        check(watch, id, pod);
+    }
+
+    /// While nobody can tell whose a container is, its events do not wait.
+    fn check_unknown(&self, watch: &mut Watch) {
+        let id = self.run_container(CGROUP);
+        story::unknown_in_all(watch, id);
     }
 }
 
-/// Each event of the container has all that is to be known of its pod.
-fn check(events: &[Value], id: ContainerId, name: &str) {
-    let (first, rest) = events.split_first().expect("the container's first process is seen");
-    assert_eq!(process(first)["binary"], "/bin/sleep", "{first:#}");
-    assert!(first.get("process_exec").is_some() && !rest.is_empty(), "{events:#?}");
-    for event in events {
-        let process = process(event);
-        let pod = &process["pod"];
-        let names = json!([pod["namespace"], pod["name"], pod["uid"], pod["workload"], pod["workload_kind"]]);
-        let uid = format!("uid-of-{name}");
-        assert_eq!(names, json!(["shop", name, uid, "cart", "Deployment"]), "{event:#}");
-        let container = &pod["container"];
-        let told = json!([container["id"], container["name"], container["image"]["name"], container["pid"]]);
-        assert_eq!(told, json!([format!("containerd://{id}"), "main", "example.com/main:1", 1]), "{event:#}");
-        assert!(!process["flags"].as_str().unwrap().contains(UNKNOWN), "{event:#}");
-    }
+const CGROUP: &str = "/kubepods/besteffort/pod1/<id>";
+
+/// All that the container did is told with all that is to be known of its pod.
+fn check(watch: &mut Watch, id: ContainerId, name: &str) {
+    let pod = story::known_in_all(watch, id);
+    let names = json!([pod["namespace"], pod["name"], pod["uid"], pod["workload"], pod["workload_kind"]]);
+    assert_eq!(names, json!(["shop", name, format!("uid-of-{name}"), "cart", "Deployment"]));
+    let container = json!([format!("containerd://{id}"), "main", "example.com/main:1"]);
+    assert_eq!(story::container_in(&pod), container);
 }
 
 /// The first process of a container runs before the API tells of the container.
@@ -127,7 +118,7 @@ pub(crate) fn the_gap_at_the_start() {
         watch.see_host(&format!("after-{number}"));
         assert_eq!(watch.of(id), [] as [Value; 0], "it waits, and others do not: {cgroup}");
         site.report(&name, id);
-        check(&watch.until_end_of(id), id, &name);
+        check(&mut watch, id, &name);
     }
     let errors = watch.finish().errors;
     assert_eq!(errors.lines().count(), 1, "{errors}");
@@ -137,16 +128,9 @@ pub(crate) fn the_gap_at_the_start() {
 pub(crate) fn a_container_of_no_pod() {
     let site = Site::new();
     let mut watch = site.watch(&["--pod-wait", "300ms"]);
-    let id = site.run_container("/kubepods/besteffort/pod1/<id>");
-    let of_container = |event: &Value| process(event)["docker"] == id.wire();
-    watch.until("its end", |event| of_container(event) && event.get("process_exit").is_some());
-    for event in watch.of(id) {
-        let process = process(&event);
-        assert!(process["pod"].is_null(), "{event:#}");
-        assert!(process["flags"].as_str().unwrap().ends_with(UNKNOWN), "{event:#}");
-    }
+    site.check_unknown(&mut watch);
     let errors = watch.finish().errors;
-    assert!(errors.contains("2 without the name of their container"), "{errors}");
+    assert!(errors.contains("6 without the name of their container"), "{errors}");
 }
 
 pub(crate) fn filters() {
@@ -170,7 +154,7 @@ pub(crate) fn filters() {
     }
     for (watch, shown) in watches {
         let lines = watch.finish().lines;
-        assert_eq!(lines.len(), 2 * shown.len(), "an exec and an end each: {lines:#?}");
+        assert_eq!(lines.len(), 6 * shown.len(), "three execs and as many ends each: {lines:#?}");
         assert!(lines.iter().all(|line| shown.iter().any(|name| line.contains(name))), "{lines:#?}");
     }
     drop(watch.finish());
@@ -181,7 +165,7 @@ pub(crate) fn no_server_at_first() {
     site.link.cut();
     let mut watch = site.watch(&["--pod-wait", "1m"]);
     watch.until_said("the Kubernetes API does not answer");
-    check_unknown(&site, &mut watch);
+    site.check_unknown(&mut watch);
     site.link.mend();
     watch.until_said("pods are known and followed again");
     site.check_known(&mut watch, "web");
@@ -190,11 +174,11 @@ pub(crate) fn no_server_at_first() {
 
 pub(crate) fn refused_at_first() {
     let site = Site::new();
-    site.log_in(&json!({}));
+    site.log_in(User::Nobody);
     let mut watch = site.watch(&["--pod-wait", "1m"]);
     watch.until_said("not allowed to list and watch pods");
-    check_unknown(&site, &mut watch);
-    site.log_in(&json!({ "token": GOOD_TOKEN }));
+    site.check_unknown(&mut watch);
+    site.log_in(User::Admin);
     watch.until_said("pods are known and followed again");
     site.check_known(&mut watch, "web");
     check_said_once(watch, "not allowed to list and watch pods");
@@ -208,7 +192,7 @@ pub(crate) fn a_token_that_expires() {
     site.link.cut();
     site.link.mend();
     watch.until_said("does not accept the credentials");
-    check_unknown(&site, &mut watch);
+    site.check_unknown(&mut watch);
     site.server.expire_token(false);
     watch.until_said("pods are known and followed again");
     site.check_known(&mut watch, "web-2");
@@ -233,13 +217,6 @@ pub(crate) fn malformed_pods() {
     site.check_known(&mut watch, "web");
     let errors = watch.finish().errors;
     assert!(!errors.contains("without the name"), "{errors}");
-}
-
-/// While nobody can tell whose a container is, its events do not wait.
-fn check_unknown(site: &Site, watch: &mut Watch) {
-    let id = site.run_container("/kubepods/besteffort/pod1/<id>");
-    let event = watch.until("a process in a container", |event| process(event)["docker"] == id.wire());
-    assert!(process(&event)["flags"].as_str().unwrap().ends_with(UNKNOWN), "{event:#}");
 }
 
 fn check_said_once(watch: Watch, text: &str) {

@@ -8,52 +8,45 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
-#[path = "../../../procession-kube/tests/containers/containerd.rs"]
-#[allow(dead_code, reason = "has tests of its own")]
-mod containerd;
 #[path = "../../../procession-kube/tests/pods/data.rs"]
 #[allow(dead_code, reason = "has more than is needed here")]
 mod data;
-#[path = "../../../procession-kube/tests/containers/docker.rs"]
-#[allow(dead_code, reason = "has tests of its own")]
-mod docker;
+#[path = "../../../procession-kube/tests/pods/kubeconfig.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod kubeconfig;
 mod kubernetes;
-#[path = "../../../procession-kube/tests/containers/lab.rs"]
+#[path = "../../../procession-kube/tests/containers/lab/mod.rs"]
 #[allow(dead_code, clippy::print_stderr, reason = "has more than is needed here, and says what is skipped")]
 mod lab;
 #[path = "../../../procession-kube/tests/pods/link.rs"]
 #[allow(dead_code, reason = "has more than is needed here")]
 mod link;
-#[path = "../../../procession-kube/tests/containers/podman.rs"]
-#[allow(dead_code, reason = "has tests of its own")]
-mod podman;
 #[path = "../../../procession-kube/tests/proto/mod.rs"]
 mod proto;
-#[path = "../../../procession-kube/tests/containers/runc.rs"]
-#[allow(dead_code, reason = "has tests of its own")]
-mod runc;
 mod runtimes;
 #[path = "../../../procession-kube/tests/pods/server.rs"]
 #[allow(dead_code, reason = "has more than is needed here")]
 mod server;
+mod story;
 mod watch;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
+use procession_sensor::{EbpfConfig, SourceKind};
 
-use lab::{CONTAINERD, DOCKER, PODMAN, RUNC, trial};
+use lab::apart::{CONTAINERD, DOCKER, PODMAN, RUNC, missing, move_apart};
 
 fn main() -> ExitCode {
-    lab::move_apart();
+    move_apart();
     let mut arguments = Arguments::from_args();
     // They watch the whole machine, and use the same control groups.
     arguments.test_threads = Some(1);
     let trials = [
-        trial("runtimes::docker", DOCKER, runtimes::docker),
-        trial("runtimes::podman", PODMAN, runtimes::podman),
+        trial("runtimes::of_docker", DOCKER, runtimes::of_docker),
+        trial("runtimes::of_podman", PODMAN, runtimes::of_podman),
         trial("runtimes::pods_of_containerd", CONTAINERD, runtimes::pods_of_containerd),
-        trial("runtimes::containerd_alone", CONTAINERD, runtimes::containerd_alone),
+        trial("runtimes::of_containerd_alone", CONTAINERD, runtimes::of_containerd_alone),
         trial("runtimes::filters", DOCKER, runtimes::filters),
         trial("runtimes::no_socket", RUNC, runtimes::no_socket),
         trial("kubernetes::the_gap_at_the_start", RUNC, kubernetes::the_gap_at_the_start),
@@ -65,4 +58,10 @@ fn main() -> ExitCode {
         trial("kubernetes::malformed_pods", RUNC, kubernetes::malformed_pods),
     ];
     libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+fn trial(name: &'static str, programs: &[&str], test: fn()) -> Trial {
+    let has_no_sensor = || procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
+    let unable = missing(programs).or_else(|| has_no_sensor().map(|error| error.to_string()));
+    lab::apart::trial(name, unable, test)
 }

@@ -2,140 +2,120 @@
 
 use serde_json::{Value, json};
 
-use crate::containerd::{Kubelet, UID};
-use crate::lab::{IMAGE, Lab, new_id, parse_id, run, wait_for};
+use crate::lab::containerd::{Kubelet, UID};
+use crate::lab::{IMAGE, Lab, containerd, docker, new_id, parse_id, podman, run, runc, wait_for};
+use crate::story::{self, COMMAND};
 use crate::watch::{Watch, process};
-use crate::{containerd as its, docker as engine, podman as pod_manager, runc};
 
-/// What a container runs: a shell, and programs.
-const SHELL: [&str; 3] = ["/bin/sh", "-c", "/bin/sleep 0.01; /bin/sleep 0.01"];
-
-pub(crate) fn docker() {
+pub(crate) fn of_docker() {
     let lab = Lab::new();
-    let _daemon = engine::start(&lab);
-    let mut watch = watch_with(&lab.socket("docker", engine::SOCKET));
-    let mut command = engine::docker(&lab);
-    command.args(["run", "--detach", "--network", "none", "--name", "web", IMAGE]).args(SHELL);
+    let _daemon = docker::start(&lab);
+    let mut watch = watch_with(&lab.socket("docker", docker::SOCKET));
+    let mut command = docker::docker(&lab);
+    command.args(["run", "--detach", "--network", "none", "--name", "web", IMAGE]).args(COMMAND);
     let id = parse_id(&run(&mut command));
-    let events = watch.until_end_of(id);
-    check(&events, &format!("docker://{id}"), "web", &json!(IMAGE));
-    check_first_process(&events);
-    check_host(watch);
+    let pod = story::known_in_all(&mut watch, id);
+    assert_eq!(story::container_in(&pod), json!([format!("docker://{id}"), "web", IMAGE]));
+    check_the_rest(watch);
 }
 
-pub(crate) fn podman() {
+pub(crate) fn of_podman() {
     let lab = Lab::new();
-    let _daemon = pod_manager::start(&lab);
-    let mut watch = watch_with(&lab.socket("podman", pod_manager::SOCKET));
-    let id = parse_id(&pod_manager::run_container(&lab, &["--name", "web"], &SHELL));
-    let events = watch.until_end_of(id);
-    check(&events, &format!("podman://{id}"), "web", &json!(IMAGE));
-    check_first_process(&events);
-    check_host(watch);
+    let _daemon = podman::start(&lab);
+    let mut watch = watch_with(&lab.socket("podman", podman::SOCKET));
+    let id = parse_id(&podman::run_container(&lab, &["--name", "web"], &COMMAND));
+    let pod = story::known_in_all(&mut watch, id);
+    assert_eq!(story::container_in(&pod), json!([format!("podman://{id}"), "web", IMAGE]));
+    check_the_rest(watch);
 }
 
 pub(crate) fn pods_of_containerd() {
     let lab = Lab::new();
-    let _daemon = its::start(&lab, &["k8s.io"]);
+    let _daemon = containerd::start(&lab, &["k8s.io"]);
     let mut kubelet = Kubelet::new(&lab);
-    let mut watch = watch_with(&its::sockets(&lab)[0]);
-    let pod = kubelet.run_pod();
-    for id in [pod.sandbox, pod.container] {
-        watch.until("the first process", |event| process(event)["docker"] == id.wire());
-    }
-    // A runtime does not tell of what was removed.
-    kubelet.remove_pod(&pod);
-    // A runtime does not say of which image it made what holds the namespaces of a pod.
-    for (id, name, image) in [(pod.container, "web", json!(IMAGE)), (pod.sandbox, "POD", json!(null))] {
-        let events = watch.until_end_of(id);
-        for event in &events {
-            let pod = &process(event)["pod"];
-            let names = json!([pod["namespace"], pod["name"], pod["uid"], pod["pod_labels"]["app"]]);
-            assert_eq!(names, json!(["shop", "web-0", UID, "web"]), "{event:#}");
-        }
-        check(&events, &format!("containerd://{id}"), name, &image);
-        assert_eq!(process(&events[0])["pod"]["container"]["pid"], 1, "{:#}", events[0]);
-    }
-    check_host(watch);
+    let mut watch = watch_with(&containerd::sockets(&lab)[0]);
+    let made = kubelet.run_pod(&COMMAND);
+    let pod = story::known_in_all(&mut watch, made.container);
+    let names = json!([pod["namespace"], pod["name"], pod["uid"], pod["pod_labels"]]);
+    assert_eq!(names, json!(["shop", "web-0", UID, { "app": "web" }]));
+    let id = format!("containerd://{}", made.container);
+    assert_eq!(story::container_in(&pod), json!([id, "web", IMAGE]));
+    // What holds the namespaces of the pod runs the image's own command until it is killed.
+    let first = watch.of(made.sandbox).swap_remove(0);
+    let pod = &process(&first)["pod"];
+    assert_eq!(
+        json!([pod["name"], pod["container"]["name"], pod["container"]["pid"]]),
+        json!(["web-0", "POD", 1])
+    );
+    kubelet.remove_pod(&made);
+    check_the_rest(watch);
 }
 
-pub(crate) fn containerd_alone() {
+pub(crate) fn of_containerd_alone() {
     let lab = Lab::new();
-    let _daemon = its::start(&lab, &["procession-test"]);
-    let mut watch = watch_with(&its::sockets(&lab)[1]);
+    let _daemon = containerd::start(&lab, &["procession-test"]);
+    let mut watch = watch_with(&containerd::sockets(&lab)[1]);
     let id = new_id();
-    let mut command = its::ctr(&lab, "procession-test");
+    let mut command = containerd::ctr(&lab, "procession-test");
     command.args(["run", "--detach", "--cgroup", &format!("/procession-test/{id}"), IMAGE, id.as_str()]);
-    run(command.args(SHELL));
-    let events = watch.until_end_of(id);
-    check(&events, &format!("containerd://{id}"), id.as_str(), &json!(IMAGE));
-    check_first_process(&events);
-    check_host(watch);
+    run(command.args(COMMAND));
+    let pod = story::known_in_all(&mut watch, id);
+    assert_eq!(story::container_in(&pod), json!([format!("containerd://{id}"), id.as_str(), IMAGE]));
+    check_the_rest(watch);
 }
 
 pub(crate) fn filters() {
     let lab = Lab::new();
-    let _daemon = engine::start(&lab);
-    let socket = lab.socket("docker", engine::SOCKET);
+    let _daemon = docker::start(&lab);
+    let socket = lab.socket("docker", docker::SOCKET);
     let start = |options: &[&str]| {
-        Watch::start_with(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat())
+        let watch =
+            Watch::start_with(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat());
+        // Not every one of them shows what could be run to see that it is ready.
+        wait_for("a watch", || watch.is_watching().then_some(()));
+        watch
     };
     let mut all = start(&[]);
-    all.see_host("is-it-ready");
-    let watches = [
-        ("[web-1] ", start(&["--container", "^web"])),
-        ("[db] ", start(&["--container", "^(db|cache)$"])),
-        ("", start(&["--host"])),
-        ("no such pod", start(&["--namespace", "shop"])),
+    let [web, data, host, pods] = [
+        start(&["--container", "^web"]),
+        start(&["--container", "^(db|cache)$"]),
+        start(&["--host"]),
+        start(&["--namespace", "shop"]),
     ];
-    for (_, watch) in &watches {
-        wait_for("a watch", || watch.is_watching().then_some(()));
-    }
-    let names = ["web-1", "db"];
-    for name in names {
-        let mut command = engine::docker(&lab);
-        command.args(["run", "--network", "none", "--name", name, IMAGE]).args(SHELL);
-        run(&mut command);
+    for name in ["web-1", "db"] {
+        let mut command = docker::docker(&lab);
+        command.args(["run", "--network", "none", "--name", name, IMAGE]).args(COMMAND);
+        assert_eq!(command.status().unwrap().code(), Some(3));
     }
     all.see_host("all-is-over");
+    let is_of = |name: &'static str| move |line: &String| line.contains(&format!(" [{name}] "));
+    let (is_web, is_data) = (is_of("web-1"), is_of("db"));
     let lines = all.finish().lines;
-    for name in names {
-        let is_first = |line: &String| line.contains(&format!("exec [{name}] /bin/sh "));
-        assert!(lines.iter().any(is_first), "the first process of {name}: {lines:#?}");
+    for is_its in [is_web, is_data] {
+        assert!(lines.iter().filter(|line| is_its(line)).count() >= 6, "{lines:#?}");
     }
-    for (shown, watch) in watches {
-        let report = watch.finish();
-        let of_containers =
-            report.lines.iter().filter(|line| line.contains("[web-1] ") || line.contains("[db] "));
-        match shown {
-            "" => {
-                assert_eq!(of_containers.count(), 0, "{:#?}", report.lines);
-                assert!(report.lines.iter().any(|line| line.contains("all-is-over")));
-            }
-            "no such pod" => assert_eq!(report.lines, [""; 0]),
-            name => {
-                assert!(report.lines.len() >= 4, "{:#?}", report.lines);
-                assert!(report.lines.iter().all(|line| line.contains(name)), "{:#?}", report.lines);
-            }
-        }
+    for (watch, is_its) in [(web, is_web), (data, is_data)] {
+        let shown = watch.finish().lines;
+        assert!(shown.len() >= 6 && shown.iter().all(is_its), "{shown:#?}");
     }
+    let shown = host.finish().lines;
+    assert!(!shown.iter().any(|line| is_web(line) || is_data(line)), "{shown:#?}");
+    assert!(shown.iter().any(|line| line.contains("all-is-over")), "{shown:#?}");
+    assert_eq!(pods.finish().lines, [""; 0]);
 }
 
 pub(crate) fn no_socket() {
     let lab = Lab::new();
-    let mut watch = Watch::start(&["--runtime-socket", "docker:/nowhere/docker.sock"]);
-    watch.see_host("is-it-ready");
+    let mut watch = watch_with("docker:/nowhere/docker.sock");
     for _ in 0..2 {
         let id = new_id();
-        runc::start(&lab, id, &format!("/docker/{id}"));
-        let event = watch.until("a process in a container", |event| process(event)["docker"] == id.wire());
-        let flags = process(&event)["flags"].as_str().unwrap();
-        assert!(flags.ends_with(" unknownContainer"), "{event:#}");
+        runc::start(&lab, id, &format!("/docker/{id}"), &COMMAND);
+        story::unknown_in_all(&mut watch, id);
     }
     let errors = watch.finish().errors;
     assert_eq!(errors.matches("has a socket here").count(), 1, "{errors}");
     assert!(errors.contains("docker:/nowhere/docker.sock"), "{errors}");
-    assert!(errors.contains("without the name of their container"), "{errors}");
+    assert!(errors.contains("12 without the name of their container"), "{errors}");
 }
 
 /// A watch that asks one runtime, however long that takes.
@@ -145,43 +125,17 @@ fn watch_with(socket: &str) -> Watch {
     watch
 }
 
-/// Each event of a container says which one it is.
-fn check(events: &[Value], id: &str, name: &str, image: &Value) {
-    assert!(!events.is_empty());
-    for event in events {
-        let container = &process(event)["pod"]["container"];
-        let told = json!([container["id"], container["name"], container["image"]["name"]]);
-        assert_eq!(told, json!([id, name, image]), "{event:#}");
-        assert!(!process(event)["flags"].as_str().unwrap().contains("unknownContainer"), "{event:#}");
-    }
-}
-
-/// The first process is the one that was asked for, and others follow.
-fn check_first_process(events: &[Value]) {
-    // What enters the container to start it is of the runtime.
-    let is_runc = |event: &&Value| process(event)["binary"].as_str().unwrap().ends_with("runc");
-    let events: Vec<_> = events.iter().skip_while(is_runc).collect();
-    let pid = |event: &Value| process(event)["pod"]["container"]["pid"].as_u64().unwrap();
-    let first = &events[0]["process_exec"]["process"];
-    assert_eq!((&first["binary"], pid(events[0])), (&json!("/bin/sh"), 1), "{first:#}");
-    assert!(events.iter().any(|event| pid(event) > 1), "{events:#?}");
-    let ends = events.iter().filter(|event| event.get("process_exit").is_some()).count();
-    assert!(ends >= 2, "the first process and another: {events:#?}");
-}
-
-/// What starts and watches containers is of the host.
-fn check_host(watch: Watch) {
+/// What starts and watches containers is of the host, and nothing was lost.
+fn check_the_rest(watch: Watch) {
     let report = watch.finish();
     for line in &report.lines {
         let event: Value = serde_json::from_str(line).unwrap();
-        let (process, name) = (process(&event), |text: &str| event.to_string().contains(text));
-        if process["docker"].is_null() {
-            assert!(process["pod"].is_null(), "{event:#}");
-        } else {
-            assert!(!process["binary"].as_str().unwrap().contains("shim"), "{event:#}");
-            assert!(!process["binary"].as_str().unwrap().contains("conmon"), "{event:#}");
-        }
-        assert!(!name("unknownContainer"), "{event:#}");
+        let process = process(&event);
+        let is_of_host =
+            ["shim", "conmon"].iter().any(|name| process["binary"].as_str().unwrap().contains(name));
+        assert!(!is_of_host || process["docker"].is_null(), "{event:#}");
+        assert_eq!(process["pod"].is_null(), process["docker"].is_null(), "{event:#}");
+        assert!(!story::is_marked(&event), "{event:#}");
     }
     assert!(report.errors.lines().all(|line| line.contains("none lost")), "{}", report.errors);
 }

@@ -78,17 +78,6 @@ impl Watch {
         parse(&line.unwrap_or_else(|| panic!("never seen: {what}; {}\n{:#?}", self.errors(), self.seen)))
     }
 
-    /// Waits for the end of a container's first process, and returns all events of the container.
-    pub(crate) fn until_end_of(&mut self, container: ContainerId) -> Vec<Value> {
-        let is_first =
-            |process: &Value| process["exec_id"].is_string() && process["pod"]["container"]["pid"] == 1;
-        self.until("the end of a container", |event| {
-            let process = &event["process_exit"]["process"];
-            process["docker"] == container.wire() && is_first(process)
-        });
-        self.of(container)
-    }
-
     /// The events of a container so far.
     pub(crate) fn of(&self, container: ContainerId) -> Vec<Value> {
         self.events().filter(|event| process(event)["docker"] == container.wire()).collect()

@@ -18,12 +18,12 @@ mod runc;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
-use lab::{CONTAINERD, DOCKER, PODMAN, RUNC, trial};
+use lab::apart::{CONTAINERD, DOCKER, PODMAN, RUNC, missing, move_apart};
 
 fn main() -> ExitCode {
-    lab::move_apart();
+    move_apart();
     let mut arguments = Arguments::from_args();
     // They use the same control groups.
     arguments.test_threads = Some(1);
@@ -41,4 +41,8 @@ fn main() -> ExitCode {
         trial("podman::outages", PODMAN, podman::outages),
     ];
     libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+fn trial(name: &'static str, programs: &[&str], test: fn()) -> Trial {
+    lab::apart::trial(name, missing(programs), test)
 }

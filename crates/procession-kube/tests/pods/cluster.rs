@@ -13,18 +13,8 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::server::{GOOD_TOKEN, Server};
-
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum User {
-    /// Somebody who may list and watch pods.
-    Admin,
-    /// Somebody without credentials.
-    Nobody,
-    /// Somebody with credentials that are not good.
-    Stranger,
-}
+use crate::kubeconfig::{self, User};
+use crate::server::Server;
 
 /// A cluster with a namespace for one test. Names of pods are names in that.
 pub(crate) trait Cluster: Send + Sync {
@@ -46,15 +36,6 @@ pub(crate) trait Cluster: Send + Sync {
 pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn kubeconfig(cluster: &Value, user: &Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-        "clusters": [{ "name": "test", "cluster": cluster }],
-        "users": [{ "name": "test", "user": user }],
-    })
 }
 
 /// The server in this repository.
@@ -79,12 +60,7 @@ impl Cluster for OurCluster {
     }
 
     fn kubeconfig(&self, port: u16, user: User) -> Value {
-        let user = match user {
-            User::Admin => json!({ "token": GOOD_TOKEN }),
-            User::Nobody => json!({}),
-            User::Stranger => json!({ "token": "wrong" }),
-        };
-        kubeconfig(&json!({ "server": format!("http://127.0.0.1:{port}") }), &user)
+        kubeconfig::of_ours(port, user)
     }
 
     fn create(&self, pod: &Value) {
@@ -199,7 +175,7 @@ impl Cluster for RealCluster {
             User::Nobody => json!({}),
             User::Stranger => json!({ "token": "wrong" }),
         };
-        kubeconfig(&cluster, &user)
+        kubeconfig::of(&cluster, &user)
     }
 
     fn create(&self, pod: &Value) {

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::Scenario;
-use crate::cluster::User;
 use crate::data::running;
+use crate::kubeconfig::User;
 use crate::scenarios::names;
 use crate::site::Site;
 

@@ -8,8 +8,8 @@ use procession_kube::{Phase, PodWatcher, Reason, WatchConfig};
 use serde_json::{Value, json};
 
 use crate::Fault;
-use crate::cluster::User;
 use crate::data::{id, pod, running};
+use crate::kubeconfig::User;
 use crate::server::Server;
 use crate::site::{Site, degraded, found, gone, synced, until_so};
 

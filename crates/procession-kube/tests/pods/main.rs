@@ -12,6 +12,7 @@ mod cluster;
 mod contract;
 mod data;
 mod faults;
+mod kubeconfig;
 mod link;
 mod load;
 mod noise;

@@ -7,8 +7,8 @@ use procession_kube::{ContainerKind, Notice, Phase, PodWatcher, Reason, WatchCon
 use serde_json::{Value, json};
 
 use crate::Scenario;
-use crate::cluster::User;
 use crate::data::{ended, id, running};
+use crate::kubeconfig::User;
 use crate::site::{Site, degraded, found, gone, noticed, synced, until, until_so};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[

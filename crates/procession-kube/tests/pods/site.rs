@@ -9,8 +9,9 @@ use procession_kube::{ContainerId, Found, Phase, PodWatcher, Reason, WatchConfig
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, User, unique};
+use crate::cluster::{Cluster, unique};
 use crate::data;
+use crate::kubeconfig::User;
 use crate::link::Link;
 
 /// Longer than anything takes on a busy machine: for what would otherwise be waited for without end.

@@ -1,16 +1,22 @@
 //! What every test needs: a folder, an image, daemons, and an end to all that was started.
+//!
+//! Other crates' tests with real containers use it too, by its path.
+
+pub(crate) mod apart;
+pub(crate) mod containerd;
+pub(crate) mod docker;
+pub(crate) mod podman;
+pub(crate) mod runc;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
-use libtest_mimic::{Failed, Trial};
 use procession_kube::{
     Answer, Asked, CgroupContainer, ContainerId, ContainerInfo, Containers, RuntimeSocket, Runtimes,
     RuntimesConfig,
@@ -20,7 +26,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// Long enough for whatever happens at all on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Control groups that tests and runtimes make, at the top of each hierarchy.
 const CGROUPS: [&str; 9] = [
@@ -35,77 +41,10 @@ const CGROUPS: [&str; 9] = [
     "user.slice",
 ];
 
-/// Set for tests that run in namespaces of their own.
-const APART: &str = "PROCESSION_TEST_APART";
-
 /// The image that all containers are made of.
 pub(crate) const IMAGE: &str = "localhost/procession-test:1";
 
-// Programs that tests need; their image is made of `busybox`.
-pub(crate) const RUNC: &[&str] = &["busybox", "runc"];
-pub(crate) const CONTAINERD: &[&str] = &["busybox", "containerd", "ctr", "runc"];
-pub(crate) const DOCKER: &[&str] = &["busybox", "docker", "dockerd", "runc"];
-pub(crate) const PODMAN: &[&str] = &["busybox", "conmon", "podman", "runc"];
-
-/// Hides where runtimes leave things, whatever they are told, and goes on.
-const HIDE: &str = r#"
-for folder in /run /dev/shm /etc/docker /etc/cni/net.d /var/lib/containers; do
-    [ ! -d $folder ] || mount -n -t tmpfs tmpfs $folder || exit
-done
-exec "$@"
-"#;
-
-/// Begins again in namespaces of its own: its mounts are seen by nobody else, and when it ends,
-/// however that be, all its processes and then its mounts go. Returns where that is done or cannot be.
-pub(crate) fn move_apart() {
-    if env::var_os(APART).is_some() || missing(&[]).is_some() {
-        return;
-    }
-    let mut again = Command::new("unshare");
-    again.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    again.args(["--", "sh", "-c", HIDE, "sh"]).args(env::args_os()).env(APART, "1");
-    panic!("{again:?}: {}", again.exec());
-}
-
-/// A test that needs these programs.
-pub(crate) fn trial(name: &'static str, programs: &[&str], test: fn()) -> Trial {
-    let Some(reason) = missing(programs) else {
-        return Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-    };
-    if env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some() {
-        return Trial::test(name, move || Err(Failed::from(reason)));
-    }
-    eprintln!("SKIPPED: {name}: {reason}");
-    Trial::test(name, || Ok(())).with_ignored_flag(true)
-}
-
-/// Why tests that need these programs cannot run. `None`: they can.
-fn missing(programs: &[&str]) -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("needs root".to_owned());
-    }
-    if !can_unshare() {
-        return Some("needs namespaces of its own, which this root may not make".to_owned());
-    }
-    let is_missing = |program: &&&str| !FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists());
-    let missing: Vec<_> = programs.iter().filter(is_missing).copied().collect();
-    let text = format!("needs {}: run the `install` script beside this test", missing.join(", "));
-    (!missing.is_empty()).then_some(text)
-}
-
-/// Whether this process may make namespaces. It need not, once it is in some.
-fn can_unshare() -> bool {
-    static CAN: OnceLock<bool> = OnceLock::new();
-    *CAN.get_or_init(|| {
-        let mut probe = Command::new("unshare");
-        probe.args(["--mount", "--pid", "--fork", "true"]).stderr(Stdio::null());
-        env::var_os(APART).is_some() || probe.status().is_ok_and(|status| status.success())
-    })
-}
-
+/// Where programs of the system are.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// A program of the system, not one that lies elsewhere on the path.
