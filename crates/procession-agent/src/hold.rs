@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use procession::{BootTime, Pid, Process};
+use procession::{Pid, Process};
 
 /// How long facts may wait, and in how much memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,11 @@ pub struct HoldCounts {
 }
 
 /// A process, whichever image it runs.
-pub(crate) type ProcessName = (Pid, BootTime);
+pub(crate) type ProcessName = (Pid, u64);
 
+/// The same whether the process's begin was told to the nanosecond or to the tick.
 pub(crate) fn name_of(process: &Process) -> ProcessName {
-    (process.pid(), process.began)
+    (process.pid(), process.began.as_ticks())
 }
 
 /// One fact that waits.
@@ -77,13 +78,16 @@ pub(crate) struct Hold<C, T> {
     counts: HoldCounts,
 }
 
+/// Clocks do not reach much further than this.
+const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
+
 /// The most containers that are remembered as given up.
 const MOST_GIVEN_UP: usize = 4_096;
 
 impl<C: Copy + Eq + Hash, T> Hold<C, T> {
     pub(crate) fn new(config: HoldConfig) -> Self {
         Self {
-            config,
+            config: HoldConfig { wait: config.wait.min(LONGEST_WAIT), ..config },
             waiting: HashMap::new(),
             deadlines: VecDeque::new(),
             processes: HashMap::new(),
@@ -214,7 +218,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(5);
 
     fn process(pid: u32) -> ProcessName {
-        (Pid(pid), BootTime::from_nanos(1))
+        (Pid(pid), 1)
     }
 
     /// With room for so many facts of one byte.

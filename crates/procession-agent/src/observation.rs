@@ -69,7 +69,7 @@ impl Observation {
         let pipeline = Pipeline::start(source, selection, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
         let (sender, told) = bounded(queue);
-        let work = Work { pipeline, teller, queue: Queue { told: sender, dropped: 0 } };
+        let work = Work { pipeline, queue: Queue { told: sender, dropped: 0 }, teller };
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = Arc::clone(&stop);
@@ -116,26 +116,23 @@ impl Observation {
 /// What the thread works on.
 struct Work {
     pipeline: Pipeline,
-    teller: Teller,
+    /// Dropped before those who are asked, whose end may take a while.
     queue: Queue,
+    teller: Teller,
 }
 
 impl Work {
     fn run(mut self, stop: &AtomicBool) -> Result<Account, SourceError> {
-        while !stop.load(Ordering::Acquire) {
-            self.poll()?;
-        }
-        // Sources other than eBPF may be told of an exit a moment after whoever waited for it.
-        self.poll()?;
-        let Self { pipeline, teller, queue } = &mut self;
-        pipeline.finish(&mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
+        let observed = self.observe(stop);
+        let Self { pipeline, queue, teller } = &mut self;
         let end = Instant::now() + LAST_ANSWERS;
         while teller.is_waiting() && Instant::now() < end {
             std::thread::sleep(EAGER_POLL);
             teller.attend(&mut |told| queue.offer(told));
         }
+        // Even when the source has failed, what it told of before is not lost.
         teller.finish(&mut |told| queue.offer(told));
-        Ok(Account {
+        observed.map(|()| Account {
             told: teller.counts(),
             inventory: teller.inventory().counts(),
             dropped: queue.dropped,
@@ -143,8 +140,18 @@ impl Work {
         })
     }
 
+    fn observe(&mut self, stop: &AtomicBool) -> Result<(), SourceError> {
+        while !stop.load(Ordering::Acquire) {
+            self.poll()?;
+        }
+        // Sources other than eBPF may be told of an exit a moment after whoever waited for it.
+        self.poll()?;
+        let Self { pipeline, queue, teller } = self;
+        pipeline.finish(&mut |fact| teller.take(fact, &mut |told| queue.offer(told)))
+    }
+
     fn poll(&mut self) -> Result<(), SourceError> {
-        let Self { pipeline, teller, queue } = self;
+        let Self { pipeline, queue, teller } = self;
         let patience = if teller.is_waiting() { EAGER_POLL } else { POLL };
         pipeline.poll(patience, &mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
         teller.attend(&mut |told| queue.offer(told));

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use procession::{Fact, Image, Process};
+use procession::{Fact, Image, Process, Spell};
 use procession_filter::{ContainerNames, Filter, Place};
 use procession_kube::{CgroupContainer, ContainerId, Containers, Told, Whose};
 
@@ -53,23 +53,30 @@ impl Teller {
     pub(crate) fn take(&mut self, fact: Fact, out: Listener<'_>) {
         let container = container_of(&fact.process);
         // Whose container it is may make no difference.
-        let is_wanted = self.filter.admits_place(match &container {
-            None => Place::Host,
-            Some(container) => Place::Container { id: container.id.as_str(), names: None },
-        });
-        if is_wanted == Some(false) {
+        let id = container.map(|container| container.id);
+        if self.filter.admits_place(place_of(&fact.process, id.as_ref(), None)) == Some(false) {
             return;
         }
-        if let Some(container) = container.filter(|container| self.hold.is_awaited(container.id)) {
+        if let Some(id) = id.filter(|id| self.hold.is_awaited(*id)) {
             // The answer may be there before the news of it: nobody passes those who wait for it.
-            self.look_again(container.id, out);
+            self.look_again(id, out);
         }
-        let whose = container.and_then(|container| self.inventory.find(&container.id));
-        let unknown = container.filter(|container| whose.is_none() && self.inventory.ask(*container));
+        let (whose, unknown) = container.map_or((None, None), |container| self.look_up(container));
         let process = name_of(&fact.process);
-        match self.hold.must_wait(process, unknown.map(|container| container.id)) {
+        match self.hold.must_wait(process, unknown) {
             Some(container) => self.wait(container, process, fact, out),
-            None => self.tell(fact, container.map(|container| container.id), whose, out),
+            None => self.tell(fact, id, whose, out),
+        }
+    }
+
+    /// What is known of a container, or else the container if more may be known of it soon.
+    fn look_up(&self, container: CgroupContainer) -> (Option<Whose>, Option<ContainerId>) {
+        let find = || self.inventory.find(&container.id);
+        match find() {
+            None if self.inventory.ask(container) => (None, Some(container.id)),
+            // The answer may have come in between.
+            None => (find(), None),
+            whose => (whose, None),
         }
     }
 
@@ -124,13 +131,10 @@ impl Teller {
     /// Tells a fact of a process that runs in `container`, of which this is known.
     fn tell(&mut self, fact: Fact, container: Option<ContainerId>, whose: Option<Whose>, out: Listener<'_>) {
         let is_complete = container.is_none() || whose.is_some() || !self.inventory.can_know();
-        let is_wanted = container.is_none_or(|container| {
-            let names = whose.as_ref().map(names_of);
-            let is_wanted = self.filter.admits_place(Place::Container { id: container.as_str(), names });
-            self.counts.unplaced += u64::from(is_wanted.is_none());
-            is_wanted == Some(true)
-        });
-        if is_wanted {
+        let names = whose.as_ref().map(names_of);
+        let is_wanted = self.filter.admits_place(place_of(&fact.process, container.as_ref(), names));
+        self.counts.unplaced += u64::from(is_wanted.is_none());
+        if is_wanted == Some(true) {
             self.counts.incomplete += u64::from(!is_complete);
             let containers = self.containers(&fact, whose);
             out(Told { fact, containers, is_complete });
@@ -164,6 +168,18 @@ fn cgroup_path(process: &Process) -> &[u8] {
     process.image.as_ref().map_or(b"", Image::cgroup_path)
 }
 
+fn place_of<'a>(
+    process: &Process,
+    container: Option<&'a ContainerId>,
+    names: Option<ContainerNames<'a>>,
+) -> Place<'a> {
+    match container {
+        Some(id) => Place::Container { id: id.as_str(), names },
+        None if cgroup_path(process).is_empty() => Place::Unknown,
+        None => Place::Host,
+    }
+}
+
 fn names_of(whose: &Whose) -> ContainerNames<'_> {
     let pod = whose.pod();
     ContainerNames {
@@ -184,6 +200,14 @@ fn bytes_of(fact: &Fact) -> usize {
 fn bytes_of_image(image: &Image) -> usize {
     // What every image has besides its texts, rounded up.
     const FIXED: usize = 512;
-    let texts = [image.arguments().bytes, image.environment().bytes, image.binary(), image.cwd().as_bytes()];
-    FIXED + texts.iter().map(|text| text.len()).sum::<usize>()
+    let texts = [
+        image.arguments().bytes,
+        image.environment().bytes,
+        image.binary(),
+        image.executable(),
+        image.cwd().as_bytes(),
+        image.cgroup_path(),
+    ];
+    let past = image.past().iter().map(|spell| size_of::<Spell>() + spell.cgroup_path().len());
+    FIXED + texts.iter().map(|text| text.len()).sum::<usize>() + past.sum::<usize>()
 }

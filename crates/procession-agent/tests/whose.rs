@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use procession::ProcessKey;
-use procession_agent::{HoldConfig, HoldCounts, News, ObservationConfig, TellCounts};
+use procession_agent::{HoldConfig, HoldCounts, News, Observation, ObservationConfig, TellCounts};
 use procession_filter::Filter;
+use procession_sensor::{KernelCounts, Sink, Source, SourceError, SourceKind};
 use proptest::prelude::*;
 
 use support::book::Book;
@@ -76,6 +77,40 @@ fn the_first_facts_of_a_container_wait_and_those_of_others_do_not() {
     let hold = HoldCounts { held: 3, answered: 3, ..HoldCounts::default() };
     assert_eq!(played.account.told, TellCounts { hold, ..TellCounts::default() });
     assert!(!book.was_asked(8), "it is known");
+}
+
+/// A source that fails when its script is played.
+struct Failing(Script);
+
+impl Source for Failing {
+    fn kind(&self) -> SourceKind {
+        self.0.kind()
+    }
+
+    fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.0.walk(sink)
+    }
+
+    fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
+        if self.0.live.is_empty() { Err(SourceError::RootNotFound) } else { self.0.poll(timeout, sink) }
+    }
+
+    fn finish(&mut self, _: Sink<'_>) -> Result<(), SourceError> {
+        Err(SourceError::RootNotFound)
+    }
+
+    fn kernel_counts(&self) -> Option<KernelCounts> {
+        None
+    }
+}
+
+#[test]
+fn what_waits_is_told_when_the_source_fails() {
+    let source = Failing(Script::new(steps![within(7, fork(1, 10)), fork(1, 20), within(7, exec(10, 1))]));
+    let observation = Observation::start(Box::new(source), everything(), Box::new(Book::default())).unwrap();
+    let told: Vec<_> = observation.told().iter().collect();
+    assert_eq!(lines(&told), ["20 fork", "10 fork in ?", "10 exec in ?"]);
+    assert!(observation.join().is_err());
 }
 
 #[test]
@@ -277,6 +312,7 @@ fn a_condition_on_a_name_is_asked_when_the_name_is_known() {
             within(6, fork(1, 30)),
             within(8, fork(1, 40)),
             within(9, fork(1, 50)),
+            running(60, ProcessKey::NONE),
             book.answers(7),
             book.answers(8),
             book.refuses(9),
@@ -285,7 +321,11 @@ fn a_condition_on_a_name_is_asked_when_the_name_is_known() {
         let played = checked(Script::new(live), only(filter), &book);
         assert_eq!(lines(&played.told), ["10 fork in pod-7", "11 fork in pod-7"]);
         let hold = HoldCounts { held: 3, answered: 2, refused: 1, ..HoldCounts::default() };
-        assert_eq!(played.account.told, TellCounts { hold, incomplete: 0, unplaced: 1 });
+        assert_eq!(
+            played.account.told,
+            TellCounts { hold, incomplete: 0, unplaced: 2 },
+            "9, and wherever 60 is"
+        );
     }
 }
 

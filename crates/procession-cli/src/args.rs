@@ -157,10 +157,10 @@ pub(crate) struct ContainerArgs {
 
     /// How long events may wait until it is known whose their container is; what comes later is
     /// shown without
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_wait)]
     pub(crate) pod_wait: Duration,
 
-    /// Add the annotations of pods (json)
+    /// Add the annotations of pods, as far as the Kubernetes API tells of them (json)
     #[arg(long)]
     pub(crate) pod_annotations: bool,
 }
@@ -259,6 +259,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "that is longer than anybody can wait".to_owned())
 }
 
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    parse_duration(text).and_then(|wait| {
+        if wait <= LONGEST_WAIT { Ok(wait) } else { Err("events wait no longer than an hour".to_owned()) }
+    })
+}
+
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
 fn parse_size(text: &str) -> Result<u32, String> {
     let (number, scale) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
@@ -297,6 +305,8 @@ mod tests {
         for bad in ["", "s", "10 s", "10x", "-1s", "1e400s", "1.2.3s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+        assert_eq!(parse_wait("1h"), Ok(LONGEST_WAIT));
+        assert!(parse_wait("1.1h").is_err() && parse_wait("9999999999999999999s").is_err());
     }
 
     #[test]

@@ -25,8 +25,6 @@ pub(crate) fn inventory(args: &ContainerArgs) -> anyhow::Result<NodeInventory> {
     }
     if !args.no_runtimes {
         let mut config = RuntimesConfig::default();
-        // An answer that events would still wait for is not too late.
-        config.timeout = config.timeout.max(args.pod_wait);
         if !args.runtime_socket.is_empty() {
             config.sockets.clone_from(&args.runtime_socket);
         }

@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use anyhow::Context as _;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
@@ -10,21 +11,26 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::render::Sentence;
+
 /// Which messages are wanted, as `TARGET=LEVEL,...`.
 const WANTED: &str = "PROCESSION_LOG";
 
-/// Shows warnings from now on, and what else [`WANTED`] names.
-pub(crate) fn start() {
-    // Other crates repeat at each attempt what Procession says once.
-    let usual = || Targets::new().with_target("procession", Level::INFO);
-    let wanted = std::env::var(WANTED).ok().and_then(|text| text.parse().ok());
+/// Shows from now on what is missing and what is over, or else what [`WANTED`] names.
+pub(crate) fn start() -> anyhow::Result<()> {
+    let wanted: Targets = match std::env::var(WANTED) {
+        Ok(text) => text.parse().with_context(|| format!("cannot read {WANTED}"))?,
+        // Other crates repeat at each attempt what Procession says once.
+        Err(_) => Targets::new().with_target("procession", Level::INFO),
+    };
     let fields = debug_fn(|line, field, value| match field.name() {
         "message" => write!(line, "{value:?}"),
         name => write!(line, "; {}: {value:?}", name.replace('_', " ")),
     });
     let lines = layer().with_writer(Lines).with_ansi(false).fmt_fields(fields).event_format(Line);
     // Nothing else in this program sets one.
-    let _ = tracing_subscriber::registry().with(wanted.unwrap_or_else(usual)).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(wanted).with(lines).try_init();
+    Ok(())
 }
 
 /// `procession: the message; field: value`.
@@ -41,9 +47,9 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        line.write_str("procession: ")?;
-        context.format_fields(line.by_ref(), event)?;
-        writeln!(line)
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        writeln!(line, "procession: {}", Sentence(&text))
     }
 }
 

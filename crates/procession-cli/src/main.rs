@@ -26,10 +26,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let cli = Cli::parse();
-    log::start();
-    let result = match cli.command {
+    let result = log::start().and_then(|()| match cli.command {
         Command::Watch(args) => watch::run(&args),
-    };
+    });
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{error:#}"));
         ExitCode::FAILURE

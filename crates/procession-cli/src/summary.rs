@@ -59,18 +59,18 @@ pub(crate) fn account(account: &Account) {
         );
     }
     // Of those whose exit was lost nobody knows.
-    let about = if is_incomplete(account) { "about " } else { "" };
+    let about = if misses_events(account) { "about " } else { "" };
     let _ = write!(line, "; {about}{} processes running", thousands(account.live as u64));
     tell(format_args!("{line}"));
 }
 
 /// Whether something is missing from what was shown.
 pub(crate) fn is_incomplete(account: &Account) -> bool {
-    account.ledger.lost() > 0
-        || skipped(account) > 0
-        || account.malformed > 0
-        || account.dropped > 0
-        || account.told.unplaced > 0
+    misses_events(account) || account.told.incomplete > 0 || account.told.unplaced > 0
+}
+
+fn misses_events(account: &Account) -> bool {
+    account.ledger.lost() > 0 || skipped(account) > 0 || account.malformed > 0 || account.dropped > 0
 }
 
 fn skipped(account: &Account) -> u64 {

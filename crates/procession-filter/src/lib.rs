@@ -52,6 +52,8 @@ impl Kinds {
 pub enum Place<'a> {
     /// In no container.
     Host,
+    /// Nobody saw where.
+    Unknown,
     /// In a container.
     Container {
         /// Its id: hex digits.
@@ -188,16 +190,17 @@ impl Filter {
             && any_or_none(&self.binaries, |regex| regex.is_match(process.binary()))
     }
 
-    /// Whether to show what happens in this place. `None`: that depends on what the container is
-    /// called, which is not known yet.
+    /// Whether to show what happens in this place. `None`: that depends on what is not known, the place
+    /// or what the container is called.
     pub fn admits_place(&self, place: Place<'_>) -> Option<bool> {
         let Places { host_only, namespaces, pods, containers } = &self.places;
-        let Place::Container { id, names } = place else {
-            return Some(namespaces.is_empty() && pods.is_empty() && containers.is_empty());
+        let are_any = namespaces.is_empty() && pods.is_empty() && containers.is_empty();
+        let (id, names) = match place {
+            Place::Host => return Some(are_any),
+            Place::Unknown => return (are_any && !host_only).then_some(true),
+            Place::Container { .. } if *host_only => return Some(false),
+            Place::Container { id, names } => (id, names),
         };
-        if *host_only {
-            return Some(false);
-        }
         let has_id =
             |pattern: &ContainerPattern| pattern.id.as_deref().is_some_and(|own| id.starts_with(own));
         let is_meant = containers.is_empty() || containers.iter().any(has_id);
@@ -276,19 +279,19 @@ mod tests {
         let docker = Place::Container { id, names: Some(docker) };
         let pod = ContainerNames { name: "app", namespace: Some("shop"), pod: Some("cart-0") };
         let pod = Place::Container { id, names: Some(pod) };
-        let places = [Place::Host, unnamed, docker, pod];
+        let places = [Place::Host, Place::Unknown, unnamed, docker, pod];
         let (yes, no, unknown) = (Some(true), Some(false), None);
         for (filter, expected) in [
-            (filter(), [yes, yes, yes, yes]),
-            (filter().host_only(), [yes, no, no, no]),
-            (filter().namespace("shop"), [no, unknown, no, yes]),
-            (filter().namespace("sho").namespace("shop"), [no, unknown, no, yes]),
-            (filter().pod("^cart-").unwrap(), [no, unknown, no, yes]),
-            (filter().namespace("other").pod("cart").unwrap(), [no, unknown, no, no]),
-            (filter().container("^web").unwrap(), [no, unknown, yes, no]),
-            (filter().container("4F2AC1D97E0B").unwrap(), [no, yes, yes, yes]),
-            (filter().container("4f2ac1d97e0").unwrap(), [no, unknown, no, no]),
-            (filter().container(id).unwrap().pod("x").unwrap(), [no, unknown, no, no]),
+            (filter(), [yes, yes, yes, yes, yes]),
+            (filter().host_only(), [yes, unknown, no, no, no]),
+            (filter().namespace("shop"), [no, unknown, unknown, no, yes]),
+            (filter().namespace("sho").namespace("shop"), [no, unknown, unknown, no, yes]),
+            (filter().pod("^cart-").unwrap(), [no, unknown, unknown, no, yes]),
+            (filter().namespace("other").pod("cart").unwrap(), [no, unknown, unknown, no, no]),
+            (filter().container("^web").unwrap(), [no, unknown, unknown, yes, no]),
+            (filter().container("4F2AC1D97E0B").unwrap(), [no, unknown, yes, yes, yes]),
+            (filter().container("4f2ac1d97e0").unwrap(), [no, unknown, unknown, no, no]),
+            (filter().container(id).unwrap().pod("x").unwrap(), [no, unknown, unknown, no, no]),
         ] {
             assert_eq!(places.map(|place| filter.admits_place(place)), expected, "{filter:?}");
         }

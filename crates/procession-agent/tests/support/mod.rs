@@ -78,9 +78,9 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// With process 1, which was there before.
+    /// With process 1 of the host, which was there before.
     pub(crate) fn new(live: impl IntoIterator<Item = Step>) -> Self {
-        let walk = vec![running(1, ProcessKey::NONE)];
+        let walk = vec![outside(running(1, ProcessKey::NONE))];
         Self { walk, live: live.into_iter().collect(), ..Self::default() }
     }
 }

@@ -36,6 +36,15 @@ impl fmt::Display for Visible<'_> {
     }
 }
 
+/// A sentence that may quote others: as it is, but for what cannot be shown.
+pub(crate) struct Sentence<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(f, self.0.as_bytes(), |_| false)
+    }
+}
+
 /// A text in the reference client's form: as it is, or quoted as Go quotes it when it holds what
 /// must not be printed.
 pub(super) struct GoText<'a>(pub(super) &'a str);

@@ -114,17 +114,16 @@ impl Text {
 
     /// The pod, else the container's name, else its id.
     fn container(&mut self, container: Option<ContainerId>, whose: Option<&Whose>) {
+        let Some(container) = container else { return };
         let style = self.options.palette.container;
-        match (whose.and_then(Whose::pod), whose, container) {
-            (Some(PodName { namespace, name }), ..) => {
+        let name = whose.map(Whose::container_name).filter(|name| !name.is_empty());
+        match (whose.and_then(Whose::pod), name) {
+            (Some(PodName { namespace, name }), _) => {
                 let [namespace, name] = [namespace, name].map(|text| Visible(text.as_bytes()));
                 self.line.put(style, format_args!("[{namespace}/{name}] "));
             }
-            (None, Some(whose), _) => {
-                self.line.put(style, format_args!("[{}] ", Visible(whose.container_name().as_bytes())));
-            }
-            (None, None, Some(container)) => self.line.put(style, format_args!("[{}] ", container.short())),
-            (None, None, None) => {}
+            (None, Some(name)) => self.line.put(style, format_args!("[{}] ", Visible(name.as_bytes()))),
+            (None, None) => self.line.put(style, format_args!("[{}] ", container.short())),
         }
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn filters() {
         watch
     };
     let mut all = start(&[]);
-    let [web, data, host, pods] = [
+    let [web, data, mut host, pods] = [
         start(&["--container", "^web"]),
         start(&["--container", "^(db|cache)$"]),
         start(&["--host"]),
@@ -90,14 +90,17 @@ pub(crate) fn filters() {
     all.see_host("all-is-over");
     let is_of = |name: &'static str| move |line: &String| line.contains(&format!(" [{name}] "));
     let (is_web, is_data) = (is_of("web-1"), is_of("db"));
+    all.until_line(|line| line.contains("[db] /bin/sh") && line.contains("exit 3"));
     let lines = all.finish().lines;
     for is_its in [is_web, is_data] {
         assert!(lines.iter().filter(|line| is_its(line)).count() >= 6, "{lines:#?}");
     }
-    for (watch, is_its) in [(web, is_web), (data, is_data)] {
+    for (mut watch, is_its) in [(web, is_web), (data, is_data)] {
+        watch.until_shown(6);
         let shown = watch.finish().lines;
         assert!(shown.len() >= 6 && shown.iter().all(is_its), "{shown:#?}");
     }
+    host.until_line(|line| line.contains("all-is-over"));
     let shown = host.finish().lines;
     assert!(!shown.iter().any(|line| is_web(line) || is_data(line)), "{shown:#?}");
     assert!(shown.iter().any(|line| line.contains("all-is-over")), "{shown:#?}");

@@ -43,8 +43,8 @@ pub(crate) fn known_in_all(watch: &mut Watch, container: ContainerId) -> Value {
     let mut pods: Vec<_> = events.iter().map(|event| process(event)["pod"].clone()).collect();
     for (event, pod) in events.iter().zip(&mut pods) {
         let is_first = process(event)["binary"] == "/bin/sh";
-        assert_eq!(pod["container"]["pid"].take() == 1, is_first, "{event:#}");
-        assert!(!is_marked(event), "{event:#}");
+        assert_eq!(pod["container"]["pid"].take() == 1, is_first, "{event:#}; {}", watch.errors());
+        assert!(!is_marked(event), "{event:#}; {}", watch.errors());
     }
     assert!(pods.iter().all(|pod| *pod == pods[0]), "{pods:#?}");
     pods.swap_remove(0)

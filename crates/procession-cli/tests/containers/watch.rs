@@ -92,6 +92,21 @@ impl Watch {
         }
     }
 
+    /// Waits for a line, which may have been seen before.
+    pub(crate) fn until_line(&mut self, is_it: impl Fn(&str) -> bool) {
+        let is_there = self.seen.iter().any(|line| is_it(line));
+        let comes = is_there || self.look_until(Instant::now() + PATIENCE, is_it).is_some();
+        assert!(comes, "{:#?}; {}", self.seen, self.errors());
+    }
+
+    /// Waits for so many lines.
+    pub(crate) fn until_shown(&mut self, count: usize) {
+        while self.seen.len() < count {
+            let line = self.look_until(Instant::now() + PATIENCE, |_| true);
+            assert!(line.is_some(), "{count} lines are expected: {:#?}; {}", self.seen, self.errors());
+        }
+    }
+
     /// Stops as Ctrl-C does.
     pub(crate) fn finish(mut self) -> Report {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
@@ -104,7 +119,8 @@ impl Watch {
         self.seen.iter().map(|line| parse(line))
     }
 
-    fn errors(&self) -> String {
+    /// What came on standard error so far.
+    pub(crate) fn errors(&self) -> String {
         std::fs::read_to_string(self.errors.path()).unwrap()
     }
 

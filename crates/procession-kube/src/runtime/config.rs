@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::RuntimeFamily;
 
-/// How [`Runtimes`](crate::Runtimes) asks.
+/// How [`Runtimes`](crate::Runtimes) asks. No time counts as longer than a year.
 #[derive(Clone, Debug)]
 pub struct RuntimesConfig {
     /// Where runtimes may listen. Only sockets that exist are asked; those of the runtime that a
@@ -34,11 +34,11 @@ pub struct RuntimesConfig {
 }
 
 impl Default for RuntimesConfig {
-    /// The usual sockets; 1 s for an answer; 50 questions a second, 100 at once; 16 MiB of answers.
+    /// The usual sockets; 2 s for an answer; 50 questions a second, 100 at once; 16 MiB of answers.
     fn default() -> Self {
         Self {
             sockets: RuntimeSocket::usual(),
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
             queue: 1024,
             rate: 50,
             burst: 100,
@@ -48,6 +48,19 @@ impl Default for RuntimesConfig {
             first_retry: Duration::from_millis(500),
             last_retry: Duration::from_secs(15),
         }
+    }
+}
+
+impl RuntimesConfig {
+    /// The same with times that clocks can tell.
+    pub(super) fn bounded(&self) -> Self {
+        let year = Duration::from_hours(24 * 365);
+        let mut config = self.clone();
+        let Self { timeout, known_for, unknown_for, first_retry, last_retry, .. } = &mut config;
+        for time in [timeout, known_for, unknown_for, first_retry, last_retry] {
+            *time = (*time).min(year);
+        }
+        config
     }
 }
 

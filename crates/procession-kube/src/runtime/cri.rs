@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::error::{AskError, Found, found};
@@ -44,7 +45,14 @@ impl Verbose {
 impl Cri {
     pub(super) async fn connect(channel: Channel) -> Result<Self, AskError> {
         let mut client = RuntimeServiceClient::new(channel);
-        let version = found(client.version(VersionRequest { version: "v1".to_owned() }).await)?;
+        let version = client.version(VersionRequest { version: "v1".to_owned() }).await;
+        // docker brings a containerd without it.
+        if let Err(status) = &version
+            && status.code() == Code::Unimplemented
+        {
+            return Err(AskError::Elsewhere(status.to_string()));
+        }
+        let version = found(version)?;
         let version = version.ok_or_else(|| AskError::Socket("it does not say what it is".to_owned()))?;
         Ok(Self { client, runtime: version.runtime_name })
     }
@@ -68,7 +76,10 @@ impl Cri {
             _ => self.sandbox_of(id).await?,
         };
         let pod = match sandbox_id {
-            Some(sandbox_id) => self.sandbox_status(sandbox_id).await?.map(|(status, _)| status),
+            // What is known of the container is worth telling without its pod.
+            Some(sandbox_id) => {
+                self.sandbox_status(sandbox_id).await.ok().flatten().map(|(status, _)| status)
+            }
             None => None,
         };
         let pod = pod.map_or_else(|| labels::pod_of(&status.labels), |pod| Some(pod_of(pod)));

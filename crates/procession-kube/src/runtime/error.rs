@@ -6,6 +6,9 @@ pub(super) enum AskError {
     /// The socket does not do its work: it is better left alone for a while.
     #[error("{0}")]
     Socket(String),
+    /// Who listens there serves something else.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The runtime works, but does not tell of this container.
     #[error("{0}")]
     Container(String),

@@ -72,6 +72,7 @@ impl Runtimes {
     ///
     /// The thread cannot be started, or has no use of `epoll`.
     pub fn start(config: &RuntimesConfig) -> io::Result<Self> {
+        let config = &config.bounded();
         let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let shared = Arc::new(Shared::new(config));
         let (requests, queue) = mpsc::channel(config.queue.max(1));

@@ -47,7 +47,7 @@ pub(super) enum Outcome {
     NotFound,
     /// It was not asked, or did not answer.
     Silent,
-    /// There is no such socket.
+    /// There is no such socket, or nobody who speaks like that.
     Missing,
 }
 
@@ -60,7 +60,8 @@ impl Peer {
 
     /// Asks for a container, unless the socket is missing or to be left alone.
     pub(super) async fn ask(&self, id: ContainerId) -> Outcome {
-        if !self.socket.path.exists() {
+        // One that may not be looked for is asked, so that it is said why that does not work.
+        if !self.socket.path.try_exists().unwrap_or(true) {
             return Outcome::Missing;
         }
         let since = Instant::now();
@@ -100,9 +101,16 @@ impl Peer {
     }
 
     fn note(&self, answer: Found<ContainerInfo>, since: Instant) -> Outcome {
-        if let Err(AskError::Socket(error)) = answer {
-            self.failed(&error, since);
-            return Outcome::Silent;
+        match answer {
+            Err(AskError::Socket(error)) => {
+                self.failed(&error, since);
+                return Outcome::Silent;
+            }
+            Err(AskError::Elsewhere(error)) => {
+                tracing::debug!(socket = %self.socket, ?error, "no container runtime of this kind listens");
+                return Outcome::Missing;
+            }
+            _ => {}
         }
         if self.lock().backoff.succeeded() {
             tracing::info!(socket = %self.socket, "the container runtime answers again");

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::answer::{Answer, Reply};
 use super::bucket::Bucket;
@@ -18,6 +18,11 @@ use crate::{CgroupContainer, RuntimeFamily};
 
 /// So that a slow runtime does not hold up the questions to another.
 const AT_ONCE: usize = 16;
+
+/// When a runtime that seems to have made a container, and does not know it, is asked again. Some know
+/// a container only when its first process is there; in all, events wait no longer for this than for a
+/// runtime that does not answer.
+const ASK_AGAIN_AFTER_MILLIS: [u64; 5] = [50, 100, 200, 400, 800];
 
 /// The far end of the queue.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 struct Asker {
     peers: Vec<Peer>,
+    /// How many more sockets may be asked at once.
+    turns: Semaphore,
     shared: Arc<Shared>,
     replies: Sender<Reply>,
     /// Runtimes of which it was said that they have no socket.
@@ -46,7 +53,8 @@ impl Worker {
     ) -> Self {
         let bucket = Bucket::new(config.rate, config.burst, Instant::now());
         let peers = config.sockets.iter().map(|socket| Peer::new(socket.clone(), config)).collect();
-        let asker = Asker { peers, shared, replies, said_missing: Mutex::default() };
+        let turns = Semaphore::new(AT_ONCE);
+        let asker = Asker { peers, turns, shared, replies, said_missing: Mutex::default() };
         Self { queue, bucket, asker: Arc::new(asker) }
     }
 
@@ -55,10 +63,9 @@ impl Worker {
         let mut under_way = JoinSet::new();
         while let Some(container) = self.queue.recv().await {
             sleep_until(self.bucket.take(Instant::now()).into()).await;
-            while under_way.len() >= AT_ONCE {
-                under_way.join_next().await;
-            }
             while under_way.try_join_next().is_some() {}
+            // Those that begin wait for a turn here, so that no more are begun than the queue is long.
+            drop(self.asker.turns.acquire().await);
             let asker = Arc::clone(&self.asker);
             under_way.spawn(async move { asker.answer(container).await });
         }
@@ -67,10 +74,23 @@ impl Worker {
 
 impl Asker {
     async fn answer(&self, container: CgroupContainer) {
-        let answer = self.ask_all(container).await;
+        let answer = self.ask_patiently(container).await;
         let answer = self.shared.finish(container.id, answer, Instant::now());
         if self.replies.try_send(Reply { id: container.id, answer }).is_err() {
             self.shared.reply_dropped();
+        }
+    }
+
+    async fn ask_patiently(&self, container: CgroupContainer) -> Answer {
+        let mut pauses = ASK_AGAIN_AFTER_MILLIS.iter().filter(|_| container.family != RuntimeFamily::Unknown);
+        loop {
+            let turn = self.turns.acquire().await;
+            let answer = self.ask_all(container).await;
+            drop(turn);
+            match (&answer, pauses.next()) {
+                (Answer::Unknown, Some(pause)) => sleep(Duration::from_millis(*pause)).await,
+                _ => return answer,
+            }
         }
     }
 
@@ -84,13 +104,13 @@ impl Asker {
                 return answer;
             }
         }
-        let is_unserved = tally.asked == 0 && !likely.is_empty();
+        let is_unserved = tally.present == 0 && !likely.is_empty();
         for peer in others {
             if let Some(answer) = tally.add(peer.ask(id).await) {
                 return answer;
             }
         }
-        if tally.asked == 0 {
+        if tally.present == 0 {
             self.say_missing(RuntimeFamily::Unknown, &self.peers.iter().collect::<Vec<_>>());
         } else if is_unserved {
             self.say_missing(family, &likely);
@@ -121,7 +141,7 @@ impl Asker {
 #[derive(Default)]
 struct Tally {
     /// Sockets that exist.
-    asked: usize,
+    present: usize,
     silent: usize,
 }
 
@@ -129,9 +149,9 @@ impl Tally {
     fn add(&mut self, outcome: Outcome) -> Option<Answer> {
         match outcome {
             Outcome::Found(info) => return Some(Answer::Known(Arc::from(info))),
-            Outcome::NotFound => self.asked += 1,
+            Outcome::NotFound => self.present += 1,
             Outcome::Silent => {
-                self.asked += 1;
+                self.present += 1;
                 self.silent += 1;
             }
             Outcome::Missing => {}
@@ -140,6 +160,6 @@ impl Tally {
     }
 
     fn answer(self) -> Answer {
-        if self.asked == 0 || self.silent > 0 { Answer::Unreachable } else { Answer::Unknown }
+        if self.present == 0 || self.silent > 0 { Answer::Unreachable } else { Answer::Unknown }
     }
 }

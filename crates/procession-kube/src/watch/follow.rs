@@ -12,8 +12,8 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use procession::BootTime;
 use tokio::time::sleep;
+use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
-use tracing::subscriber::NoSubscriber;
 
 use super::WatchConfig;
 use super::connection;
@@ -70,7 +70,7 @@ impl Follower {
         let mut events = pin!(watcher(Api::<Pod>::all(client), self.watcher_config()));
         loop {
             // `kube` warns at each attempt, this module once.
-            let next = events.next().with_subscriber(NoSubscriber::new());
+            let next = events.next().with_subscriber(Dispatch::none());
             let event = tokio::select! {
                 event = next => event,
                 () = sleep(if self.notices.settle() { SETTLE } else { ADVANCE }) => {

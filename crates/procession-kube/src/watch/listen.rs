@@ -95,10 +95,11 @@ where
             let limit = listen.limits.answer;
             let answer = timeout(limit, answer).await.map_err(|_elapsed| no_answer(limit))??;
             listen.shared.answered();
-            if is_watch && answer.status().is_success() {
+            let is_granted = is_watch && answer.status().is_success();
+            if is_granted {
                 listen.shared.resumed();
             }
-            Ok(answer.map(|body| Heard::new(body, &listen, is_watch)))
+            Ok(answer.map(|body| Heard::new(body, &listen, is_granted)))
         })
     }
 }
@@ -120,6 +121,7 @@ fn no_answer(limit: Duration) -> BoxError {
 pub(super) struct Heard<B> {
     body: B,
     shared: Arc<Shared>,
+    /// Whether it is that of a watch, and not of a refusal to watch.
     is_watch: bool,
     limit: Duration,
     silence: Pin<Box<Sleep>>,

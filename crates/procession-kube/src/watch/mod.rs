@@ -116,13 +116,16 @@ impl PodWatcher {
     /// Starts to watch. That the API cannot be reached is no error: it is tried again until it
     /// can, and [`status`](Self::status) says so meanwhile.
     ///
+    /// What is missing and what it costs, and that it is over, is told once by way of `tracing`, to
+    /// whoever listens when this is called.
+    ///
     /// # Errors
     ///
     /// The system refuses a thread, or what a thread needs to wait for the network.
     pub fn start(config: WatchConfig) -> io::Result<Self> {
         let (sender, notices) = crossbeam_channel::bounded(config.notices.max(1));
         let (stop, stopped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(config.memory));
+        let shared = Arc::new(Shared::new(config.node.clone(), config.memory));
         let follower = Follower::new(config, Arc::clone(&shared), sender);
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = thread::Builder::new().name("pods".to_owned()).spawn(move || {

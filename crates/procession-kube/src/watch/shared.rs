@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use procession::BootTime;
 use rustix::time::{ClockId, clock_gettime};
+use tracing::dispatcher::{self, Dispatch};
 
 use super::failure::Failure;
 use super::health::{Announcement, Health};
@@ -82,6 +83,9 @@ pub(super) struct Counters {
 /// Each lock is held for one look-up or one change, never while something is waited for.
 #[derive(Debug)]
 pub(super) struct Shared {
+    node: String,
+    /// Who hears what is told. The thread's own default is none where `kube` is at work.
+    listener: Dispatch,
     index: RwLock<PodIndex>,
     health: Mutex<Health>,
     defects: Mutex<Defects>,
@@ -89,8 +93,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(memory: Memory) -> Self {
+    pub(super) fn new(node: String, memory: Memory) -> Self {
         Self {
+            node,
+            listener: dispatcher::get_default(Dispatch::clone),
             index: RwLock::new(PodIndex::new(memory)),
             health: Mutex::new(Health::new(Instant::now())),
             defects: Mutex::default(),
@@ -130,7 +136,7 @@ impl Shared {
     /// A watch brings something.
     pub(super) fn heard(&self) {
         let told = self.health().heard(Instant::now());
-        announce(told);
+        self.announce(told);
     }
 
     /// A pod was told of.
@@ -143,19 +149,25 @@ impl Shared {
     pub(super) fn resumed(&self) {
         self.counters.watches.count();
         let told = self.health().resumed(Instant::now());
-        announce(told);
+        self.announce(told);
     }
 
     pub(super) fn synced(&self) {
         self.counters.lists.count();
         let told = self.health().synced(Instant::now());
-        announce(told);
+        self.announce(told);
+        let is_empty = || self.index.read().unwrap_or_else(PoisonError::into_inner).pods().len() == 0;
+        if self.counters.lists.get() == 1 && is_empty() {
+            self.say(|node| {
+                tracing::warn!(node, "the Kubernetes API has no pod of this node; is that its name there?");
+            });
+        }
     }
 
     pub(super) fn failed(&self, failure: Failure) {
         self.counters.failures.count();
         let told = self.health().failed(failure, Instant::now());
-        announce(told);
+        self.announce(told);
     }
 
     pub(super) fn set_defects(&self, defects: Defects) {
@@ -183,22 +195,28 @@ impl Shared {
             defects: *self.defects.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
-}
 
-fn announce(told: Option<Announcement>) {
-    match told {
-        Some(Announcement::Lost { reason, detail, had_pods }) => {
-            let cost = if had_pods {
-                "containers that start from now on have no pod; those known stay"
-            } else {
-                "processes in containers have no pod"
-            };
-            tracing::warn!(error = ?detail, "{reason}: {cost} until this is solved; trying again");
+    fn announce(&self, told: Option<Announcement>) {
+        match told {
+            Some(Announcement::Lost { reason, detail, had_pods }) => {
+                let cost = if had_pods {
+                    "containers that start from now on have no pod; those known stay"
+                } else {
+                    "processes in containers have no pod"
+                };
+                self.say(|node| {
+                    tracing::warn!(node, error = ?detail, "{reason}: {cost} until this is solved; trying again");
+                });
+            }
+            Some(Announcement::Recovered { after }) => self.say(|node| {
+                tracing::info!(node, after_seconds = after.as_secs(), "pods are known and followed again");
+            }),
+            None => {}
         }
-        Some(Announcement::Recovered { after }) => {
-            tracing::info!(after_seconds = after.as_secs(), "pods are known and followed again");
-        }
-        None => {}
+    }
+
+    fn say(&self, say: impl FnOnce(&str)) {
+        dispatcher::with_default(&self.listener, || say(&self.node));
     }
 }
 

@@ -26,13 +26,15 @@ type Sandbox = fn(&str) -> Result<cri::PodSandboxStatusResponse, Status>;
 struct Script {
     container: Container,
     sandbox: Sandbox,
+    /// Whether it serves this at all.
+    has_version: bool,
     /// Calls that named a container.
     calls: Arc<AtomicUsize>,
 }
 
 impl Script {
     fn new(container: Container, sandbox: Sandbox) -> Self {
-        Self { container, sandbox, calls: Arc::default() }
+        Self { container, sandbox, has_version: true, calls: Arc::default() }
     }
 }
 
@@ -42,6 +44,9 @@ impl RuntimeService for Script {
         &self,
         _: Request<cri::VersionRequest>,
     ) -> Result<Response<cri::VersionResponse>, Status> {
+        if !self.has_version {
+            return Err(Status::unimplemented("unknown service runtime.v1.RuntimeService"));
+        }
         Ok(Response::new(cri::VersionResponse { runtime_name: "cri-o".to_owned(), ..Default::default() }))
     }
 
@@ -332,4 +337,19 @@ fn a_restarted_runtime_is_connected_to_again() {
         drop(server);
         assert_eq!(ask(&runtimes, id('d')), Answer::Unreachable);
     }
+}
+
+/// A socket with other services, as docker's containerd has one.
+#[test]
+fn a_server_that_does_not_serve_kubernetes_is_as_good_as_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script { has_version: false, ..Script::new(|_| Err(not_asked()), |_| Err(not_asked())) };
+    let server = serve(&folder.path().join("cri.sock"), script.clone());
+    let sockets = [("cri", "cri.sock"), ("docker", "docker.sock")];
+    let runtimes = super::start(&sockets.map(|(protocol, name)| socket(protocol, folder.path(), name)));
+    assert_eq!(ask(&runtimes, id('a')), Answer::Unreachable, "nobody is there");
+    let docker = super::http::serve(&folder.path().join("docker.sock"), |_| super::http::no_container());
+    assert_eq!(ask(&runtimes, id('b')), Answer::Unknown, "all who are there have answered");
+    assert_eq!(script.calls.load(Ordering::Relaxed), 0);
+    drop((server, docker));
 }

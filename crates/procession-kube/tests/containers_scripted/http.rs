@@ -78,6 +78,11 @@ fn response(status: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// Knows no container.
+pub(crate) fn no_container() -> Vec<u8> {
+    response("404 Not Found", r#"{"message":"No such container"}"#)
+}
+
 /// The id that a request asks for.
 fn asked(request: &str) -> &str {
     let path = request.split(' ').nth(1).unwrap();

@@ -252,6 +252,7 @@ fn a_runtime_that_comes_back_is_noticed_and_its_outage_said_once() {
         said.iter().any(|line| line.starts_with("WARN") && line.contains("no name, image or pod")),
         "{said:#?}"
     );
+    assert!(said.iter().any(|line| line.contains("answers again")), "{said:#?}");
 }
 
 #[test]
@@ -266,6 +267,32 @@ fn the_runtime_that_a_name_points_to_is_asked_first() {
     assert_eq!((docker.requests(), podman.requests()), (0, 1));
     let container = CgroupContainer { id: id('b'), family: RuntimeFamily::Unknown };
     assert_eq!(known(ask(&runtimes, container)).runtime, "docker");
+}
+
+#[test]
+fn a_runtime_that_does_not_know_its_own_container_yet_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = AtomicUsize::new(0);
+    let server = http::serve(&folder.path().join("docker.sock"), move |request| {
+        if requests.fetch_add(1, Ordering::Relaxed) < 2 {
+            http::no_container()
+        } else {
+            http::container(request)
+        }
+    });
+    let runtimes = start(&[socket("docker", folder.path(), "docker.sock")]);
+    let container = CgroupContainer { id: id('a'), family: RuntimeFamily::Docker };
+    assert_eq!(known(ask(&runtimes, container)).id, id('a'));
+    assert_eq!(server.requests(), 3);
+    drop(server);
+
+    let server = http::serve(&folder.path().join("docker.sock"), |_| http::no_container());
+    let container = CgroupContainer { id: id('b'), family: RuntimeFamily::Docker };
+    assert_eq!(ask(&runtimes, container), Answer::Unknown, "not for ever");
+    let requests = server.requests();
+    assert!(requests > 1);
+    assert_eq!(ask(&runtimes, id('c')), Answer::Unknown);
+    assert_eq!(server.requests(), requests + 1, "nor one that may be anybody's");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::Fault;
 use crate::data::{id, pod, running};
 use crate::kubeconfig::User;
+use crate::noise::said;
 use crate::server::Server;
 use crate::site::{Site, degraded, found, gone, synced, until_so};
 
@@ -73,13 +74,17 @@ fn a_token_that_expires_while_watching(site: &Site, server: &Server) {
     found(&pods, 2);
     assert_eq!(pods.status().phase, Phase::Synced, "a watch that was granted goes on");
     site.link.cut();
+    degraded(&pods, Reason::Unreachable);
     site.link.mend();
     degraded(&pods, Reason::Unauthorized);
     assert!(!found(&pods, 1).is_gone);
     site.run("after", 3);
+    let recovered = || said(&site.node, "pods are known and followed again");
+    assert_eq!(recovered(), 0, "a watch that is refused brings nothing, whatever its answer says");
     server.expire_token(false);
     found(&pods, 3);
     synced(&pods);
+    assert_eq!(recovered(), 1);
 }
 
 fn a_watch_without_bookmarks_is_begun_again(site: &Site, server: &Server) {
@@ -97,6 +102,9 @@ fn a_watch_without_bookmarks_is_begun_again(site: &Site, server: &Server) {
     );
     server.bookmark_every(Duration::from_millis(50));
     synced(&pods);
+    for what in ["the watch of pods brings nothing", "pods are known and followed again"] {
+        assert_eq!(said(&site.node, what), 1, "{what}");
+    }
 }
 
 fn a_watch_that_brings_errors_is_not_well(site: &Site, server: &Server) {

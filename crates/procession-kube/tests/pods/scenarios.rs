@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::Scenario;
 use crate::data::{ended, id, running};
 use crate::kubeconfig::User;
+use crate::noise::said;
 use crate::site::{Site, degraded, found, gone, noticed, synced, until, until_so};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
@@ -21,6 +22,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_pod_that_ends_slowly_is_there_until_it_ended", a_pod_that_ends_slowly_is_there_until_it_ended),
     ("what_is_new_is_noticed", what_is_new_is_noticed),
     ("a_late_reader_is_told_that_it_missed_something", a_late_reader_is_told_that_it_missed_something),
+    ("a_node_without_pods_may_have_another_name", a_node_without_pods_may_have_another_name),
     ("a_killed_server_is_resumed_without_a_list", a_killed_server_is_resumed_without_a_list),
     ("a_watch_that_ends_is_resumed_without_a_list", a_watch_that_ends_is_resumed_without_a_list),
     ("a_server_that_is_down_at_first", a_server_that_is_down_at_first),
@@ -187,6 +189,9 @@ fn a_killed_server_is_resumed_without_a_list(site: &Site) {
     }
     gone(&pods, 2);
     assert_eq!(pods.stats().lists, 1, "nothing was listed anew");
+    for what in ["the Kubernetes API does not answer", "pods are known and followed again"] {
+        assert_eq!(said(&site.node, what), 3, "each time once: {what}");
+    }
 }
 
 fn a_watch_that_ends_is_resumed_without_a_list(site: &Site) {
@@ -202,6 +207,11 @@ fn a_watch_that_ends_is_resumed_without_a_list(site: &Site) {
     let stats = pods.stats();
     assert_eq!((stats.lists, stats.failures, stats.interruptions), (1, 0, 0));
     assert_eq!(pods.status().phase, Phase::Synced);
+}
+
+fn a_node_without_pods_may_have_another_name(site: &Site) {
+    let _pods = site.watch();
+    assert_eq!(said(&site.node, "no pod of this node"), 1);
 }
 
 fn a_server_that_is_down_at_first(site: &Site) {
