@@ -134,8 +134,9 @@ fn check_the_rest(watch: Watch) {
     for line in &report.lines {
         let event: Value = serde_json::from_str(line).unwrap();
         let process = process(&event);
-        let is_of_host =
-            ["shim", "conmon"].iter().any(|name| process["binary"].as_str().unwrap().contains(name));
+        let is_of_host = ["shim", "conmon"]
+            .iter()
+            .any(|name| process["binary"].as_str().is_some_and(|binary| binary.contains(name)));
         assert!(!is_of_host || process["docker"].is_null(), "{event:#}");
         assert_eq!(process["pod"].is_null(), process["docker"].is_null(), "{event:#}");
         assert!(!story::is_marked(&event), "{event:#}");
