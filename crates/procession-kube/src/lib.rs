@@ -20,6 +20,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "kubernetes", feature = "runtimes"))]
+mod causes;
 mod container;
 mod index;
 mod info;
@@ -45,4 +47,4 @@ pub use runtime::{
 #[cfg(feature = "kubernetes")]
 pub use watch::{Notice, Phase, PodWatcher, Reason, Stats, Status, WatchConfig};
 pub use whose::{PodName, Told, Whose};
-pub use workload::{Controller, Lineage, Workload};
+pub use workload::{Controller, Ownership, Workload};

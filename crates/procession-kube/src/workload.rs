@@ -16,7 +16,7 @@ pub struct Controller<'a> {
 
 /// What there is to know of a pod before its workload is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lineage<'a> {
+pub struct Ownership<'a> {
     /// The pod's own name.
     pub pod: &'a str,
     /// Whether the API server made the name. It does so for pods that a controller makes.
@@ -44,9 +44,9 @@ impl<'a> Workload<'a> {
     /// The workload of a pod.
     ///
     /// ```
-    /// use procession_kube::{Controller, Lineage, Workload};
+    /// use procession_kube::{Controller, Ownership, Workload};
     ///
-    /// let workload = Workload::of(&Lineage {
+    /// let workload = Workload::of(&Ownership {
     ///     pod: "web-7c5ddbdf54-x2x9p",
     ///     name_is_generated: true,
     ///     controller: Some(Controller { api_version: "apps/v1", kind: "ReplicaSet", name: "web-7c5ddbdf54" }),
@@ -55,7 +55,7 @@ impl<'a> Workload<'a> {
     /// });
     /// assert_eq!((workload.kind, workload.name), ("Deployment", "web"));
     /// ```
-    pub fn of(pod: &Lineage<'a>) -> Self {
+    pub fn of(pod: &Ownership<'a>) -> Self {
         let alone = Self { api_version: "v1", kind: "Pod", name: pod.pod };
         // A static pod has its node as controller, yet nobody generated its name: it stands alone.
         let Some(controller) = pod.controller.filter(|_| pod.name_is_generated) else { return alone };
@@ -63,7 +63,7 @@ impl<'a> Workload<'a> {
         if workload.name.is_empty() { Self { name: pod.pod, ..workload } } else { workload }
     }
 
-    fn of_controller(controller: &Controller<'a>, pod: &Lineage<'a>) -> Self {
+    fn of_controller(controller: &Controller<'a>, pod: &Ownership<'a>) -> Self {
         let &Controller { api_version, kind, name } = controller;
         let given = Self { api_version, kind, name };
         match kind {
@@ -100,32 +100,37 @@ fn before_schedule(name: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Controller, Lineage, Workload};
+    use super::{Controller, Ownership, Workload};
 
-    fn check(lineage: Lineage<'_>, name: &str, kind: &str, api_version: &str) {
-        assert_eq!(Workload::of(&lineage), Workload { api_version, kind, name }, "{lineage:?}");
+    fn check(ownership: Ownership<'_>, name: &str, kind: &str, api_version: &str) {
+        assert_eq!(Workload::of(&ownership), Workload { api_version, kind, name }, "{ownership:?}");
     }
 
-    fn managed<'a>(api_version: &'a str, kind: &'a str, name: &'a str) -> Lineage<'a> {
-        Lineage {
+    fn managed<'a>(api_version: &'a str, kind: &'a str, name: &'a str) -> Ownership<'a> {
+        Ownership {
             pod: "the-pod",
             name_is_generated: true,
             controller: Some(Controller { api_version, kind, name }),
-            ..Lineage::default()
+            ..Ownership::default()
         }
     }
 
     #[test]
     fn a_pod_that_nothing_manages_is_its_own_workload() {
-        check(Lineage { pod: "alone", ..Lineage::default() }, "alone", "Pod", "v1");
-        check(Lineage { pod: "alone", name_is_generated: true, ..Lineage::default() }, "alone", "Pod", "v1");
-        let fixed = Lineage { name_is_generated: false, ..managed("v1", "Node", "worker-1") };
+        check(Ownership { pod: "alone", ..Ownership::default() }, "alone", "Pod", "v1");
+        check(
+            Ownership { pod: "alone", name_is_generated: true, ..Ownership::default() },
+            "alone",
+            "Pod",
+            "v1",
+        );
+        let fixed = Ownership { name_is_generated: false, ..managed("v1", "Node", "worker-1") };
         check(fixed, "the-pod", "Pod", "v1");
     }
 
     #[test]
     fn a_replica_set_with_a_template_hash_belongs_to_a_deployment() {
-        let set = |name, hash| Lineage { template_hash: hash, ..managed("apps/v1", "ReplicaSet", name) };
+        let set = |name, hash| Ownership { template_hash: hash, ..managed("apps/v1", "ReplicaSet", name) };
         check(set("web-7c5d", Some("7c5d")), "web", "Deployment", "apps/v1");
         check(set("a-7c5d-7c5d", Some("7c5d")), "a-7c5d", "Deployment", "apps/v1");
         check(set("web7c5d", Some("7c5d")), "web7c5d", "Deployment", "apps/v1");
@@ -158,7 +163,7 @@ mod tests {
         check(managed("apps/v1", "StatefulSet", ""), "the-pod", "StatefulSet", "apps/v1");
         let old = managed("v1", "ReplicationController", "web-3");
         check(old, "web-3", "ReplicationController", "v1");
-        check(Lineage { deployment_config: Some("web"), ..old }, "web", "DeploymentConfig", "v1");
-        check(Lineage { deployment_config: Some(""), ..old }, "web-3", "ReplicationController", "v1");
+        check(Ownership { deployment_config: Some("web"), ..old }, "web", "DeploymentConfig", "v1");
+        check(Ownership { deployment_config: Some(""), ..old }, "web-3", "ReplicationController", "v1");
     }
 }

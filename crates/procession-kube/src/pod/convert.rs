@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use super::strings::Strings;
 use super::{Container, ContainerKind, Pairs, Pod, Probe};
 use crate::ContainerId;
-use crate::workload::{Controller, Lineage, Workload};
+use crate::workload::{Controller, Ownership, Workload};
 
 /// What stands before `://` in a container's id, by the kubelet's own runtimes.
 const RUNTIMES: [&str; 4] = ["containerd", "cri-o", "docker", "podman"];
@@ -69,7 +69,7 @@ impl Converter {
     pub fn convert(&mut self, pod: &api::Pod) -> Arc<Pod> {
         let meta = &pod.metadata;
         self.count_missing(pod);
-        let workload = Workload::of(&lineage(meta));
+        let workload = Workload::of(&ownership(meta));
         let annotations = meta.annotations.as_ref().filter(|_| self.keeps_annotations);
         Arc::new(Pod {
             namespace: self.strings.share(text(meta.namespace.as_ref())),
@@ -226,13 +226,13 @@ fn drop_repeated(containers: &mut Vec<Container>) -> u64 {
     (before - containers.len()) as u64
 }
 
-fn lineage(meta: &ObjectMeta) -> Lineage<'_> {
+fn ownership(meta: &ObjectMeta) -> Ownership<'_> {
     let label = |key| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
     let mut owners = meta.owner_references.iter().flatten();
     let controller = owners
         .find(|owner| owner.controller == Some(true))
         .map(|OwnerReference { api_version, kind, name, .. }| Controller { api_version, kind, name });
-    Lineage {
+    Ownership {
         pod: text(meta.name.as_ref()),
         name_is_generated: !text(meta.generate_name.as_ref()).is_empty(),
         controller,

@@ -8,7 +8,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use super::cri::check_id;
-use super::error::{Found, found};
+use super::error::{Answered, found};
 use super::labels;
 use super::proto::containers::containers_client::ContainersClient;
 use super::proto::containers::{Container, GetContainerRequest};
@@ -32,7 +32,7 @@ const NAME_LABELS: [&str; 2] = ["nerdctl/name", "io.kubernetes.container.name"];
 pub(super) struct Containerd(pub(super) Channel);
 
 impl Containerd {
-    pub(super) async fn ask(self, id: ContainerId) -> Found<ContainerInfo> {
+    pub(super) async fn ask(self, id: ContainerId) -> Answered<ContainerInfo> {
         let mut client = NamespacesClient::new(self.0.clone());
         let list = found(client.list(ListNamespacesRequest {}).await)?.unwrap_or_default();
         for namespace in list.namespaces.into_iter().take(MOST_NAMESPACES) {
@@ -46,7 +46,7 @@ impl Containerd {
         Ok(None)
     }
 
-    async fn container(&self, id: ContainerId, namespace: &MetadataValue<Ascii>) -> Found<Container> {
+    async fn container(&self, id: ContainerId, namespace: &MetadataValue<Ascii>) -> Answered<Container> {
         let request = in_namespace(GetContainerRequest { id: id.to_string() }, namespace);
         let response = found(ContainersClient::new(self.0.clone()).get(request).await)?;
         Ok(response.and_then(|response| response.container))

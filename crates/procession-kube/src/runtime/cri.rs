@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::error::{AskError, Found, found};
+use super::error::{Answered, AskError, found};
 use super::labels;
 use super::proto::cri::runtime_service_client::RuntimeServiceClient;
 use super::proto::cri::{
@@ -57,7 +57,7 @@ impl Cri {
         Ok(Self { client, runtime: version.runtime_name })
     }
 
-    pub(super) async fn ask(mut self, id: ContainerId) -> Found<ContainerInfo> {
+    pub(super) async fn ask(mut self, id: ContainerId) -> Answered<ContainerInfo> {
         match self.container(id).await? {
             Some(info) => Ok(Some(info)),
             // A pod's sandbox has a control group with an id too, and is no container here.
@@ -65,7 +65,7 @@ impl Cri {
         }
     }
 
-    async fn container(&mut self, id: ContainerId) -> Found<ContainerInfo> {
+    async fn container(&mut self, id: ContainerId) -> Answered<ContainerInfo> {
         let request = ContainerStatusRequest { container_id: id.to_string(), verbose: true };
         let Some(response) = found(self.client.container_status(request).await)? else { return Ok(None) };
         let status = response.status.unwrap_or_default();
@@ -111,7 +111,7 @@ impl Cri {
     }
 
     /// The sandbox of a container, for runtimes whose "verbose" information has it not.
-    async fn sandbox_of(&mut self, id: ContainerId) -> Found<String> {
+    async fn sandbox_of(&mut self, id: ContainerId) -> Answered<String> {
         let filter = Some(ContainerFilter { id: id.to_string() });
         let list = found(self.client.list_containers(ListContainersRequest { filter }).await)?;
         let containers = list.unwrap_or_default().containers;
@@ -119,7 +119,7 @@ impl Cri {
         Ok(container.map(|container| container.pod_sandbox_id))
     }
 
-    async fn sandbox(&mut self, id: ContainerId) -> Found<ContainerInfo> {
+    async fn sandbox(&mut self, id: ContainerId) -> Answered<ContainerInfo> {
         let Some((status, pid)) = self.sandbox_status(id.to_string()).await? else { return Ok(None) };
         check_id(id, &status.id)?;
         Ok(Some(ContainerInfo {
@@ -138,7 +138,7 @@ impl Cri {
     }
 
     /// What is known of a sandbox, and its pid.
-    async fn sandbox_status(&mut self, id: String) -> Found<(PodSandboxStatus, u32)> {
+    async fn sandbox_status(&mut self, id: String) -> Answered<(PodSandboxStatus, u32)> {
         let request = PodSandboxStatusRequest { pod_sandbox_id: id, verbose: true };
         let Some(response) = found(self.client.pod_sandbox_status(request).await)? else { return Ok(None) };
         let pid = Verbose::read(&response.info).pid;

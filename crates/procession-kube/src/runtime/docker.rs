@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 
 use super::cri::check_id;
-use super::error::{AskError, Found};
+use super::error::{Answered, AskError};
 use super::labels;
 use crate::{ContainerId, ContainerInfo};
 
@@ -61,7 +61,7 @@ struct Refusal {
 }
 
 /// Asks on the socket at `path` for what the engine named `runtime` knows.
-pub(super) async fn ask(path: &Path, runtime: &str, id: ContainerId) -> Found<ContainerInfo> {
+pub(super) async fn ask(path: &Path, runtime: &str, id: ContainerId) -> Answered<ContainerInfo> {
     let stream = UnixStream::connect(path).await.map_err(AskError::socket)?;
     let (status, body) = get(stream, &format!("/containers/{id}/json")).await?;
     if status == StatusCode::OK {

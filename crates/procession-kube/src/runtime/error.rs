@@ -1,5 +1,7 @@
 //! Why a socket did not answer.
 
+use crate::causes::with_causes;
+
 /// Why there is neither a container nor the answer that there is none.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
@@ -15,16 +17,16 @@ pub(super) enum AskError {
 }
 
 /// `Ok(None)`: the runtime has no such container.
-pub(super) type Found<T> = Result<Option<T>, AskError>;
+pub(super) type Answered<T> = Result<Option<T>, AskError>;
 
 impl AskError {
-    pub(super) fn socket(error: impl std::error::Error) -> Self {
+    pub(super) fn socket(error: impl std::error::Error + 'static) -> Self {
         Self::Socket(with_causes(&error))
     }
 }
 
 /// A gRPC call's result, with "not found" as `None`.
-pub(super) fn found<T>(result: Result<tonic::Response<T>, tonic::Status>) -> Found<T> {
+pub(super) fn found<T>(result: Result<tonic::Response<T>, tonic::Status>) -> Answered<T> {
     use tonic::Code;
     let status = match result {
         Ok(response) => return Ok(Some(response.into_inner())),
@@ -47,19 +49,4 @@ pub(super) fn found<T>(result: Result<tonic::Response<T>, tonic::Status>) -> Fou
         | Code::Unimplemented => AskError::Socket(text),
         _ => AskError::Container(text),
     })
-}
-
-/// An error's text and those of what caused it, as far as they add something.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

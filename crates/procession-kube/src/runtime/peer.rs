@@ -12,7 +12,7 @@ use super::config::{RuntimeProtocol, RuntimeSocket, RuntimesConfig};
 use super::containerd::Containerd;
 use super::cri::Cri;
 use super::docker;
-use super::error::{AskError, Found};
+use super::error::{Answered, AskError};
 use crate::{ContainerId, ContainerInfo};
 
 /// A socket that keeps failing and working again is told of this often at most.
@@ -74,7 +74,7 @@ impl Peer {
         self.note(answer, since)
     }
 
-    async fn exchange(&self, id: ContainerId) -> Found<ContainerInfo> {
+    async fn exchange(&self, id: ContainerId) -> Answered<ContainerInfo> {
         let path = &self.socket.path;
         match self.socket.protocol {
             RuntimeProtocol::Docker | RuntimeProtocol::Podman => {
@@ -100,7 +100,7 @@ impl Peer {
         Ok(connection)
     }
 
-    fn note(&self, answer: Found<ContainerInfo>, since: Instant) -> Outcome {
+    fn note(&self, answer: Answered<ContainerInfo>, since: Instant) -> Outcome {
         match answer {
             Err(AskError::Socket(error)) => {
                 self.failed(&error, since);

@@ -6,6 +6,8 @@ use std::fmt;
 use kube::config::{InferConfigError, KubeconfigError};
 use kube::runtime::watcher;
 
+use crate::causes::with_causes;
+
 /// Why the pods are not known, or not up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -56,12 +58,18 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(reason: Reason, error: &(dyn Error + 'static)) -> Self {
-        Self { reason, detail: chain(error) }
+        Self { reason, detail: with_causes(error) }
     }
 
     /// An API error, which has its own code.
     pub(super) fn of_client(error: &kube::Error) -> Self {
-        Self::new(reason_of(error), error)
+        let reason = reason_of(error);
+        match error {
+            kube::Error::Api(status) => {
+                Self { reason, detail: format!("{} {}", status.code, status.message) }
+            }
+            error => Self::new(reason, error),
+        }
     }
 }
 
@@ -129,19 +137,4 @@ fn reason_of_code(code: u16) -> Reason {
         403 => Reason::Forbidden,
         _ => Reason::Refused,
     }
-}
-
-/// The error with its causes. Some errors tell of their cause themselves.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
