@@ -43,7 +43,7 @@ impl Default for RuntimesConfig {
             rate: 50,
             burst: 100,
             cache_bytes: 16 << 20,
-            known_for: Duration::from_mins(10),
+            known_for: Duration::from_mins(1),
             unknown_for: Duration::from_secs(5),
             first_retry: Duration::from_millis(500),
             last_retry: Duration::from_secs(15),
