@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
-use tracing_subscriber::fmt::{FmtContext, MakeWriter, layer};
+use tracing_subscriber::fmt::{FmtContext, layer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -27,7 +27,7 @@ pub(crate) fn start() -> anyhow::Result<()> {
         "message" => write!(line, "{value:?}"),
         name => write!(line, "; {}: {value:?}", name.replace('_', " ")),
     });
-    let lines = layer().with_writer(Lines).with_ansi(false).fmt_fields(fields).event_format(Line);
+    let lines = layer().with_writer(io::stderr).with_ansi(false).fmt_fields(fields).event_format(Line);
     // Nothing else in this program sets one.
     let _ = tracing_subscriber::registry().with(wanted).with(lines).try_init();
     Ok(())
@@ -50,16 +50,5 @@ where
         let mut text = String::new();
         context.format_fields(Writer::new(&mut text), event)?;
         writeln!(line, "procession: {}", Sentence(&text))
-    }
-}
-
-/// Standard error. That nobody can read it there is no reason to stop.
-struct Lines;
-
-impl<'w> MakeWriter<'w> for Lines {
-    type Writer = io::Stderr;
-
-    fn make_writer(&'w self) -> io::Stderr {
-        io::stderr()
     }
 }
