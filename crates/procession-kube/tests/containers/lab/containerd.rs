@@ -7,7 +7,7 @@ use procession_kube::ContainerId;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Daemon, IMAGE, Lab, parse_id, program, run};
+use super::{Daemon, IMAGE, Lab, parse_id, program, run, wait_for};
 use crate::proto::cri::runtime_service_client::RuntimeServiceClient;
 use crate::proto::cri::{
     ContainerConfig, ContainerMetadata, ContainerRequest, CreateContainerRequest, ImageSpec,
@@ -121,8 +121,11 @@ impl Kubelet {
 
     pub(crate) fn remove_pod(&mut self, pod: &Pod) {
         let request = PodSandboxRequest { pod_sandbox_id: pod.sandbox.to_string(), ..Default::default() };
-        self.executor.block_on(self.client.stop_pod_sandbox(request.clone())).unwrap();
-        self.executor.block_on(self.client.remove_pod_sandbox(request)).unwrap();
+        // A container that ends meanwhile makes it fail, and a kubelet tries again.
+        wait_for("end of a pod", || {
+            self.executor.block_on(self.client.stop_pod_sandbox(request.clone())).ok()?;
+            self.executor.block_on(self.client.remove_pod_sandbox(request.clone())).ok()
+        });
     }
 }
 
