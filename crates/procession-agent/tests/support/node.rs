@@ -5,6 +5,8 @@
 
 #[path = "../../../procession-kube/tests/pods/data.rs"]
 mod data;
+#[path = "../../../procession-kube/tests/pods/kubeconfig.rs"]
+mod kubeconfig;
 #[path = "../../../procession-kube/tests/pods/server.rs"]
 mod server;
 
@@ -20,7 +22,8 @@ use tempfile::TempDir;
 
 pub(crate) use data::id;
 use data::running;
-use server::{GOOD_TOKEN, Server};
+use kubeconfig::User;
+use server::Server;
 
 const NAME: &str = "node-1";
 const NAMESPACE: &str = "shop";
@@ -43,8 +46,8 @@ impl Node {
     pub(crate) fn with_pods(pods: u64) -> Self {
         let server = Server::start().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("kubeconfig"), kubeconfig(server.address.port()).to_string())
-            .unwrap();
+        let kubeconfig = kubeconfig::of_ours(server.address.port(), User::Admin);
+        fs::write(directory.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
         let node = Self { server, pods, restarts: AtomicU64::new(0), directory };
         for number in 0..pods {
             node.run(&pod_name(number), &[running("main", 2 * number), running("side", 2 * number + 1)]);
@@ -105,13 +108,4 @@ pub(crate) fn pod_name(number: u64) -> String {
 pub(crate) fn cgroup(container: u64) -> &'static [u8] {
     let path = format!("/kubepods.slice/kubepods-burstable.slice/cri-containerd-{}.scope", id(container));
     Box::leak(path.into_boxed_str()).as_bytes()
-}
-
-fn kubeconfig(port: u16) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-        "clusters": [{ "name": "test", "cluster": { "server": format!("http://127.0.0.1:{port}") } }],
-        "users": [{ "name": "test", "user": { "token": GOOD_TOKEN } }],
-    })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::GOOD_TOKEN;
+use super::server::GOOD_TOKEN;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
