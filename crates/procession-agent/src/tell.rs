@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use procession::{Fact, Image, Process, Spell};
 use procession_filter::{ContainerNames, Filter, Place};
-use procession_kube::{CgroupContainer, ContainerId, Containers, Told, Whose};
+use procession_kube::{CgroupContainer, ContainerId, Told, Whose};
 
 use crate::hold::{Hold, HoldConfig, HoldCounts, ProcessName, name_of};
 use crate::inventory::{Inventory, News};
@@ -51,7 +51,7 @@ impl Teller {
 
     /// Takes a fact, and tells it now or later.
     pub(crate) fn take(&mut self, fact: Fact, out: Listener<'_>) {
-        let container = container_of(&fact.process);
+        let container = CgroupContainer::of_process(&fact.process);
         // Whose container it is may make no difference.
         let id = container.map(|container| container.id);
         if self.filter.admits_place(place_of(&fact.process, id.as_ref(), None)) == Some(false) {
@@ -157,10 +157,6 @@ impl Teller {
         }
         containers
     }
-}
-
-fn container_of(process: &Process) -> Option<CgroupContainer> {
-    Containers::of_cgroup(cgroup_path(process)).next()
 }
 
 /// Empty where it is unknown.

@@ -56,7 +56,7 @@ impl ContainerId {
 
     /// The container that a process runs in. `None`: the host, or its control group is unknown.
     pub fn of_process(process: &Process) -> Option<Self> {
-        Self::of_cgroup(process.image.as_ref()?.cgroup_path())
+        CgroupContainer::of_process(process).map(|container| container.id)
     }
 
     /// The whole id.
@@ -103,6 +103,13 @@ pub struct CgroupContainer {
     pub id: ContainerId,
     /// Who seems to have made it.
     pub family: RuntimeFamily,
+}
+
+impl CgroupContainer {
+    /// The container that a process runs in. `None`: the host, or its control group is unknown.
+    pub fn of_process(process: &Process) -> Option<Self> {
+        Containers::of_cgroup(process.image.as_ref()?.cgroup_path()).next()
+    }
 }
 
 /// What a path tells of the runtime that made a container.

@@ -1,4 +1,4 @@
-//! A container as its runtime knows it.
+//! What a container runtime tells of a container and its pod.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -35,8 +35,27 @@ pub struct ContainerInfo {
     pub runtime: String,
 }
 
+impl ContainerInfo {
+    /// A container of which nothing but the id is known.
+    pub fn of(id: ContainerId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            image: String::new(),
+            image_id: String::new(),
+            pid: None,
+            started_at: None,
+            attempt: 0,
+            labels: BTreeMap::new(),
+            is_sandbox: false,
+            pod: None,
+            runtime: String::new(),
+        }
+    }
+}
+
 /// A pod as the runtime of its containers knows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RuntimePod {
     /// The Kubernetes namespace.
     pub namespace: String,

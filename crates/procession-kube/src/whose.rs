@@ -41,14 +41,6 @@ impl Whose {
         }
     }
 
-    /// The image that it was started from, by name.
-    pub fn image(&self) -> &str {
-        match self {
-            Self::Pod(found) => &found.container().image,
-            Self::Runtime(info) => &info.image,
-        }
-    }
-
     /// The pod. `None`: it belongs to none.
     pub fn pod(&self) -> Option<PodName<'_>> {
         match self {

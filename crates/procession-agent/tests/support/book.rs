@@ -1,6 +1,6 @@
 //! An inventory that says what a test wants it to say.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use procession_agent::{Inventory, News};
@@ -98,21 +98,11 @@ fn whose(container: u32) -> Whose {
     let pod = RuntimePod {
         namespace: format!("team-{container}"),
         name: format!("pod-{container}"),
-        uid: String::new(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..RuntimePod::default()
     };
     Whose::Runtime(Arc::new(ContainerInfo {
-        id: id(container),
         name: format!("main-{container}"),
-        image: String::new(),
-        image_id: String::new(),
-        pid: None,
-        started_at: None,
-        attempt: 0,
-        labels: BTreeMap::new(),
-        is_sandbox: false,
         pod: Some(pod),
-        runtime: String::new(),
+        ..ContainerInfo::of(id(container))
     }))
 }

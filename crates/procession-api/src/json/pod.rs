@@ -41,11 +41,10 @@ fn of_api<'a>(found: &'a Found, process: &Process) -> Pod<'a> {
 /// A runtime knows neither of workloads nor of probes.
 fn of_runtime<'a>(info: &'a ContainerInfo, process: &Process) -> Pod<'a> {
     let pod = info.pod.as_ref();
-    let text = |text: &'a String| text.as_str();
     Pod {
-        namespace: pod.map_or("", |pod| text(&pod.namespace)),
-        name: pod.map_or("", |pod| text(&pod.name)),
-        uid: pod.map_or("", |pod| text(&pod.uid)),
+        namespace: pod.map_or("", |pod| pod.namespace.as_str()),
+        name: pod.map_or("", |pod| pod.name.as_str()),
+        uid: pod.map_or("", |pod| pod.uid.as_str()),
         container: Container {
             id: format!("{}://{}", info.runtime, info.id),
             name: &info.name,
@@ -56,7 +55,7 @@ fn of_runtime<'a>(info: &'a ContainerInfo, process: &Process) -> Pod<'a> {
             security_context: None,
         },
         pod_labels: pod
-            .map(|pod| pod.labels.iter().map(|(key, value)| (text(key), text(value))).collect())
+            .map(|pod| pod.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect())
             .unwrap_or_default(),
         workload: "",
         workload_kind: "",

@@ -1,6 +1,5 @@
 //! Exact lines for facts that a real table made.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -386,17 +385,13 @@ fn api_container() -> Container {
 
 fn runtime_container(pod: Option<RuntimePod>) -> Whose {
     Whose::Runtime(Arc::new(ContainerInfo {
-        id: container_id(),
         name: "web".into(),
         image: "nginx:1".into(),
         image_id: "sha256:1".into(),
         pid: Some(4711),
-        started_at: None,
-        attempt: 0,
-        labels: BTreeMap::new(),
-        is_sandbox: false,
         pod,
         runtime: "docker".into(),
+        ..ContainerInfo::of(container_id())
     }))
 }
 
@@ -436,7 +431,7 @@ fn a_container_that_only_its_runtime_knows_is_told_in_the_place_of_a_pods() {
         name: "cart-7".into(),
         uid: "4711".into(),
         labels: [("app".to_owned(), "cart".to_owned())].into(),
-        annotations: BTreeMap::new(),
+        ..RuntimePod::default()
     };
     assert_eq!(
         pod_shown(runtime_container(Some(pod))),

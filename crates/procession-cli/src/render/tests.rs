@@ -1,6 +1,5 @@
 //! Exact lines for facts that a real table made, and what no line may hold.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -161,22 +160,14 @@ fn whose(name: &str, pod: Option<&str>) -> Whose {
     let pod = pod.map(|name| RuntimePod {
         namespace: "shop".to_owned(),
         name: name.to_owned(),
-        uid: String::new(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..RuntimePod::default()
     });
     Whose::Runtime(Arc::new(ContainerInfo {
-        id: ContainerId::parse(CONTAINER.as_bytes()).unwrap(),
         name: name.to_owned(),
         image: name.to_owned(),
-        image_id: String::new(),
-        pid: None,
-        started_at: None,
-        attempt: 0,
-        labels: BTreeMap::new(),
-        is_sandbox: false,
         pod,
         runtime: "docker".to_owned(),
+        ..ContainerInfo::of(ContainerId::parse(CONTAINER.as_bytes()).unwrap())
     }))
 }
 

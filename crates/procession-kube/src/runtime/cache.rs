@@ -87,15 +87,16 @@ pub(super) enum Lookup {
 }
 
 impl Lookup {
-    pub(super) fn into_asked(self) -> Asked {
-        self.or(Asked::Waiting)
+    /// Whether the runtimes are to be asked.
+    pub(super) fn is_question(&self) -> bool {
+        matches!(self, Self::Absent | Self::Old(_))
     }
 
-    /// The answer that is there, or else `other`.
-    pub(super) fn or(self, other: Asked) -> Asked {
+    /// What became of the question: the answer that is there, or else `otherwise`.
+    pub(super) fn asked(self, otherwise: Asked) -> Asked {
         match self {
             Self::Fresh(answer) | Self::Old(answer) => Asked::Answered(answer),
-            Self::Waiting | Self::Absent => other,
+            Self::Waiting | Self::Absent => otherwise,
         }
     }
 }
@@ -205,17 +206,10 @@ mod tests {
 
     fn known(id: ContainerId) -> Answer {
         Answer::Known(Arc::new(ContainerInfo {
-            id,
             name: "web".to_owned(),
             image: "x".repeat(1000),
-            image_id: String::new(),
-            pid: None,
-            started_at: None,
-            attempt: 0,
-            labels: BTreeMap::new(),
-            is_sandbox: false,
-            pod: None,
             runtime: "docker".to_owned(),
+            ..ContainerInfo::of(id)
         }))
     }
 

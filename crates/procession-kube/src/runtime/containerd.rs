@@ -68,17 +68,13 @@ fn in_namespace<T>(message: T, namespace: &MetadataValue<Ascii>) -> Request<T> {
 
 fn container_info(id: ContainerId, container: Container, pid: Option<u32>) -> ContainerInfo {
     ContainerInfo {
-        id,
         name: name(&container.labels).unwrap_or_else(|| id.to_string()),
         image: container.image,
-        image_id: String::new(),
         pid,
-        started_at: None,
-        attempt: 0,
-        is_sandbox: false,
         pod: labels::pod_of(&container.labels),
         labels: container.labels,
         runtime: "containerd".to_owned(),
+        ..ContainerInfo::of(id)
     }
 }
 

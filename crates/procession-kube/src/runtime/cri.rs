@@ -96,7 +96,6 @@ impl Cri {
         let metadata = status.metadata.unwrap_or_default();
         let image_id = if status.image_ref.is_empty() { status.image_id } else { status.image_ref };
         ContainerInfo {
-            id,
             name: metadata.name,
             image: image_name(status.image.unwrap_or_default()),
             image_id,
@@ -104,9 +103,9 @@ impl Cri {
             started_at: wall_time(status.started_at),
             attempt: metadata.attempt,
             labels: status.labels,
-            is_sandbox: false,
             pod,
             runtime: self.runtime.clone(),
+            ..ContainerInfo::of(id)
         }
     }
 
@@ -123,17 +122,14 @@ impl Cri {
         let Some((status, pid)) = self.sandbox_status(id.to_string()).await? else { return Ok(None) };
         check_id(id, &status.id)?;
         Ok(Some(ContainerInfo {
-            id,
             name: SANDBOX_NAME.to_owned(),
-            image: String::new(),
-            image_id: String::new(),
             pid: running(pid),
             started_at: wall_time(status.created_at),
-            attempt: 0,
             labels: status.labels.clone(),
             is_sandbox: true,
             pod: Some(pod_of(status)),
             runtime: self.runtime.clone(),
+            ..ContainerInfo::of(id)
         }))
     }
 

@@ -105,17 +105,16 @@ fn container_info(id: ContainerId, description: Description, runtime: &str) -> C
     let labels = config.labels.unwrap_or_default();
     let name = labels.get(KUBERNETES_NAME).map_or(description.name.trim_start_matches('/'), String::as_str);
     ContainerInfo {
-        id,
         name: if name.is_empty() { id.to_string() } else { name.to_owned() },
         image: config.image,
         image_id: description.image,
         pid: (state.pid > 0).then_some(state.pid),
         started_at: wall_time(&state.started_at),
-        attempt: 0,
         is_sandbox: labels.get(KUBERNETES_TYPE).is_some_and(|kind| kind == KUBERNETES_SANDBOX),
         pod: labels::pod_of(&labels),
         labels,
         runtime: runtime.to_owned(),
+        ..ContainerInfo::of(id)
     }
 }
 

@@ -14,8 +14,7 @@ pub(super) fn pod_of(labels: &BTreeMap<String, String>) -> Option<RuntimePod> {
         namespace: label("namespace")?,
         name: label("name")?,
         uid: label("uid")?,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..RuntimePod::default()
     })
 }
 

@@ -34,7 +34,7 @@ pub use answer::{Answer, Asked, Reply, RuntimeCounters};
 pub use config::{ParseSocketError, RuntimeProtocol, RuntimeSocket, RuntimesConfig};
 
 use crate::{CgroupContainer, ContainerId};
-use cache::{Lookup, Shared};
+use cache::Shared;
 use worker::Worker;
 
 /// The container runtimes of this machine.
@@ -98,14 +98,11 @@ impl Runtimes {
     pub fn ask(&self, container: impl Into<CgroupContainer>) -> Asked {
         let container = container.into();
         let lookup = self.shared.begin(container.id, Instant::now());
-        let (Lookup::Absent | Lookup::Old(_)) = lookup else {
-            return lookup.into_asked();
-        };
-        if self.requests.try_send(container).is_err() {
+        if lookup.is_question() && self.requests.try_send(container).is_err() {
             self.shared.refuse(container.id);
-            return lookup.or(Asked::Refused);
+            return lookup.asked(Asked::Refused);
         }
-        lookup.or(Asked::Waiting)
+        lookup.asked(Asked::Waiting)
     }
 
     /// What is known of a container, without asking. `None`: it was not asked for, the answer is

@@ -14,11 +14,9 @@ const TELLING: [fn(&[u8]) -> bool; 3] = [
 /// the v1 hierarchies.
 pub(super) fn path(text: &[u8]) -> Option<&[u8]> {
     let unified = lines(text).find(|line| line.controllers.is_empty()).map(|line| line.path);
-    if unified.is_some_and(names_container) {
-        return unified;
-    }
-    if let Some(line) = lines(text).find(|line| names_container(line.path)) {
-        return Some(line.path);
+    let mut paths = unified.into_iter().chain(lines(text).map(|line| line.path));
+    if let Some(container) = paths.find(|path| names_container(path)) {
+        return Some(container);
     }
     if unified.is_some_and(|path| path.len() > 1) {
         return unified;
