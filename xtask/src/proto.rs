@@ -8,22 +8,33 @@ use anyhow::{Context, Result, ensure};
 
 /// A folder of `.proto` files and the folder that holds what is made of them, and nothing else.
 struct Set {
+    /// What imports are relative to. Files may lie in folders below.
     sources: &'static str,
     output: &'static str,
     /// Whether servers are made too, not only clients.
     server: bool,
+    /// The name of a file for the descriptors, which a server needs to answer reflection.
+    descriptors: Option<&'static str>,
 }
 
-const SETS: [Set; 2] = [
+const SETS: [Set; 3] = [
+    Set {
+        sources: "crates/procession-api/proto",
+        output: "crates/procession-api/src/proto",
+        server: true,
+        descriptors: Some("tetragon.binpb"),
+    },
     Set {
         sources: "crates/procession-kube/proto",
         output: "crates/procession-kube/src/runtime/proto",
         server: false,
+        descriptors: None,
     },
     Set {
         sources: "crates/procession-kube/tests/proto",
         output: "crates/procession-kube/tests/proto/generated",
         server: true,
+        descriptors: None,
     },
 ];
 
@@ -54,34 +65,53 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 }
 
 /// File name to content.
-type Files = BTreeMap<PathBuf, String>;
+type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 impl Set {
     fn generate(&self, root: &Path) -> Result<Files> {
         let sources = root.join(self.sources);
         let scratch = tempfile::tempdir().context("create a temporary folder")?;
-        let descriptors = protox::compile(proto_files(&sources)?, [&sources])
-            .with_context(|| format!("compile {}", self.sources))?;
+        let mut compiler = compile(&sources).with_context(|| format!("compile {}", self.sources))?;
         tonic_prost_build::configure()
             .build_server(self.server)
             .build_transport(false)
             .btree_map(".")
             .out_dir(scratch.path())
-            .compile_fds(descriptors)
+            .compile_fds(compiler.file_descriptor_set())
             .with_context(|| format!("generate from {}", self.sources))?;
         let mut files = read_folder(scratch.path())?;
+        let head = format!("//! Made by `cargo xtask proto` from {}.\n\n", self.sources);
         for text in files.values_mut() {
-            text.insert_str(0, &format!("//! Made by `cargo xtask proto` from {}.\n\n", self.sources));
+            *text = [head.as_bytes(), text].concat();
+        }
+        if let Some(name) = self.descriptors {
+            // Comments are of no use to a program.
+            compiler.include_source_info(false);
+            files.insert(name.into(), compiler.encode_file_descriptor_set());
         }
         Ok(files)
     }
 }
 
-/// The sources in `folder`, in alphabetical order.
-fn proto_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = list(folder)?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
-    ensure!(!files.is_empty(), "no .proto file in {}", folder.display());
+/// Every file below `sources`, and what they import.
+fn compile(sources: &Path) -> Result<protox::Compiler> {
+    let mut compiler = protox::Compiler::new([sources])?;
+    compiler.include_imports(true).include_source_info(true).open_files(proto_files(sources)?)?;
+    Ok(compiler)
+}
+
+/// The sources in `root` and the folders below, in alphabetical order.
+fn proto_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut unlisted) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = unlisted.pop() {
+        let (folders, mut others): (Vec<_>, Vec<_>) =
+            list(&folder)?.into_iter().partition(|path| path.is_dir());
+        unlisted.extend(folders);
+        others.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
+        files.append(&mut others);
+    }
+    ensure!(!files.is_empty(), "no .proto file in {}", root.display());
+    files.sort();
     Ok(files)
 }
 
@@ -96,8 +126,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn read_folder(folder: &Path) -> Result<Files> {
     let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        Ok((PathBuf::from(path.file_name().context("a listed file has a name")?), text))
+        let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok((PathBuf::from(path.file_name().context("a listed file has a name")?), content))
     };
     list(folder)?.into_iter().map(read).collect()
 }
@@ -108,8 +138,8 @@ fn replace_folder(folder: &Path, files: &Files) -> Result<()> {
     for old in list(folder)? {
         fs::remove_file(old).with_context(write)?;
     }
-    for (name, text) in files {
-        fs::write(folder.join(name), text).with_context(write)?;
+    for (name, content) in files {
+        fs::write(folder.join(name), content).with_context(write)?;
     }
     Ok(())
 }
