@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
+use prost_types::FileDescriptorSet;
 
 /// A folder of `.proto` files and the folder that holds what is made of them, and nothing else.
 struct Set {
@@ -15,26 +16,48 @@ struct Set {
     server: bool,
     /// The name of a file for the descriptors, which a server needs to answer reflection.
     descriptors: Option<&'static str>,
+    /// Servers that are made by themselves, over messages that stand elsewhere.
+    servers: Option<Servers>,
+}
+
+/// What is made of the services alone, into files of their own.
+struct Servers {
+    /// Packages, and the modules that have their messages.
+    packages: &'static [(&'static str, &'static str)],
+    /// Messages that come to the server encoded already.
+    encoded: &'static [&'static str],
+    /// The type of these.
+    encoded_type: &'static str,
 }
 
 const SETS: [Set; 3] = [
     Set {
         sources: "crates/procession-api/proto",
         output: "crates/procession-api/src/proto",
-        server: true,
-        descriptors: Some("tetragon.binpb"),
+        server: false,
+        descriptors: Some("descriptors.binpb"),
+        servers: Some(Servers {
+            packages: &[
+                (".tetragon", "crate::proto::tetragon"),
+                (".procession.v1", "crate::proto::procession::v1"),
+            ],
+            encoded: &[".tetragon.GetEventsResponse", ".procession.v1.FollowResponse"],
+            encoded_type: "crate::Encoded",
+        }),
     },
     Set {
         sources: "crates/procession-kube/proto",
         output: "crates/procession-kube/src/runtime/proto",
         server: false,
         descriptors: None,
+        servers: None,
     },
     Set {
         sources: "crates/procession-kube/tests/proto",
         output: "crates/procession-kube/tests/proto/generated",
         server: true,
         descriptors: None,
+        servers: None,
     },
 ];
 
@@ -80,6 +103,9 @@ impl Set {
             .compile_fds(compiler.file_descriptor_set())
             .with_context(|| format!("generate from {}", self.sources))?;
         let mut files = read_folder(scratch.path())?;
+        if let Some(servers) = &self.servers {
+            files.extend(servers.generate(compiler.file_descriptor_set())?);
+        }
         let head = format!("//! Made by `cargo xtask proto` from {}.\n\n", self.sources);
         for text in files.values_mut() {
             *text = [head.as_bytes(), text].concat();
@@ -90,6 +116,24 @@ impl Set {
             files.insert(name.into(), compiler.encode_file_descriptor_set());
         }
         Ok(files)
+    }
+}
+
+impl Servers {
+    /// `name.server.rs` for every package `name` that has a service.
+    fn generate(&self, descriptors: FileDescriptorSet) -> Result<Files> {
+        let scratch = tempfile::tempdir().context("create a temporary folder")?;
+        let mut builder = tonic_prost_build::configure()
+            .build_client(false)
+            .build_transport(false)
+            .out_dir(scratch.path());
+        let encoded = self.encoded.iter().map(|message| (*message, self.encoded_type));
+        for (path, rust) in self.packages.iter().copied().chain(encoded) {
+            builder = builder.extern_path(path, rust);
+        }
+        builder.compile_fds(descriptors).context("generate servers")?;
+        let files = read_folder(scratch.path())?.into_iter();
+        Ok(files.map(|(name, text)| (name.with_extension("server.rs"), text)).collect())
     }
 }
 

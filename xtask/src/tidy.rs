@@ -9,11 +9,14 @@ use anyhow::{Context as _, Result, bail};
 /// Which crate of ours may use which. A new edge is an event: it is added here on purpose.
 const EDGES: [(&str, &[&str]); 7] = [
     ("procession", &[]),
-    ("procession-filter", &["procession"]),
+    ("procession-filter", &["procession", "procession-api"]),
     ("procession-sensor", &["procession"]),
     ("procession-kube", &["procession"]),
     ("procession-api", &["procession", "procession-kube"]),
-    ("procession-agent", &["procession", "procession-filter", "procession-kube", "procession-sensor"]),
+    (
+        "procession-agent",
+        &["procession", "procession-api", "procession-filter", "procession-kube", "procession-sensor"],
+    ),
     (
         "procession-cli",
         &[

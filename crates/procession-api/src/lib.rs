@@ -10,9 +10,12 @@
 
 #![forbid(unsafe_code)]
 
+mod encoded;
 mod flags;
 pub mod json;
+pub mod proto;
 pub mod users;
 
+pub use encoded::Encoded;
 pub use flags::Flags;
 pub use json::value::capability_name;

@@ -11,6 +11,9 @@ use crate::time::BootTime;
 /// table: it may be sent anywhere and kept as long as wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
+    /// How many events the table had received by then, this one included: its place in the log. Facts
+    /// of later events have larger ones, wherever and however late they arrive.
+    pub sequence: u64,
     /// When it happened.
     pub time: BootTime,
     /// What happened.
@@ -94,7 +97,7 @@ impl Entry<'_> {
     /// snapshot: who filters facts has looked at it already.
     pub fn fact(self, process: Process, time: BootTime, kind: FactKind, detail: LineageDetail) -> Fact {
         let lineage = self.reference_lineage().take(detail.length()).map(Entry::snapshot).collect();
-        Fact { time, kind, process, lineage, depth: self.depth() }
+        Fact { sequence: self.sequence(), time, kind, process, lineage, depth: self.depth() }
     }
 }
 

@@ -233,407 +233,6 @@ impl ProcessPrivilegesChanged {
         }
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SetEventLogParamsRequest {
-    /// The size at which a new file is begun.
-    #[prost(int32, optional, tag = "1")]
-    pub max_size: ::core::option::Option<i32>,
-    /// The age at which a new file is begun.
-    #[prost(string, optional, tag = "2")]
-    pub rotation_interval: ::core::option::Option<::prost::alloc::string::String>,
-    /// How many old files to keep.
-    #[prost(int32, optional, tag = "3")]
-    pub max_backups: ::core::option::Option<i32>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SetEventLogParamsResponse {}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetEventLogParamsRequest {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetEventLogParamsResponse {
-    #[prost(int32, tag = "1")]
-    pub max_size: i32,
-    #[prost(string, tag = "2")]
-    pub rotation_interval: ::prost::alloc::string::String,
-    #[prost(int32, tag = "3")]
-    pub max_backups: i32,
-}
-/// Generated client implementations.
-pub mod event_log_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    #[derive(Debug, Clone)]
-    pub struct EventLogServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> EventLogServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> EventLogServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            EventLogServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        pub async fn set_event_log_params(
-            &mut self,
-            request: impl tonic::IntoRequest<super::SetEventLogParamsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::SetEventLogParamsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/tetragon.EventLogService/SetEventLogParams",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("tetragon.EventLogService", "SetEventLogParams"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        pub async fn get_event_log_params(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetEventLogParamsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetEventLogParamsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/tetragon.EventLogService/GetEventLogParams",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("tetragon.EventLogService", "GetEventLogParams"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod event_log_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with EventLogServiceServer.
-    #[async_trait]
-    pub trait EventLogService: std::marker::Send + std::marker::Sync + 'static {
-        async fn set_event_log_params(
-            &self,
-            request: tonic::Request<super::SetEventLogParamsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::SetEventLogParamsResponse>,
-            tonic::Status,
-        >;
-        async fn get_event_log_params(
-            &self,
-            request: tonic::Request<super::GetEventLogParamsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetEventLogParamsResponse>,
-            tonic::Status,
-        >;
-    }
-    #[derive(Debug)]
-    pub struct EventLogServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> EventLogServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for EventLogServiceServer<T>
-    where
-        T: EventLogService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/tetragon.EventLogService/SetEventLogParams" => {
-                    #[allow(non_camel_case_types)]
-                    struct SetEventLogParamsSvc<T: EventLogService>(pub Arc<T>);
-                    impl<
-                        T: EventLogService,
-                    > tonic::server::UnaryService<super::SetEventLogParamsRequest>
-                    for SetEventLogParamsSvc<T> {
-                        type Response = super::SetEventLogParamsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::SetEventLogParamsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as EventLogService>::set_event_log_params(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = SetEventLogParamsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.EventLogService/GetEventLogParams" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetEventLogParamsSvc<T: EventLogService>(pub Arc<T>);
-                    impl<
-                        T: EventLogService,
-                    > tonic::server::UnaryService<super::GetEventLogParamsRequest>
-                    for GetEventLogParamsSvc<T> {
-                        type Response = super::GetEventLogParamsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetEventLogParamsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as EventLogService>::get_event_log_params(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetEventLogParamsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for EventLogServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "tetragon.EventLogService";
-    impl<T> tonic::server::NamedService for EventLogServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
 /// A program that a process runs, or ran: every exec begins another.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Process {
@@ -1412,6 +1011,165 @@ impl ThrottleType {
             "THROTTLE_START" => Some(Self::ThrottleStart),
             "THROTTLE_STOP" => Some(Self::ThrottleStop),
             _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetEventLogParamsRequest {
+    /// The size at which a new file is begun.
+    #[prost(int32, optional, tag = "1")]
+    pub max_size: ::core::option::Option<i32>,
+    /// The age at which a new file is begun.
+    #[prost(string, optional, tag = "2")]
+    pub rotation_interval: ::core::option::Option<::prost::alloc::string::String>,
+    /// How many old files to keep.
+    #[prost(int32, optional, tag = "3")]
+    pub max_backups: ::core::option::Option<i32>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetEventLogParamsResponse {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetEventLogParamsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetEventLogParamsResponse {
+    #[prost(int32, tag = "1")]
+    pub max_size: i32,
+    #[prost(string, tag = "2")]
+    pub rotation_interval: ::prost::alloc::string::String,
+    #[prost(int32, tag = "3")]
+    pub max_backups: i32,
+}
+/// Generated client implementations.
+pub mod event_log_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct EventLogServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> EventLogServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> EventLogServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            EventLogServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn set_event_log_params(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetEventLogParamsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetEventLogParamsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.EventLogService/SetEventLogParams",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tetragon.EventLogService", "SetEventLogParams"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_event_log_params(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetEventLogParamsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetEventLogParamsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.EventLogService/GetEventLogParams",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tetragon.EventLogService", "GetEventLogParams"),
+                );
+            self.inner.unary(req, path, codec).await
         }
     }
 }
@@ -2210,1106 +1968,5 @@ pub mod fine_guidance_sensors_client {
                 .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "RemoveSensor"));
             self.inner.unary(req, path, codec).await
         }
-    }
-}
-/// Generated server implementations.
-pub mod fine_guidance_sensors_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with FineGuidanceSensorsServer.
-    #[async_trait]
-    pub trait FineGuidanceSensors: std::marker::Send + std::marker::Sync + 'static {
-        /// Server streaming response type for the GetEvents method.
-        type GetEventsStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::GetEventsResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Events from now on, until the client ends the stream.
-        async fn get_events(
-            &self,
-            request: tonic::Request<super::GetEventsRequest>,
-        ) -> std::result::Result<tonic::Response<Self::GetEventsStream>, tonic::Status>;
-        async fn get_health(
-            &self,
-            request: tonic::Request<super::GetHealthStatusRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetHealthStatusResponse>,
-            tonic::Status,
-        >;
-        async fn get_version(
-            &self,
-            request: tonic::Request<super::GetVersionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetVersionResponse>,
-            tonic::Status,
-        >;
-        async fn get_info(
-            &self,
-            request: tonic::Request<super::GetInfoRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetInfoResponse>, tonic::Status>;
-        async fn runtime_hook(
-            &self,
-            request: tonic::Request<super::RuntimeHookRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::RuntimeHookResponse>,
-            tonic::Status,
-        >;
-        async fn get_debug(
-            &self,
-            request: tonic::Request<super::GetDebugRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetDebugResponse>,
-            tonic::Status,
-        >;
-        async fn set_debug(
-            &self,
-            request: tonic::Request<super::SetDebugRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::SetDebugResponse>,
-            tonic::Status,
-        >;
-        async fn add_tracing_policy(
-            &self,
-            request: tonic::Request<super::AddTracingPolicyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::AddTracingPolicyResponse>,
-            tonic::Status,
-        >;
-        async fn delete_tracing_policy(
-            &self,
-            request: tonic::Request<super::DeleteTracingPolicyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::DeleteTracingPolicyResponse>,
-            tonic::Status,
-        >;
-        async fn list_tracing_policies(
-            &self,
-            request: tonic::Request<super::ListTracingPoliciesRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListTracingPoliciesResponse>,
-            tonic::Status,
-        >;
-        async fn configure_tracing_policy(
-            &self,
-            request: tonic::Request<super::ConfigureTracingPolicyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ConfigureTracingPolicyResponse>,
-            tonic::Status,
-        >;
-        async fn enable_tracing_policy(
-            &self,
-            request: tonic::Request<super::EnableTracingPolicyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::EnableTracingPolicyResponse>,
-            tonic::Status,
-        >;
-        async fn disable_tracing_policy(
-            &self,
-            request: tonic::Request<super::DisableTracingPolicyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::DisableTracingPolicyResponse>,
-            tonic::Status,
-        >;
-        async fn list_domains(
-            &self,
-            request: tonic::Request<super::ListDomainsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListDomainsResponse>,
-            tonic::Status,
-        >;
-        async fn list_sensors(
-            &self,
-            request: tonic::Request<super::ListSensorsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListSensorsResponse>,
-            tonic::Status,
-        >;
-        async fn enable_sensor(
-            &self,
-            request: tonic::Request<super::EnableSensorRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::EnableSensorResponse>,
-            tonic::Status,
-        >;
-        async fn disable_sensor(
-            &self,
-            request: tonic::Request<super::DisableSensorRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::DisableSensorResponse>,
-            tonic::Status,
-        >;
-        async fn remove_sensor(
-            &self,
-            request: tonic::Request<super::RemoveSensorRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::RemoveSensorResponse>,
-            tonic::Status,
-        >;
-    }
-    #[derive(Debug)]
-    pub struct FineGuidanceSensorsServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> FineGuidanceSensorsServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for FineGuidanceSensorsServer<T>
-    where
-        T: FineGuidanceSensors,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/tetragon.FineGuidanceSensors/GetEvents" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetEventsSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::ServerStreamingService<super::GetEventsRequest>
-                    for GetEventsSvc<T> {
-                        type Response = super::GetEventsResponse;
-                        type ResponseStream = T::GetEventsStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetEventsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::get_events(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetEventsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/GetHealth" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetHealthSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::GetHealthStatusRequest>
-                    for GetHealthSvc<T> {
-                        type Response = super::GetHealthStatusResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetHealthStatusRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::get_health(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetHealthSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/GetVersion" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetVersionSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::GetVersionRequest>
-                    for GetVersionSvc<T> {
-                        type Response = super::GetVersionResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetVersionRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::get_version(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetVersionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/GetInfo" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetInfoSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::GetInfoRequest>
-                    for GetInfoSvc<T> {
-                        type Response = super::GetInfoResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetInfoRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::get_info(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetInfoSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/RuntimeHook" => {
-                    #[allow(non_camel_case_types)]
-                    struct RuntimeHookSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::RuntimeHookRequest>
-                    for RuntimeHookSvc<T> {
-                        type Response = super::RuntimeHookResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RuntimeHookRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::runtime_hook(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RuntimeHookSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/GetDebug" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetDebugSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::GetDebugRequest>
-                    for GetDebugSvc<T> {
-                        type Response = super::GetDebugResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetDebugRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::get_debug(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetDebugSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/SetDebug" => {
-                    #[allow(non_camel_case_types)]
-                    struct SetDebugSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::SetDebugRequest>
-                    for SetDebugSvc<T> {
-                        type Response = super::SetDebugResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::SetDebugRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::set_debug(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = SetDebugSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/AddTracingPolicy" => {
-                    #[allow(non_camel_case_types)]
-                    struct AddTracingPolicySvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::AddTracingPolicyRequest>
-                    for AddTracingPolicySvc<T> {
-                        type Response = super::AddTracingPolicyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::AddTracingPolicyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::add_tracing_policy(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = AddTracingPolicySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/DeleteTracingPolicy" => {
-                    #[allow(non_camel_case_types)]
-                    struct DeleteTracingPolicySvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::DeleteTracingPolicyRequest>
-                    for DeleteTracingPolicySvc<T> {
-                        type Response = super::DeleteTracingPolicyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DeleteTracingPolicyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::delete_tracing_policy(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DeleteTracingPolicySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/ListTracingPolicies" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListTracingPoliciesSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::ListTracingPoliciesRequest>
-                    for ListTracingPoliciesSvc<T> {
-                        type Response = super::ListTracingPoliciesResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListTracingPoliciesRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::list_tracing_policies(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListTracingPoliciesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/ConfigureTracingPolicy" => {
-                    #[allow(non_camel_case_types)]
-                    struct ConfigureTracingPolicySvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::ConfigureTracingPolicyRequest>
-                    for ConfigureTracingPolicySvc<T> {
-                        type Response = super::ConfigureTracingPolicyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ConfigureTracingPolicyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::configure_tracing_policy(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ConfigureTracingPolicySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/EnableTracingPolicy" => {
-                    #[allow(non_camel_case_types)]
-                    struct EnableTracingPolicySvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::EnableTracingPolicyRequest>
-                    for EnableTracingPolicySvc<T> {
-                        type Response = super::EnableTracingPolicyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::EnableTracingPolicyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::enable_tracing_policy(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = EnableTracingPolicySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/DisableTracingPolicy" => {
-                    #[allow(non_camel_case_types)]
-                    struct DisableTracingPolicySvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::DisableTracingPolicyRequest>
-                    for DisableTracingPolicySvc<T> {
-                        type Response = super::DisableTracingPolicyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DisableTracingPolicyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::disable_tracing_policy(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DisableTracingPolicySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/ListDomains" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListDomainsSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::ListDomainsRequest>
-                    for ListDomainsSvc<T> {
-                        type Response = super::ListDomainsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListDomainsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::list_domains(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListDomainsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/ListSensors" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListSensorsSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::ListSensorsRequest>
-                    for ListSensorsSvc<T> {
-                        type Response = super::ListSensorsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListSensorsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::list_sensors(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListSensorsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/EnableSensor" => {
-                    #[allow(non_camel_case_types)]
-                    struct EnableSensorSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::EnableSensorRequest>
-                    for EnableSensorSvc<T> {
-                        type Response = super::EnableSensorResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::EnableSensorRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::enable_sensor(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = EnableSensorSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/DisableSensor" => {
-                    #[allow(non_camel_case_types)]
-                    struct DisableSensorSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::DisableSensorRequest>
-                    for DisableSensorSvc<T> {
-                        type Response = super::DisableSensorResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DisableSensorRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::disable_sensor(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DisableSensorSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/tetragon.FineGuidanceSensors/RemoveSensor" => {
-                    #[allow(non_camel_case_types)]
-                    struct RemoveSensorSvc<T: FineGuidanceSensors>(pub Arc<T>);
-                    impl<
-                        T: FineGuidanceSensors,
-                    > tonic::server::UnaryService<super::RemoveSensorRequest>
-                    for RemoveSensorSvc<T> {
-                        type Response = super::RemoveSensorResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RemoveSensorRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as FineGuidanceSensors>::remove_sensor(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RemoveSensorSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for FineGuidanceSensorsServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "tetragon.FineGuidanceSensors";
-    impl<T> tonic::server::NamedService for FineGuidanceSensorsServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -250,6 +250,11 @@ impl<'t> Entry<'t> {
         self.node.marks.has(Marks::FOLLOWED)
     }
 
+    /// How many events the table has received.
+    pub(crate) fn sequence(self) -> u64 {
+        self.table.ledger.received()
+    }
+
     /// The latest image of the process, provided that the lists of children are whole.
     fn latest_with_lists(self) -> Option<Self> {
         let latest = self.table.entry_at(self.table.latest_slot_of(self.node.pid)?)?;
