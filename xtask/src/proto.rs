@@ -123,10 +123,8 @@ impl Servers {
     /// `name.server.rs` for every package `name` that has a service.
     fn generate(&self, descriptors: FileDescriptorSet) -> Result<Files> {
         let scratch = tempfile::tempdir().context("create a temporary folder")?;
-        let mut builder = tonic_prost_build::configure()
-            .build_client(false)
-            .build_transport(false)
-            .out_dir(scratch.path());
+        let mut builder =
+            tonic_prost_build::configure().build_client(false).build_transport(false).out_dir(scratch.path());
         let encoded = self.encoded.iter().map(|message| (*message, self.encoded_type));
         for (path, rust) in self.packages.iter().copied().chain(encoded) {
             builder = builder.extern_path(path, rust);

@@ -42,15 +42,23 @@
 
 mod hold;
 mod inventory;
+mod node;
 mod observation;
 mod pipeline;
+mod presenter;
+mod query;
+mod stream;
 mod tally;
 mod tell;
 
 pub use hold::{HoldConfig, HoldCounts};
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
+pub use node::{Node, NodeStatus};
 pub use observation::{Observation, ObservationConfig};
 pub use pipeline::{Account, Pipeline, Scope, Selection};
+pub use presenter::Presenter;
 pub use procession_kube::Told;
+pub use query::{Ended, Queries, View};
+pub use stream::{Batch, Event, EventLog, Form, LogConfig, Reader, ReaderCounts, ReaderKind};
 pub use tally::Tally;
 pub use tell::TellCounts;

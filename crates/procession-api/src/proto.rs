@@ -3,13 +3,7 @@
 //! Clients speak in messages. Servers take and give the same ones, but for the events of a stream,
 //! which they give as [`Encoded`](crate::Encoded).
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::pedantic,
-    clippy::large_enum_variant,
-    reason = "generated"
-)]
+#![allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::large_enum_variant, reason = "generated")]
 
 /// The reference system's API.
 #[path = "proto/tetragon.rs"]

@@ -9,8 +9,12 @@
 
 #![forbid(unsafe_code)]
 
+mod fields;
+
 use procession::{FactKind, Pid, Process, Uid};
 use regex::bytes::{Regex, RegexBuilder};
+
+pub use fields::FieldFilters;
 
 /// The kinds of facts to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -432,15 +432,9 @@ impl Relation {
 }
 /// Generated client implementations.
 pub mod lineage_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
     use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
     #[derive(Debug, Clone)]
     pub struct LineageServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -460,22 +454,18 @@ pub mod lineage_service_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> LineageServiceClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> LineageServiceClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
                 >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             LineageServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -514,25 +504,16 @@ pub mod lineage_service_client {
         pub async fn follow(
             &mut self,
             request: impl tonic::IntoRequest<super::FollowRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::FollowResponse>>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::FollowResponse>>, tonic::Status>
+        {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/procession.v1.LineageService/Follow",
-            );
+            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/Follow");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("procession.v1.LineageService", "Follow"));
+            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "Follow"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Processes that run, in no particular order.
@@ -546,20 +527,11 @@ pub mod lineage_service_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/procession.v1.LineageService/ListProcesses",
-            );
+            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/ListProcesses");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("procession.v1.LineageService", "ListProcesses"),
-                );
+            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "ListProcesses"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// A process and all that descends from it. Parents come before their children.
@@ -573,93 +545,56 @@ pub mod lineage_service_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/procession.v1.LineageService/GetTree",
-            );
+            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetTree");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("procession.v1.LineageService", "GetTree"));
+            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetTree"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// A process and every image that led to it.
         pub async fn get_lineage(
             &mut self,
             request: impl tonic::IntoRequest<super::GetLineageRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetLineageResponse>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<super::GetLineageResponse>, tonic::Status> {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/procession.v1.LineageService/GetLineage",
-            );
+            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetLineage");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("procession.v1.LineageService", "GetLineage"));
+            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetLineage"));
             self.inner.unary(req, path, codec).await
         }
         /// The account of every event, and what was lost where.
         pub async fn get_ledger(
             &mut self,
             request: impl tonic::IntoRequest<super::GetLedgerRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetLedgerResponse>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<super::GetLedgerResponse>, tonic::Status> {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/procession.v1.LineageService/GetLedger",
-            );
+            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetLedger");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("procession.v1.LineageService", "GetLedger"));
+            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetLedger"));
             self.inner.unary(req, path, codec).await
         }
         /// How the agent does, what it observes with, and what that cannot see.
         pub async fn get_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetStatusRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetStatusResponse>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<super::GetStatusResponse>, tonic::Status> {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/procession.v1.LineageService/GetStatus",
-            );
+            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetStatus");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("procession.v1.LineageService", "GetStatus"));
+            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
     }
