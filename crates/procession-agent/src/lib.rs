@@ -40,12 +40,15 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod hold;
+mod hub;
 mod inventory;
 mod node;
 mod observation;
 mod pipeline;
 mod presenter;
+mod pulse;
 mod query;
 mod stream;
 mod tally;
@@ -58,6 +61,7 @@ pub use observation::{Observation, ObservationConfig};
 pub use pipeline::{Account, Pipeline, Scope, Selection};
 pub use presenter::Presenter;
 pub use procession_kube::Told;
+pub use pulse::Pulse;
 pub use query::{Ended, Queries, View};
 pub use stream::{Batch, Event, EventLog, Form, LogConfig, Reader, ReaderCounts, ReaderKind};
 pub use tally::Tally;
