@@ -84,6 +84,7 @@ fn annotations(show: &ShowArgs, host: Option<Namespaces>) -> AnnotationOptions {
         // Where the host's are not to be seen, no process counts as being in them.
         namespaces: show.namespaces.then(|| host.unwrap_or_default()),
         ancestors: show.ancestors,
+        ..AnnotationOptions::default()
     }
 }
 
