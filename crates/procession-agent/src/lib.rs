@@ -40,6 +40,7 @@
 
 #![forbid(unsafe_code)]
 
+mod export;
 mod hold;
 mod inventory;
 mod node;
@@ -51,6 +52,10 @@ mod stream;
 mod tally;
 mod tell;
 
+pub use export::{
+    Envelope, ExportConfig, ExportCounts, ExportFilter, ExportHandle, ExportSink, Exporter, FileConfig,
+    Rotation,
+};
 pub use hold::{HoldConfig, HoldCounts};
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
 pub use node::{Node, NodeStatus};
