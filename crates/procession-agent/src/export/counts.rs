@@ -125,7 +125,7 @@ fn system_time(nanoseconds: i64) -> Option<SystemTime> {
     let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
     match nanoseconds {
         NEVER => None,
-        ..0 => SystemTime::UNIX_EPOCH.checked_sub(distance),
         0.. => SystemTime::UNIX_EPOCH.checked_add(distance),
+        _ => SystemTime::UNIX_EPOCH.checked_sub(distance),
     }
 }

@@ -37,7 +37,7 @@ use crate::stream::{EventLog, Form, ReaderKind};
 use limit::Limiter;
 use outbox::Outbox;
 use sink::Sink;
-use worker::{Shared, Worker};
+use worker::{RateLimit, Shared, Worker};
 
 /// Says of an event whether it is exported.
 pub type ExportFilter = Box<dyn FnMut(&GetEventsResponse) -> bool + Send>;
@@ -218,7 +218,7 @@ impl ExportHandle {
 
     /// Exports at most so many events per minute from now on. `None`: any number.
     pub fn set_rate_limit(&self, rate_limit: Option<NonZeroU32>) {
-        self.shared.want(|wanted| wanted.rate_limit = Some(rate_limit));
+        self.shared.want(|wanted| wanted.rate_limit = Some(RateLimit(rate_limit)));
     }
 
     /// Opens the file anew, before the next event: somebody may have moved it. If it could not be written,

@@ -218,8 +218,9 @@ mod tests {
                 prop_assert_eq!(tail.is_torn(), !content.is_empty() && content.last() != Some(&b'\n'));
                 prop_assert!(!tail.is_torn() || (result.is_err() && !can_cut));
             }
-            prop_assert_eq!(&tail.medium.content, lines.concat().as_bytes());
-            prop_assert_eq!(counters.counts().bytes, lines.concat().len() as u64);
+            let all = lines.concat();
+            prop_assert_eq!(&tail.medium.content, all.as_bytes());
+            prop_assert_eq!(counters.counts().bytes, all.len() as u64);
         }
     }
 }

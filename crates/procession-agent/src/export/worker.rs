@@ -40,11 +40,15 @@ pub(super) struct Wanted {
     pub(super) rotation: Option<Rotation>,
     pub(super) filter: Option<ExportFilter>,
     pub(super) form: Option<Form>,
-    pub(super) rate_limit: Option<Option<NonZeroU32>>,
+    pub(super) rate_limit: Option<RateLimit>,
     pub(super) reopen: bool,
     /// By when it is to end.
     pub(super) end: Option<Instant>,
 }
+
+/// Events per minute. `None`: any number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateLimit(pub(super) Option<NonZeroU32>);
 
 impl Shared {
     /// Says what is wanted.
@@ -118,7 +122,7 @@ impl<C: Clock + Clone> Worker<C> {
         if let Some(form) = wanted.form {
             self.form = form;
         }
-        if let Some(rate) = wanted.rate_limit {
+        if let Some(RateLimit(rate)) = wanted.rate_limit {
             self.limiter.set_rate(rate);
         }
         if wanted.reopen {
@@ -202,5 +206,116 @@ impl<C: Clock + Clone> Worker<C> {
             )));
         }
         finished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use governor::clock::FakeRelativeClock;
+    use procession_api::proto::tetragon::{GetEventsResponse, ProcessExec};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::export::{ExportSink, FileConfig};
+    use crate::stream::{EventLog, LogConfig, ReaderKind};
+
+    struct Bench {
+        directory: TempDir,
+        log: EventLog,
+        clock: FakeRelativeClock,
+        worker: Worker<FakeRelativeClock>,
+    }
+
+    impl Bench {
+        fn new(rate: Option<NonZeroU32>, events: usize) -> Self {
+            let directory = TempDir::new().unwrap();
+            let log = EventLog::new(LogConfig { events, ..LogConfig::default() });
+            let clock = FakeRelativeClock::default();
+            let shared = Arc::new(Shared::default());
+            let sink = ExportSink::File(FileConfig::new(directory.path().join("events.log")));
+            let worker = Worker {
+                reader: log.reader(ReaderKind::Export),
+                sink: Sink::open(sink, Arc::clone(&shared.counters)).unwrap(),
+                limiter: Limiter::new(rate, clock.clone()),
+                filter: Box::new(|message| message.node_name != "unwanted"),
+                form: Form::default(),
+                envelope: Box::new(|| GetEventsResponse {
+                    node_name: "here".to_owned(),
+                    ..Default::default()
+                }),
+                shared,
+                outbox: Outbox::default(),
+                trouble: None,
+                end: None,
+            };
+            Self { directory, log, clock, worker }
+        }
+
+        fn append(&self, events: u64, node_name: &str) {
+            let message = || GetEventsResponse {
+                node_name: node_name.to_owned(),
+                event: Some(Kind::ProcessExec(ProcessExec::default())),
+                ..GetEventsResponse::default()
+            };
+            self.log.append((0..events).map(|sequence| Event::new(sequence, message())));
+        }
+
+        /// Kinds of lines: how many events are missing, or `None` for an event.
+        fn lines(&self) -> Vec<Option<u64>> {
+            let text = fs::read_to_string(self.directory.path().join("events.log")).unwrap();
+            let missing = |line: &str| {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                let info = value.get("rate_limit_info")?;
+                assert_eq!(value["node_name"], "here");
+                info["number_of_dropped_process_events"].as_str()?.parse().ok()
+            };
+            text.lines().map(missing).collect()
+        }
+    }
+
+    #[test]
+    fn what_the_rate_limit_holds_back_is_told_once_a_minute() {
+        let mut bench = Bench::new(NonZeroU32::new(2), 100);
+        bench.append(5, "node");
+        assert!(bench.worker.step().is_continue());
+        assert_eq!(bench.lines(), [None, None]);
+        bench.clock.advance(Duration::from_mins(1));
+        assert!(bench.worker.step().is_continue(), "no event, but something to tell");
+        assert_eq!(bench.lines(), [None, None, Some(3)]);
+        bench.append(3, "node");
+        assert!(bench.worker.step().is_continue());
+        assert_eq!(bench.lines(), [None, None, Some(3), None, None]);
+        let counters = Arc::clone(&bench.worker.shared);
+        bench.log.close();
+        let Bench { directory, log, clock, worker } = bench;
+        worker.run().unwrap();
+        let counts = counters.counters.counts();
+        assert_eq!((counts.exported, counts.rate_limited, counts.lost), (4, 4, 0));
+        let text = fs::read_to_string(directory.path().join("events.log")).unwrap();
+        assert!(text.lines().last().unwrap().contains("rate_limit_info"), "told at the end: {text}");
+        drop((log, clock));
+    }
+
+    #[test]
+    fn what_fell_out_of_the_log_is_told_where_it_is_missing() {
+        let mut bench = Bench::new(None, 3);
+        bench.append(1, "node");
+        assert!(bench.worker.step().is_continue());
+        bench.append(10, "node");
+        assert!(bench.worker.step().is_continue());
+        assert_eq!(bench.lines(), [None, Some(7), None, None, None]);
+    }
+
+    #[test]
+    fn what_the_filter_rejects_takes_nothing_from_the_rate() {
+        let mut bench = Bench::new(NonZeroU32::new(2), 100);
+        bench.append(50, "unwanted");
+        bench.append(2, "node");
+        assert!(bench.worker.step().is_continue());
+        assert_eq!(bench.lines(), [None, None]);
+        let counts = bench.worker.shared.counters.counts();
+        assert_eq!((counts.exported, counts.filtered_out, counts.rate_limited), (2, 50, 0));
     }
 }
