@@ -37,6 +37,7 @@ use crate::stream::{EventLog, Form, ReaderKind};
 use limit::Limiter;
 use outbox::Outbox;
 use sink::Sink;
+use trouble::Trouble;
 use worker::{RateLimit, Shared, Worker};
 
 /// Says of an event whether it is exported.
@@ -144,7 +145,7 @@ impl Exporter {
             envelope: config.envelope,
             shared: Arc::clone(&shared),
             outbox: Outbox::default(),
-            trouble: None,
+            trouble: Trouble::default(),
             end: None,
         };
         let (end, ended) = bounded(1);

@@ -80,7 +80,7 @@ pub(super) struct Worker<C: Clock> {
     pub(super) envelope: Envelope,
     pub(super) shared: Arc<Shared>,
     pub(super) outbox: Outbox,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Trouble,
     pub(super) end: Option<Instant>,
 }
 
@@ -179,16 +179,16 @@ impl<C: Clock + Clone> Worker<C> {
             count(&self.shared.counters.write_errors);
             self.shared.counters.is_failing.store(true, Ordering::Relaxed);
             let lost = self.reader.counts().lost;
-            let pause = Trouble::failed(&mut self.trouble, &self.sink.name(), &error, lost);
+            let pause = self.trouble.failed(&self.sink.name(), &error, lost, Instant::now());
             if self.end.is_some_and(|end| Instant::now() >= end) {
                 return ControlFlow::Break(());
             }
             self.shared.pause(pause);
             self.change();
         }
-        if self.trouble.is_some() {
+        if self.trouble.is_there() {
             self.shared.counters.is_failing.store(false, Ordering::Relaxed);
-            Trouble::ended(&mut self.trouble, &self.sink.name(), self.reader.counts().lost);
+            self.trouble.ended(&self.sink.name(), self.reader.counts().lost);
         }
         ControlFlow::Continue(())
     }
@@ -247,7 +247,7 @@ mod tests {
                 }),
                 shared,
                 outbox: Outbox::default(),
-                trouble: None,
+                trouble: Trouble::default(),
                 end: None,
             };
             Self { directory, log, clock, worker }
