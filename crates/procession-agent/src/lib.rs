@@ -40,7 +40,9 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod clock;
+mod export;
 mod hold;
 mod hub;
 mod inventory;
@@ -54,6 +56,10 @@ mod stream;
 mod tally;
 mod tell;
 
+pub use export::{
+    Envelope, ExportConfig, ExportCounts, ExportFilter, ExportHandle, ExportSink, Exporter, FileConfig,
+    Rotation,
+};
 pub use hold::{HoldConfig, HoldCounts};
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
 pub use node::{Node, NodeStatus};

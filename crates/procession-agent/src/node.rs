@@ -74,6 +74,11 @@ impl Node {
         &self.0.pulse
     }
 
+    /// Where events come from.
+    pub fn source(&self) -> SourceKind {
+        self.0.source
+    }
+
     /// How it does.
     pub fn status(&self) -> NodeStatus {
         let NodeParts { presenter, pulse, source, shortcomings, .. } = &*self.0;

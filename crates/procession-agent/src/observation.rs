@@ -27,6 +27,8 @@ pub struct ObservationConfig {
     /// How many facts may wait for whoever presents them; those that find no room are dropped and
     /// counted.
     pub queue: usize,
+    /// The most bytes that the table may use: see [`TableConfig::budget`](procession::TableConfig::budget).
+    pub budget: usize,
 }
 
 /// A pipeline at work in a thread of its own.
@@ -66,11 +68,11 @@ impl Observation {
         config: ObservationConfig,
         inventory: Box<dyn Inventory>,
     ) -> Result<Self, SourceError> {
-        let ObservationConfig { selection, hold, queue } = config;
+        let ObservationConfig { selection, hold, queue, budget } = config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
         let mut tell = |told| found.push(told);
-        let pipeline = Pipeline::start(source, selection, &mut |fact| teller.take(fact, &mut tell))?;
+        let pipeline = Pipeline::start(source, budget, selection, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
         let (sender, told) = bounded(queue);
         let (queries, asked) = Queries::new();

@@ -65,6 +65,11 @@ impl Pulse {
         self.0.began_at
     }
 
+    /// When the source was last read.
+    pub fn last_poll(&self) -> SystemTime {
+        self.0.began_at + self.since_began(&self.0.beat)
+    }
+
     /// When the last event came. `None`: none has since the beginning.
     pub fn last_event(&self) -> Option<SystemTime> {
         let since = self.since_began(&self.0.events);
