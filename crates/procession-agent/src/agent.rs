@@ -113,9 +113,6 @@ pub struct Agent {
     events: Arc<EventMetrics>,
 }
 
-/// Told events that may wait until messages are made of them.
-const QUEUE: usize = 1 << 16;
-
 /// How long the export and clients may take for what is left at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -192,9 +189,8 @@ impl Agent {
 
         let (kind, unseen) = (source.kind(), source.unseen_changes());
         let selection = selection(config.detail);
-        let queue = QUEUE;
-        let budget = config.table_budget;
-        let observed = ObservationConfig { selection, hold: config.hold, queue, budget };
+        let (hold, budget) = (config.hold, config.table_budget);
+        let observed = ObservationConfig { hold, budget, ..ObservationConfig::new(selection) };
         let mut observation = Observation::start(source, observed, inventory)?;
         let encoder = MessageEncoder {
             node_name: config.node_name,

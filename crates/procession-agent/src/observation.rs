@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use procession::Namespaces;
+use procession::{Namespaces, TableConfig};
 use procession_kube::Told;
 use procession_sensor::{Source, SourceError};
 
@@ -29,6 +29,19 @@ pub struct ObservationConfig {
     pub queue: usize,
     /// The most bytes that the table may use: see [`TableConfig::budget`](procession::TableConfig::budget).
     pub budget: usize,
+}
+
+impl ObservationConfig {
+    /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
+    /// [`TableConfig`], and room for 65,536 facts.
+    pub fn new(selection: Selection) -> Self {
+        Self {
+            selection,
+            hold: HoldConfig::default(),
+            queue: 1 << 16,
+            budget: TableConfig::default().budget,
+        }
+    }
 }
 
 /// A pipeline at work in a thread of its own.

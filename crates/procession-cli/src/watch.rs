@@ -19,9 +19,6 @@ use crate::output::Output;
 use crate::signals::Signals;
 use crate::summary;
 
-/// Facts that may wait for a slow terminal or pipe.
-const QUEUE: usize = 1 << 16;
-
 /// How soon a signal or the end of `--duration` is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -45,9 +42,8 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
     let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
     let config = ObservationConfig {
-        selection: Selection { scope, filter, lineage },
         hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
-        queue: QUEUE,
+        ..ObservationConfig::new(Selection { scope, filter, lineage })
     };
     let mut observation = Observation::start(source, config, Box::new(inventory))?;
     let display = Display::new(args, users, observation.host_namespaces());
