@@ -42,6 +42,7 @@
 
 mod hold;
 mod inventory;
+pub mod metrics;
 mod node;
 mod observation;
 mod pipeline;
@@ -50,6 +51,7 @@ mod query;
 mod stream;
 mod tally;
 mod tell;
+pub mod web;
 
 pub use hold::{HoldConfig, HoldCounts};
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
