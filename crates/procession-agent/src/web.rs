@@ -20,9 +20,9 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::metrics::{EventMetrics, Format, Measurements, WebCounts, render};
 
@@ -62,11 +62,13 @@ pub struct Health {
 #[derive(Debug)]
 pub struct Web {
     listener: TcpListener,
-    counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
+/// What all connections have in common.
+struct Shared<O> {
+    observed: Arc<O>,
+    /// What was measured last, and when.
+    last: Mutex<Option<(Instant, Measurements)>>,
     accepted: AtomicU64,
     refused: AtomicU64,
 }
@@ -82,6 +84,10 @@ const CONNECTION: Duration = Duration::from_secs(30);
 
 /// How long it may take to measure: less than Prometheus waits.
 const MEASURE: Duration = Duration::from_secs(5);
+
+/// For how long a measurement is good enough for others who ask: measuring keeps the thread that observes
+/// from its work.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// How long requests in progress are waited for at the end.
 const END: Duration = Duration::from_secs(1);
@@ -105,7 +111,7 @@ impl Web {
             Some(port) => bind_all(port).await,
             None => TcpListener::bind(&config.address).await,
         };
-        Ok(Self { listener: listener?, counts: Arc::default() })
+        Ok(Self { listener: listener? })
     }
 
     /// Where it listens.
@@ -119,7 +125,13 @@ impl Web {
 
     /// Serves until `shutdown` is over, then ends what is in progress within a second.
     pub async fn serve<O: Observed>(self, observed: Arc<O>, shutdown: impl Future<Output = ()>) {
-        let Self { listener, counts } = self;
+        let Self { listener } = self;
+        let shared = Arc::new(Shared {
+            observed,
+            last: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        });
         let free = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
@@ -138,14 +150,14 @@ impl Web {
                 },
             };
             let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-                counts.refused.fetch_add(1, Ordering::Relaxed);
+                shared.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
-            counts.accepted.fetch_add(1, Ordering::Relaxed);
-            let (observed, counts) = (Arc::clone(&observed), Arc::clone(&counts));
+            shared.accepted.fetch_add(1, Ordering::Relaxed);
+            let shared = Arc::clone(&shared);
             connections.spawn(async move {
                 let _permit = permit;
-                serve_one(stream, &*observed, &counts).await;
+                serve_one(stream, &shared).await;
             });
         }
         drop(listener);
@@ -190,9 +202,8 @@ async fn bind_all(port: &str) -> io::Result<TcpListener> {
 }
 
 /// Serves one request on a connection.
-async fn serve_one<O: Observed>(stream: TcpStream, observed: &O, counts: &Counts) {
-    let answer =
-        service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, observed, counts).await) });
+async fn serve_one<O: Observed>(stream: TcpStream, shared: &Shared<O>) {
+    let answer = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, shared).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -206,11 +217,29 @@ async fn serve_one<O: Observed>(stream: TcpStream, observed: &O, counts: &Counts
     }
 }
 
-async fn answer<O: Observed>(
-    request: &Request<Incoming>,
-    observed: &O,
-    counts: &Counts,
-) -> Response<Full<Bytes>> {
+impl<O: Observed> Shared<O> {
+    /// How the agent does, or did a moment ago. `None`: nobody answers.
+    async fn measure(&self) -> Option<Measurements> {
+        let measurements = timeout(MEASURE, async {
+            let mut last = self.last.lock().await;
+            if let Some((time, measurements)) = &*last
+                && time.elapsed() < FRESH
+            {
+                return measurements.clone();
+            }
+            let measurements = self.observed.measure().await;
+            *last = Some((Instant::now(), measurements.clone()));
+            measurements
+        });
+        let web = WebCounts {
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        };
+        Some(Measurements { web, ..measurements.await.ok()? })
+    }
+}
+
+async fn answer<O: Observed>(request: &Request<Incoming>, shared: &Shared<O>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if !PATHS.lines().any(|known| known == path) {
         return plain(StatusCode::NOT_FOUND, PATHS.into());
@@ -221,23 +250,19 @@ async fn answer<O: Observed>(
         return response;
     }
     match path {
-        "/metrics" => metrics(request.headers(), observed, counts).await,
-        "/healthz" => verdict(&observed.health().defects()),
-        _ => verdict(&observed.health().obstacles()),
+        "/metrics" => metrics(request.headers(), shared).await,
+        "/healthz" => verdict(&shared.observed.health().defects()),
+        _ => verdict(&shared.observed.health().obstacles()),
     }
 }
 
-async fn metrics<O: Observed>(headers: &HeaderMap, observed: &O, counts: &Counts) -> Response<Full<Bytes>> {
-    let Ok(measurements) = timeout(MEASURE, observed.measure()).await else {
+async fn metrics<O: Observed>(headers: &HeaderMap, shared: &Shared<O>) -> Response<Full<Bytes>> {
+    let Some(measurements) = shared.measure().await else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "the thread that observes does not answer\n".into());
-    };
-    let web = WebCounts {
-        accepted: counts.accepted.load(Ordering::Relaxed),
-        refused: counts.refused.load(Ordering::Relaxed),
     };
     let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::of_accept(&accept.join(","));
-    let page = render(Measurements { web, ..measurements }, observed.events(), format);
+    let page = render(measurements, shared.observed.events(), format);
     respond(StatusCode::OK, format.content_type(), page)
 }
 

@@ -78,3 +78,36 @@ impl Format {
         if open > 0.0 && open >= classic { Self::OpenMetrics } else { Self::Classic }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Format;
+
+    #[test]
+    fn what_is_liked_best_is_chosen() {
+        let accepted = [
+            // Prometheus 2 and 3.
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,*/*;q=0.2",
+                Format::OpenMetrics,
+            ),
+            ("text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.9", Format::Classic),
+            ("Application/OpenMetrics-Text; Version=\"1.0.0\"", Format::OpenMetrics),
+            ("application/openmetrics-text;version=2.0.0,text/plain;q=0.1", Format::Classic),
+            ("application/openmetrics-text;q=0", Format::Classic),
+            ("application/openmetrics-text;q=NaN", Format::Classic),
+            ("*/*", Format::Classic),
+            ("", Format::Classic),
+            (";,;;q=,=", Format::Classic),
+        ];
+        for (header, format) in accepted {
+            assert_eq!(Format::of_accept(header), format, "{header}");
+        }
+    }
+}

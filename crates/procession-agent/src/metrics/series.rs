@@ -157,7 +157,8 @@ impl Series {
 
     /// The most series of one pod.
     fn share(&self) -> usize {
-        self.limit / 4
+        // One at least: a pod of which nothing is counted is not remembered.
+        (self.limit / 4).max(1)
     }
 
     /// Adds one to a series. Whether there is it.
@@ -232,4 +233,110 @@ impl Count {
 /// The beginning of a value, if it is long.
 fn shorten(value: &str) -> &str {
     &value[..value.floor_char_boundary(VALUE_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KIND: EventType = EventType::ProcessExec;
+
+    fn of<'v>(pod: &'v str, binary: &'v str) -> Values<'v> {
+        ["space", "work", pod, binary, ""]
+    }
+
+    fn count(series: &Series, values: Values<'_>) -> Option<u64> {
+        series.counts().iter().find(|count| count.is(KIND, values)).map(|count| count.count)
+    }
+
+    #[test]
+    fn a_pod_that_makes_up_names_takes_no_room_from_others() {
+        let (mut series, now) = (Series::new(40), Instant::now());
+        for binary in 0..1_000 {
+            series.count(KIND, of("hostile", &format!("/bin/{binary}")), now);
+        }
+        series.count(KIND, of("quiet", "/bin/sh"), now);
+        assert_eq!(count(&series, of("quiet", "/bin/sh")), Some(1));
+        assert_eq!(count(&series, of("hostile", "/bin/0")), Some(1));
+        assert_eq!(count(&series, of("hostile", OTHER)), Some(990));
+        assert_eq!(series.displaced(), 990);
+    }
+
+    #[test]
+    fn what_finds_no_room_anywhere_is_counted_under_no_pod() {
+        let (mut series, now) = (Series::new(3), Instant::now());
+        for pod in 0..100 {
+            series.count(KIND, of(&format!("pod{pod}"), ""), now);
+        }
+        assert_eq!(series.len(), 3);
+        // What was empty stays empty.
+        assert_eq!(count(&series, [OTHER, OTHER, OTHER, "", ""]), Some(97));
+    }
+
+    #[test]
+    fn series_of_a_deleted_pod_go_a_minute_later() {
+        let (mut series, start) = (Series::new(40), Instant::now());
+        series.count(KIND, of("gone", "/bin/a"), start);
+        series.count(KIND, of("here", "/bin/a"), start);
+        series.pod_deleted("space", "gone", start);
+        series.pod_deleted("elsewhere", "here", start);
+        series.sweep(start + AFTER_DELETION - Duration::from_nanos(1));
+        assert_eq!(series.len(), 2);
+        series.sweep(start + AFTER_DELETION);
+        assert_eq!(count(&series, of("gone", "/bin/a")), None);
+        assert_eq!(count(&series, of("here", "/bin/a")), Some(1));
+        // The same name again is another pod, which does not go with the first.
+        series.count(KIND, of("gone", "/bin/a"), start + AFTER_DELETION);
+        series.sweep(start + AFTER_DELETION * 2);
+        assert_eq!(count(&series, of("gone", "/bin/a")), Some(1));
+    }
+
+    #[test]
+    fn room_is_made_of_what_is_idle() {
+        let (mut series, start) = (Series::new(4), Instant::now());
+        for pod in ["a", "b", "c", "d"] {
+            series.count(KIND, of(pod, ""), start);
+        }
+        let later = start + IDLE / 2;
+        series.count(KIND, of("d", ""), later);
+        series.count(KIND, of("e", ""), later);
+        assert_eq!(series.displaced(), 1);
+        series.count(KIND, of("e", ""), start + IDLE);
+        assert_eq!(count(&series, of("e", "")), Some(1));
+        assert_eq!(count(&series, of("d", "")), Some(2));
+        assert_eq!(series.len(), 2);
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        let (mut series, now) = (Series::new(4), Instant::now());
+        series.count(KIND, of("pod", &"\u{20ac}".repeat(2_000)), now);
+        assert_eq!(*series.counts()[0].values[BINARY], *"\u{20ac}".repeat(VALUE_BYTES / 3));
+    }
+
+    proptest! {
+        /// Whatever comes, no event is forgotten while nothing is dropped, and the bounds hold.
+        #[test]
+        fn every_event_is_counted_once(
+            limit in 0_usize..12,
+            events in prop::collection::vec((0..4_u8, 0..6_u8, any::<bool>()), 0..200),
+        ) {
+            let (mut series, now) = (Series::new(limit), Instant::now());
+            for (pod, binary, is_exit) in &events {
+                let kind = if *is_exit { EventType::ProcessExit } else { KIND };
+                let pod = if *pod == 0 { String::new() } else { pod.to_string() };
+                series.count(kind, of(&pod, &binary.to_string()), now);
+                prop_assert!(series.len() <= limit);
+            }
+            let counts = series.counts();
+            prop_assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), events.len() as u64);
+            let shares: usize = series.shares.iter().map(|share| share.series).sum();
+            prop_assert_eq!(shares, series.len());
+            // What is left of the shares after everything has gone is nothing.
+            series.sweep(now + IDLE);
+            prop_assert_eq!((series.len(), series.shares.len()), (0, 0));
+        }
+    }
 }
