@@ -47,6 +47,7 @@ mod export;
 mod hold;
 mod hub;
 mod inventory;
+pub mod metrics;
 mod node;
 mod observation;
 mod observed;
@@ -57,6 +58,7 @@ mod query;
 mod stream;
 mod tally;
 mod tell;
+pub mod web;
 
 pub use agent::{Agent, AgentConfig, AgentError, Detail, envelope};
 pub use clock::wall_clock;
