@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
+
+use crate::agent;
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
@@ -19,6 +22,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Watch(WatchArgs),
+    Agent(agent::Typed),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// Watch processes start and end, live.
@@ -58,6 +64,26 @@ pub(crate) struct WatchArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Write completions for a shell to standard output.
+///
+/// Where the shell finds them: for bash a file `procession` in
+/// ~/.local/share/bash-completion/completions, for zsh `_procession` in a directory of `$fpath`, for
+/// fish `procession.fish` in ~/.config/fish/completions.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Write the manual: all pages into a directory, or procession(1) to standard output.
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this directory, which is made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
 const WHERE: &str = "What to watch, and how long";
 
 const EXAMPLES: &str = "\
@@ -73,7 +99,14 @@ Examples:
   procession watch --host --exec            what runs outside all containers
   procession watch -o json --duration 1m    a minute of events for a program to read
 
-Conditions of different kinds must all hold; repeated ones are alternatives.";
+Conditions of different kinds must all hold; repeated ones are alternatives.
+
+Exit status:
+  0    ended by Ctrl-C, or when the time was up
+  1    failed
+  2    an option is wrong
+  124  the time was up before the command ended
+  other ones are those of the command";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What to show")]
@@ -130,7 +163,7 @@ pub(crate) struct SelectArgs {
     pub(crate) host: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Whose containers they are")]
 pub(crate) struct ContainerArgs {
     /// Ask the container runtime on this socket, for example `cri:/run/crio/crio.sock`; PROTOCOL is
@@ -228,8 +261,10 @@ pub(crate) enum SourceArg {
     /// eBPF programs in the kernel
     Ebpf,
     /// The kernel's proc connector, with details from /proc
+    #[value(alias = "proc-connector")]
     Connector,
     /// Reading /proc again and again
+    #[value(alias = "proc")]
     Polling,
 }
 
@@ -245,7 +280,7 @@ impl SourceArg {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let scale = match unit {
@@ -267,7 +302,7 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
 
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-fn parse_size(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u32, String> {
     let (number, scale) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),

@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod args;
 mod child;
 mod containers;
 mod display;
+mod generate;
 mod log;
 mod output;
 mod render;
@@ -16,6 +18,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::{Cli, Command};
 
@@ -25,12 +28,29 @@ fn main() -> ExitCode {
         summary::tell(format_args!("there is no command after `--`"));
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
-    let result = log::start().and_then(|()| match cli.command {
-        Command::Watch(args) => watch::run(&args),
-    });
+    let cli = Cli::try_parse().unwrap_or_else(|error| advise(error).exit());
+    let result = match cli.command {
+        Command::Watch(args) => {
+            log::start(log::Level::Info, log::Format::Text).and_then(|_| watch::run(&args))
+        }
+        Command::Agent(typed) => agent::run(&typed),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
+    };
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// Says what there is in place of an option of the reference system's agent.
+fn advise(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some(advice) = agent::in_reference(typed.trim_start_matches('-'))
+    {
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
+    }
+    error
 }

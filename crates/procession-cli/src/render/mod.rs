@@ -26,7 +26,7 @@ use procession_api::users::Users;
 
 pub(crate) use compact::Compact;
 pub(crate) use duration::duration;
-pub(crate) use escape::Sentence;
+pub(crate) use escape::{Sentence, is_deceptive};
 pub(crate) use palette::Palette;
 pub(crate) use text::{Text, TextOptions};
 
