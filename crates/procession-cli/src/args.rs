@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
 
+use crate::client::args::{DumpArgs, EventsArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs, WhyArgs};
+
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, arg_required_else_help = true)]
@@ -19,6 +21,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Watch(WatchArgs),
+    Events(EventsArgs),
+    Status(StatusArgs),
+    Processes(ProcessesArgs),
+    Tree(TreeArgs),
+    Why(WhyArgs),
+    Dump(DumpArgs),
+    Loglevel(LoglevelArgs),
 }
 
 /// Watch processes start and end, live.
@@ -245,7 +254,7 @@ impl SourceArg {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let scale = match unit {

@@ -4,6 +4,7 @@
 
 mod args;
 mod child;
+mod client;
 mod containers;
 mod display;
 mod log;
@@ -28,6 +29,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::start().and_then(|()| match cli.command {
         Command::Watch(args) => watch::run(&args),
+        Command::Events(args) => client::events(&args),
+        Command::Status(args) => client::status(&args),
+        Command::Processes(args) => client::processes(&args),
+        Command::Tree(args) => client::tree(&args),
+        Command::Why(args) => client::why(&args),
+        Command::Dump(args) => client::dump(&args),
+        Command::Loglevel(args) => client::loglevel(&args),
     });
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{error:#}"));
