@@ -10,6 +10,7 @@ use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
 
 use crate::agent;
+use crate::client::args::{DumpArgs, EventsArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs, WhyArgs};
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
@@ -23,6 +24,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Watch(WatchArgs),
     Agent(agent::Typed),
+    Events(EventsArgs),
+    Status(StatusArgs),
+    Processes(ProcessesArgs),
+    Tree(TreeArgs),
+    Why(WhyArgs),
+    Dump(DumpArgs),
+    Loglevel(LoglevelArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

@@ -89,7 +89,7 @@ fn annotations(show: &ShowArgs, host: Option<Namespaces>) -> AnnotationOptions {
 }
 
 /// <https://no-color.org>: set and not empty means no colour, unless it is asked for by name.
-fn is_coloured(color: ColorArg, is_terminal: bool) -> bool {
+pub(crate) fn is_coloured(color: ColorArg, is_terminal: bool) -> bool {
     match color {
         ColorArg::Always => true,
         ColorArg::Never => false,
@@ -97,7 +97,7 @@ fn is_coloured(color: ColorArg, is_terminal: bool) -> bool {
     }
 }
 
-fn terminal_width() -> Option<usize> {
+pub(crate) fn terminal_width() -> Option<usize> {
     let columns = rustix::termios::tcgetwinsize(io::stdout()).ok()?.ws_col;
     (columns > 0).then_some(usize::from(columns))
 }

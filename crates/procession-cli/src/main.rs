@@ -5,6 +5,7 @@
 mod agent;
 mod args;
 mod child;
+mod client;
 mod containers;
 mod display;
 mod generate;
@@ -29,18 +30,31 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let cli = Cli::try_parse().unwrap_or_else(|error| advise(error).exit());
-    let result = match cli.command {
-        Command::Watch(args) => {
-            log::start(log::Level::Info, log::Format::Text).and_then(|_| watch::run(&args))
-        }
-        Command::Agent(typed) => agent::run(&typed),
-        Command::Completions(args) => generate::completions(&args),
-        Command::Man(args) => generate::man(&args),
-    };
+    let result = run(&cli.command);
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    // The agent has options for its log.
+    if !matches!(command, Command::Agent(_)) {
+        log::start(log::Level::Info, log::Format::Text)?;
+    }
+    match command {
+        Command::Watch(args) => watch::run(args),
+        Command::Agent(typed) => agent::run(typed),
+        Command::Events(args) => client::events(args),
+        Command::Status(args) => client::status(args),
+        Command::Processes(args) => client::processes(args),
+        Command::Tree(args) => client::tree(args),
+        Command::Why(args) => client::why(args),
+        Command::Dump(args) => client::dump(args),
+        Command::Loglevel(args) => client::loglevel(args),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
+    }
 }
 
 /// Says what there is in place of an option of the reference system's agent.

@@ -51,15 +51,19 @@ impl Output {
         for told in more.take(BATCH) {
             self.display.render(&told, &mut self.lines);
         }
-        let written = self.write_lines(go_on);
+        let written = write_patiently(&self.lines, go_on);
         self.lines.clear();
         match written {
+            Ok(is_written) => {
+                self.is_unread |= !is_written;
+                Ok(())
+            }
             // `procession watch | head` is no error.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 self.is_unread = true;
                 Ok(())
             }
-            other => other.context("cannot write to standard output"),
+            Err(error) => Err(error).context("cannot write to standard output"),
         }
     }
 
@@ -77,24 +81,24 @@ impl Output {
         }
         Ok(())
     }
+}
 
-    /// Writes the lines. `go_on` is asked whether to wait longer for a reader, with the time waited.
-    fn write_lines(&mut self, go_on: &dyn Fn(Duration) -> bool) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        for piece in self.lines.chunks(PIECE) {
-            let began_to_wait = Instant::now();
-            // A pipe that nobody reads, or a terminal that is stopped, must not hold the program.
-            while !has_room()? {
-                if !go_on(began_to_wait.elapsed()) {
-                    self.is_unread = true;
-                    return Ok(());
-                }
+/// Writes `lines` to standard output. `go_on` is asked whether to wait longer for a reader, with the time
+/// waited. `false`: it was not to.
+pub(crate) fn write_patiently(lines: &[u8], go_on: &dyn Fn(Duration) -> bool) -> io::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    for piece in lines.chunks(PIECE) {
+        let began_to_wait = Instant::now();
+        // A pipe that nobody reads, or a terminal that is stopped, must not hold the program.
+        while !has_room()? {
+            if !go_on(began_to_wait.elapsed()) {
+                return Ok(false);
             }
-            stdout.write_all(piece)?;
-            stdout.flush()?;
         }
-        Ok(())
+        stdout.write_all(piece)?;
+        stdout.flush()?;
     }
+    Ok(true)
 }
 
 fn has_room() -> io::Result<bool> {

@@ -110,7 +110,7 @@ fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 /// Digits in groups of three: `1,234,567`.
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(",")

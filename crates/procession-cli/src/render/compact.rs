@@ -12,19 +12,17 @@ use std::io::Write as _;
 
 use anstyle::Style;
 use jiff::fmt::temporal::DateTimePrinter;
-use procession::{CapabilitySet, ExitStatus, FactKind, Process, Signal, text};
-use procession_agent::Told;
-use procession_kube::Whose;
+use procession::Signal;
 
+use super::Palette;
 use super::escape::GoText;
 use super::palette::CompactPalette;
-use super::{Palette, Surroundings};
+use super::view::{Kind, Outcome, Place, View};
 
 /// The column at which a marker ends, give or take the space before it.
 const MARKER_END: usize = 120;
-const CAP_SYS_ADMIN: CapabilitySet = CapabilitySet(1 << 21);
 
-/// Writes facts in the reference client's compact form.
+/// Writes what happens in the reference client's compact form.
 #[derive(Clone, Debug)]
 pub(crate) struct Compact {
     /// The name of this machine.
@@ -38,53 +36,48 @@ pub(crate) struct Compact {
 }
 
 impl Compact {
-    pub(super) fn render(&self, told: &Told, surroundings: &Surroundings, out: &mut Vec<u8>) {
-        let fact = &told.fact;
-        if matches!(fact.kind, FactKind::Fork | FactKind::Change) {
+    pub(super) fn render(&self, view: &dyn View, out: &mut Vec<u8>) {
+        if matches!(view.kind(), Kind::Fork | Kind::Change) {
             return;
         }
         if self.timestamps {
-            let time = surroundings.clock.at(fact.time);
-            let time = jiff::Timestamp::try_from(time).unwrap_or_default();
             let printer = DateTimePrinter::new().precision(Some(9));
-            out.extend_from_slice(printer.timestamp_to_string(&time).as_bytes());
+            out.extend_from_slice(printer.timestamp_to_string(&view.time()).as_bytes());
             out.push(b' ');
         }
         let start = out.len();
-        self.event(told, out);
+        self.event(view, out);
         let width = out.len() - start;
-        self.marker(&fact.process, width, out);
+        self.marker(view, width, out);
         out.push(b'\n');
     }
 
-    fn event(&self, told: &Told, out: &mut Vec<u8>) {
-        let fact = &told.fact;
+    fn event(&self, view: &dyn View, out: &mut Vec<u8>) {
         let CompactPalette { event, source, binary, arguments, status } = self.palette.compact;
-        let what = match fact.kind {
-            FactKind::Exit { .. } => "💥 exit   ",
-            FactKind::Fork | FactKind::Exec | FactKind::Running | FactKind::Change => "🚀 process",
+        let what = match view.kind() {
+            Kind::Exit(_) => "💥 exit   ",
+            Kind::Fork | Kind::Exec | Kind::Running | Kind::Change => "🚀 process",
         };
         put(out, event, what);
         out.push(b' ');
-        match told.whose(&fact.process).and_then(Whose::pod) {
-            Some(pod) => put(out, source, GoText(&format!("{}/{}", pod.namespace, pod.name))),
-            None => put(out, source, GoText(&self.node_name)),
+        match view.place() {
+            Some(Place::Pod { namespace, name }) => put(out, source, GoText(&format!("{namespace}/{name}"))),
+            _ => put(out, source, GoText(view.node().unwrap_or(&self.node_name))),
         }
         out.push(b' ');
-        put(out, binary, GoText(&text::to_valid_utf8(fact.process.binary())));
+        put(out, binary, GoText(&view.binary_text()));
         out.push(b' ');
-        let list = fact.process.image.as_ref().map(procession::Image::arguments_text).unwrap_or_default();
-        put(out, arguments, GoText(&text::to_valid_utf8(&list)));
-        if let FactKind::Exit { status: how, .. } = fact.kind {
+        put(out, arguments, GoText(&view.arguments_text()));
+        if let Kind::Exit(outcome) = view.kind() {
             out.push(b' ');
-            put_status(out, status, how);
+            put_status(out, status, outcome);
         }
     }
 
     /// The width counts bytes, those of colours too, and in colours an absent marker is padded all
     /// the same: so it is in the reference.
-    fn marker(&self, process: &Process, width: usize, out: &mut Vec<u8>) {
-        let marker = if self.capabilities && is_admin(process) { "🛑 CAP_SYS_ADMIN" } else { "" };
+    fn marker(&self, view: &dyn View, width: usize, out: &mut Vec<u8>) {
+        let marker = if self.capabilities && view.is_admin() { "🛑 CAP_SYS_ADMIN" } else { "" };
         let style = self.palette.compact.binary;
         let marker = format!("{style}{marker}{style:#}");
         if !marker.is_empty() {
@@ -94,17 +87,16 @@ impl Compact {
     }
 }
 
-fn is_admin(process: &Process) -> bool {
-    let effective = process.credentials().map_or(0, |credentials| credentials.capabilities.effective.0);
-    effective & CAP_SYS_ADMIN.0 != 0
-}
-
 /// The signal's name when it has one, else the exit code.
-fn put_status(out: &mut Vec<u8>, style: Style, status: Option<ExitStatus>) {
-    match status.map(|status| (status.signal().and_then(Signal::name), status.code())) {
-        Some((Some(signal), _)) => put(out, style, signal),
-        Some((None, code)) => put(out, style, code),
-        None => put(out, style, '?'),
+fn put_status(out: &mut Vec<u8>, style: Style, outcome: Outcome<'_>) {
+    match outcome {
+        Outcome::Status(status) => match status.signal().and_then(Signal::name) {
+            Some(signal) => put(out, style, signal),
+            None => put(out, style, status.code()),
+        },
+        Outcome::Code(code) => put(out, style, code),
+        Outcome::Signal(name) => put(out, style, GoText(name)),
+        Outcome::Gone => put(out, style, '?'),
     }
 }
 

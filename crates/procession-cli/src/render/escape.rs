@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 /// as `$'…'`, which alone can hold escapes.
 ///
 /// Pasted into bash it gives the same bytes again.
-pub(super) struct ShellWord<'a>(pub(super) &'a [u8]);
+pub(crate) struct ShellWord<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for ShellWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +28,7 @@ impl fmt::Display for ShellWord<'_> {
 
 /// A text that is no shell word, such as a command name: shown bare, its backslashes escaped so
 /// that the escapes cannot be forged.
-pub(super) struct Visible<'a>(pub(super) &'a [u8]);
+pub(crate) struct Visible<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

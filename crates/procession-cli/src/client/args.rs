@@ -1,0 +1,407 @@
+//! What was typed for the commands that ask an agent.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use procession_api::proto::tetragon::{EventType, LogLevel};
+
+use super::connect::Address;
+use crate::args::{ColorArg, OutputArg};
+
+/// Where an agent listens unless it is told otherwise.
+pub(crate) const DEFAULT_ADDRESS: &str = "unix:///run/procession/procession.sock";
+
+const AGENT: &str = "Which agent to ask, and how";
+const SELECT: &str = "What to show";
+const SHOW: &str = "How to show it";
+
+/// Which agent to ask.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = AGENT)]
+pub(crate) struct ServerArgs {
+    /// The agent's address: `unix:///PATH`, or HOST:PORT, where the port may be missing (54321)
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
+    #[arg(env = "PROCESSION_SERVER_ADDRESS", hide_env_values = true)]
+    pub(crate) server_address: Address,
+
+    /// How long to wait for a connection and for each answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::args::parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// Speak TLS, and trust the authorities in this file (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca_cert_file: Option<PathBuf>,
+
+    /// Show the agent this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key_file", "tls_ca_cert_file"])]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub(crate) tls_key_file: Option<PathBuf>,
+
+    /// The name that the agent's certificate must be for [default: the host in the address]
+    #[arg(long, value_name = "NAME", requires = "tls_ca_cert_file")]
+    pub(crate) tls_server_name: Option<String>,
+}
+
+/// Show what an agent sees, live.
+///
+/// Like `watch`, but the observing is done by the agent (`procession agent`), so this needs no rights of
+/// its own but to reach it, and it costs the machine nothing more.
+#[derive(Args, Debug)]
+#[command(after_long_help = EVENTS_EXAMPLES)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+
+    #[command(flatten)]
+    pub(crate) events: EventSelectArgs,
+
+    #[command(flatten)]
+    pub(crate) show: EventShowArgs,
+
+    /// Read events from this file of JSON lines rather than from an agent; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["snapshot", "reconnect"], help_heading = AGENT)]
+    pub(crate) input: Option<PathBuf>,
+
+    /// When the agent goes away, wait for it to come back
+    #[arg(long, help_heading = AGENT)]
+    pub(crate) reconnect: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  procession events                         all programs that run and end, until Ctrl-C
+  procession events --snapshot              first what runs already
+  procession events --namespace shop --pod '^cart-' --exec
+                                            what is run in some pods
+  procession events -o json -f process.binary,process.pod
+                                            some fields of each event
+  procession events --input events.json --binary curl
+                                            what was exported before
+
+Conditions of different kinds must all hold; repeated ones are alternatives.";
+
+/// Which processes to show.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = SELECT)]
+pub(crate) struct SelectArgs {
+    /// Only the process with this id (repeatable)
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Vec<u32>,
+
+    /// Only programs whose path matches this regular expression somewhere (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) binary: Vec<String>,
+
+    /// Only processes of this user, by number, or by name as /etc/passwd here has it (repeatable)
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Vec<String>,
+
+    /// Only processes in pods of this Kubernetes namespace (repeatable)
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Vec<String>,
+
+    /// Only processes in pods whose namespace matches this regular expression somewhere (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) namespace_regex: Vec<String>,
+
+    /// Only processes in pods whose name matches this regular expression somewhere (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) pod: Vec<String>,
+
+    /// Only processes in containers whose name matches this regular expression somewhere, or whose id
+    /// begins with it, from 12 digits on (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) container: Vec<String>,
+
+    /// Only processes in no container
+    #[arg(long, conflicts_with_all = ["namespace", "namespace_regex", "pod", "container"])]
+    pub(crate) host: bool,
+
+    /// Only what this expression in CEL is true for, such as
+    /// `process_exec.process.binary.endsWith("sh")` (repeatable)
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) cel_expression: Vec<String>,
+}
+
+/// Which events to show.
+#[derive(Args, Debug)]
+#[command(next_help_heading = SELECT)]
+pub(crate) struct EventSelectArgs {
+    /// Only programs that are run; with no such option, --exec and --exit are on
+    #[arg(long, conflicts_with = "event_types")]
+    pub(crate) exec: bool,
+
+    /// Only processes that end
+    #[arg(long, conflicts_with = "event_types")]
+    pub(crate) exit: bool,
+
+    /// Only events of these types, named as in the API, such as `PROCESS_EXEC`
+    #[arg(short, long, value_name = "TYPE", value_delimiter = ',', value_parser = parse_event_type)]
+    pub(crate) event_types: Vec<EventType>,
+
+    /// Show first what already runs
+    #[arg(long, overrides_with = "no_snapshot")]
+    pub(crate) snapshot: bool,
+
+    /// Begin with what happens next (the default)
+    #[arg(long, overrides_with = "snapshot")]
+    pub(crate) no_snapshot: bool,
+}
+
+/// How events look.
+#[derive(Args, Debug)]
+#[command(next_help_heading = SHOW)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
+pub(crate) struct EventShowArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: OutputArg,
+
+    /// Show only these fields of events, such as `process.binary` (json)
+    #[arg(short, long, value_name = "FIELD", value_delimiter = ',')]
+    pub(crate) fields: Vec<String>,
+
+    /// Do not show these fields of events (json)
+    #[arg(short = 'F', long, value_name = "FIELD", value_delimiter = ',')]
+    pub(crate) exclude_fields: Vec<String>,
+
+    /// Indent by lineage: what a process starts stands below it
+    #[arg(long)]
+    pub(crate) tree: bool,
+
+    /// Add the chain of parents to each event, as far as the agent tells it (text)
+    #[arg(long)]
+    pub(crate) ancestors: bool,
+
+    /// Begin each line with the time, in UTC to the nanosecond (compact)
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+
+    /// Do not cut lines to the width of the terminal
+    #[arg(long)]
+    pub(crate) wide: bool,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: ColorArg,
+}
+
+/// How a list looks.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = SHOW)]
+pub(crate) struct ListShowArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: ListOutputArg,
+
+    /// Do not cut lines to the width of the terminal
+    #[arg(long)]
+    pub(crate) wide: bool,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: ColorArg,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListOutputArg {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Say how the agent does, what it sees, and what it has lost.
+///
+/// Exits with 1 if the agent is there but does not observe.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: ListOutputArg,
+}
+
+/// List the processes that the agent knows.
+#[derive(Args, Debug)]
+pub(crate) struct ProcessesArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+
+    /// Also those that have ended and are still known
+    #[arg(long, help_heading = SELECT)]
+    pub(crate) ended: bool,
+
+    #[command(flatten)]
+    pub(crate) show: ListShowArgs,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Draw who started whom.
+#[derive(Args, Debug)]
+pub(crate) struct TreeArgs {
+    /// The process to begin with: a pid, or an id as events have it in `exec_id` [default: all]
+    #[arg(value_name = "PID|EXEC_ID")]
+    pub(crate) root: Option<Name>,
+
+    /// Also those that have ended and are still known
+    #[arg(long, help_heading = SELECT)]
+    pub(crate) ended: bool,
+
+    #[command(flatten)]
+    pub(crate) show: ListShowArgs,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Tell why a process is there: who started it, when, as whom and where, and who started that.
+///
+/// Says what was seen, and marks what was only found or concluded.
+#[derive(Args, Debug)]
+pub(crate) struct WhyArgs {
+    /// The process: a pid, or an id as events have it in `exec_id`
+    #[arg(value_name = "PID|EXEC_ID")]
+    pub(crate) process: Name,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t, help_heading = SHOW)]
+    pub(crate) output: ListOutputArg,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Write the agent's table of processes, one JSON object a line.
+#[derive(Args, Debug)]
+pub(crate) struct DumpArgs {
+    /// In the form of the Tetragon client's dump of its process cache
+    #[arg(long)]
+    pub(crate) tetragon: bool,
+
+    /// Leave out what nothing refers to
+    #[arg(long, requires = "tetragon")]
+    pub(crate) skip_zero_refcnt: bool,
+
+    /// Leave out what the programs in the kernel know too
+    #[arg(long, requires = "tetragon")]
+    pub(crate) exclude_execve_map_processes: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Show or set how much the agent logs.
+#[derive(Args, Debug)]
+pub(crate) struct LoglevelArgs {
+    #[command(subcommand)]
+    pub(crate) action: LoglevelAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LoglevelAction {
+    /// Show it
+    Get {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Set it, until the agent is started again
+    Set {
+        /// What is logged at the least
+        #[arg(value_enum)]
+        level: LevelArg,
+
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LevelArg {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LevelArg> for LogLevel {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Error => Self::Error,
+            LevelArg::Warn => Self::Warn,
+            LevelArg::Info => Self::Info,
+            LevelArg::Debug => Self::Debug,
+            LevelArg::Trace => Self::Trace,
+        }
+    }
+}
+
+/// How a process is named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Pid(u32),
+    ExecId(String),
+}
+
+impl std::str::FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("expected a pid, or an exec_id".to_owned());
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().map(Self::Pid).map_err(|_| "no process has so large a pid".to_owned());
+        }
+        Ok(Self::ExecId(text.to_owned()))
+    }
+}
+
+fn parse_event_type(text: &str) -> Result<EventType, String> {
+    let name = text.trim().to_ascii_uppercase();
+    match EventType::from_str_name(&name) {
+        Some(EventType::Undef) | None => {
+            Err("expected the name of a type of events, such as PROCESS_EXEC or PROCESS_EXIT".to_owned())
+        }
+        Some(known) => Ok(known),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_named_by_number_or_id() {
+        for (text, name) in [
+            ("4711", Some(Name::Pid(4711))),
+            ("bm9kZTo1OjE=", Some(Name::ExecId("bm9kZTo1OjE=".into()))),
+            ("4294967296", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn types_of_events_have_the_names_of_the_api() {
+        assert_eq!(parse_event_type("process_exec"), Ok(EventType::ProcessExec));
+        assert_eq!(parse_event_type("RATE_LIMIT_INFO"), Ok(EventType::RateLimitInfo));
+        for bad in ["", "UNDEF", "exec"] {
+            assert!(parse_event_type(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The way to an agent, and what to say when there is none.
+
+use std::fmt::{self, Display};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{fs, io};
+
+use anyhow::{Context as _, anyhow};
+use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
+use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
+
+use super::args::ServerArgs;
+use crate::render::Sentence;
+
+/// Where agents listen that name no port, as the reference's do.
+const DEFAULT_PORT: u16 = 54321;
+
+/// The longest message that is taken. A dump of a large table comes in one.
+const LONGEST_MESSAGE: usize = 256 << 20;
+
+/// Where an agent listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// At a socket in the file system.
+    Unix(PathBuf),
+    /// At a host and port: `name:port`, `[::1]:port`.
+    Tcp(String),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
+            if !path.starts_with('/') {
+                return Err("the path of a socket begins with a slash, as in unix:///run/x.sock".to_owned());
+            }
+            return Ok(Self::Unix(path.into()));
+        }
+        if text.is_empty() || text.contains('/') || text.chars().any(char::is_whitespace) {
+            return Err("expected unix:///PATH or HOST:PORT".to_owned());
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            // The colons of an IPv6 address stand in brackets if a port follows.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let port =
+            port.map_or(Ok(DEFAULT_PORT), str::parse).map_err(|_| "a port is 1 to 65535".to_owned())?;
+        if host.is_empty() {
+            return Err("expected a host before the port".to_owned());
+        }
+        let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+        Ok(Self::Tcp(if is_bare_ipv6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") }))
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(host) => f.write_str(host),
+        }
+    }
+}
+
+/// A connection to an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    channel: Channel,
+}
+
+impl Agent {
+    /// Connects, or says why that does not work and what would.
+    pub(crate) async fn connect(args: &ServerArgs) -> anyhow::Result<Self> {
+        let address = &args.server_address;
+        let endpoint = endpoint(args)?;
+        let connected = tokio::time::timeout(args.timeout, endpoint.connect()).await;
+        let channel = match connected {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(no_agent(address, &error)),
+            Err(_) => {
+                let waited = args.timeout;
+                return Err(anyhow!("the agent at {address} did not answer within {waited:?}"));
+            }
+        };
+        Ok(Self { channel })
+    }
+
+    /// What is our own of the API.
+    pub(crate) fn lineage(&self) -> LineageServiceClient<Channel> {
+        LineageServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST_MESSAGE)
+    }
+
+    /// What the reference has too.
+    pub(crate) fn sensors(&self) -> FineGuidanceSensorsClient<Channel> {
+        FineGuidanceSensorsClient::new(self.channel.clone()).max_decoding_message_size(LONGEST_MESSAGE)
+    }
+}
+
+fn endpoint(args: &ServerArgs) -> anyhow::Result<Endpoint> {
+    let tls = tls(args)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let uri = match &args.server_address {
+        Address::Unix(path) => format!("unix://{}", path.display()),
+        Address::Tcp(host) => format!("{scheme}://{host}"),
+    };
+    let cannot_use = || format!("{} is no address that can be used", args.server_address);
+    let endpoint = Endpoint::try_from(uri).with_context(cannot_use)?;
+    let endpoint = endpoint
+        .connect_timeout(args.timeout)
+        .http2_keep_alive_interval(std::time::Duration::from_secs(30))
+        .keep_alive_while_idle(true);
+    match tls {
+        Some(tls) => endpoint.tls_config(tls).context("cannot use these certificates"),
+        None => Ok(endpoint),
+    }
+}
+
+fn tls(args: &ServerArgs) -> anyhow::Result<Option<ClientTlsConfig>> {
+    let Some(authorities) = &args.tls_ca_cert_file else { return Ok(None) };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(authorities)?));
+    if let (Some(certificate), Some(key)) = (&args.tls_cert_file, &args.tls_key_file) {
+        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    if let Some(name) = &args.tls_server_name {
+        tls = tls.domain_name(name);
+    }
+    Ok(Some(tls))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Why nobody is reached, and what to do about it.
+fn no_agent(address: &Address, error: &tonic::transport::Error) -> anyhow::Error {
+    let kind = io_kind(error);
+    let hint = "`procession agent` starts one; --server-address names another";
+    match (address, kind) {
+        (Address::Unix(_), Some(ErrorKind::PermissionDenied)) => anyhow!(
+            "no permission to speak to the agent at {address}: that is for root and the group of the socket"
+        ),
+        (Address::Unix(_), Some(ErrorKind::NotFound)) => {
+            anyhow!("there is no agent at {address}: {hint}")
+        }
+        (_, Some(ErrorKind::ConnectionRefused)) => {
+            anyhow!("no agent listens at {address}: {hint}")
+        }
+        _ => anyhow!("cannot reach an agent at {address}: {}; {hint}", causes(error)),
+    }
+}
+
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let mut error = Some(error);
+    while let Some(this) = error {
+        if let Some(io) = this.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        error = this.source();
+    }
+    None
+}
+
+/// All that is said of an error, each only once.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut error = Some(error);
+    while let Some(this) = error {
+        let text = this.to_string();
+        if texts.last().is_none_or(|last| !last.contains(&text)) {
+            texts.push(text);
+        }
+        error = this.source();
+    }
+    Sentence(&texts.join(": ")).to_string()
+}
+
+/// What an agent's refusal means.
+pub(crate) fn refusal(status: &Status) -> anyhow::Error {
+    let message = Sentence(status.message()).to_string();
+    match status.code() {
+        Code::Unimplemented => anyhow!("the agent cannot do that: it is another program, or an older one"),
+        Code::Unavailable => anyhow!("the agent went away: {}", causes(status)),
+        Code::PermissionDenied | Code::Unauthenticated => anyhow!("the agent does not allow it: {message}"),
+        Code::DeadlineExceeded | Code::Cancelled => anyhow!("the agent took too long to answer"),
+        _ if message.is_empty() => anyhow!("the agent refuses: {}", status.code()),
+        _ => anyhow!("the agent refuses: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, shown) in [
+            ("unix:///run/p.sock", Some("unix:///run/p.sock")),
+            ("unix:/run/p.sock", Some("unix:///run/p.sock")),
+            ("node7", Some("node7:54321")),
+            ("node7:1", Some("node7:1")),
+            ("10.0.0.1:80", Some("10.0.0.1:80")),
+            ("::1", Some("[::1]:54321")),
+            ("[::1]:7", Some("[::1]:7")),
+            ("[::1]", Some("[::1]:54321")),
+            ("unix://p.sock", None),
+            ("http://x", None),
+            ("x:y", None),
+            ("x:99999", None),
+            (":7", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse::<Address>().ok().map(|it| it.to_string()).as_deref(), shown, "{text}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What was asked for, as filters of the API.
+
+use anyhow::Context as _;
+use procession_api::proto::tetragon::{EventType, FieldFilter, FieldFilterAction, Filter};
+use procession_api::users::Users;
+use prost_types::FieldMask;
+
+use super::args::{EventSelectArgs, EventShowArgs, SelectArgs};
+
+/// The fewest digits of a container's id that can be meant for one.
+const SHORTEST_ID: usize = 12;
+
+/// Events that have a process, by their names in expressions.
+const EVENTS: [&str; 2] = ["process_exec", "process_exit"];
+
+/// The alternatives of which one must match. None: everything does.
+pub(super) fn allow(select: &SelectArgs, types: &[EventType], users: &Users) -> anyhow::Result<Vec<Filter>> {
+    let uids = select.user.iter().map(|user| uid(user, users)).collect::<anyhow::Result<Vec<_>>>()?;
+    let filter = Filter {
+        pid: select.pid.clone(),
+        binary_regex: select.binary.clone(),
+        // The empty namespace is that of processes in no pod.
+        namespace: if select.host { vec![String::new()] } else { select.namespace.clone() },
+        namespace_regex: select.namespace_regex.clone(),
+        pod_regex: select.pod.clone(),
+        event_set: types.iter().map(|kind| i32::from(*kind)).collect(),
+        cel_expression: expressions(&select.cel_expression, &uids),
+        ..Filter::default()
+    };
+    if filter == Filter::default() && select.container.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(with_containers(filter, &select.container))
+}
+
+/// A container is meant by its name or by its id, and what one filter asks for must all hold.
+fn with_containers(filter: Filter, containers: &[String]) -> Vec<Filter> {
+    let ids: Vec<_> = containers.iter().filter(|text| is_id(text)).map(|id| id_pattern(id)).collect();
+    let by_id = (!ids.is_empty()).then(|| Filter { container_id: ids, ..filter.clone() });
+    let by_name = Filter { container_name_regex: containers.to_vec(), ..filter };
+    std::iter::once(by_name).chain(by_id).collect()
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() >= SHORTEST_ID && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Events tell no more of an id than its first 31 digits.
+fn id_pattern(id: &str) -> String {
+    const TOLD: usize = 31;
+    format!("^{}", id.get(..TOLD).unwrap_or(id).to_ascii_lowercase())
+}
+
+/// Expressions that are alternatives. The users are in them because no other condition knows users; each
+/// speaks of one kind of event, since it is not asked about the others then.
+fn expressions(given: &[String], uids: &[u32]) -> Vec<String> {
+    if uids.is_empty() {
+        return given.to_vec();
+    }
+    let mut expressions = Vec::new();
+    for event in EVENTS {
+        let is_one: Vec<_> = uids.iter().map(|uid| format!("{event}.process.uid == {uid}u")).collect();
+        let is_one = is_one.join(" || ");
+        if given.is_empty() {
+            expressions.push(is_one);
+            continue;
+        }
+        let about = given.iter().filter(|given| given.contains(event));
+        expressions.extend(about.map(|given| format!("({given}) && ({is_one})")));
+    }
+    expressions
+}
+
+fn uid(user: &str, users: &Users) -> anyhow::Result<u32> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    let uid = users.uid(user);
+    let uid = uid.with_context(|| format!("there is no user `{user}` in /etc/passwd; a number works too"))?;
+    Ok(uid.0)
+}
+
+/// The kinds of events that are asked for. None: all that the agent tells.
+pub(super) fn types(select: &EventSelectArgs) -> Vec<EventType> {
+    let mut types = select.event_types.clone();
+    types.extend(select.exec.then_some(EventType::ProcessExec));
+    types.extend(select.exit.then_some(EventType::ProcessExit));
+    types
+}
+
+/// Adds to filters that are not empty what tells of losses: no process would match that.
+pub(super) fn with_losses(mut allow: Vec<Filter>) -> Vec<Filter> {
+    if !allow.is_empty() {
+        let losses = vec![EventType::RateLimitInfo.into()];
+        allow.push(Filter { event_set: losses, ..Filter::default() });
+    }
+    allow
+}
+
+/// Which fields are to be told.
+pub(super) fn fields(show: &EventShowArgs) -> Vec<FieldFilter> {
+    let filter = |paths: &[String], action: FieldFilterAction| {
+        (!paths.is_empty()).then(|| FieldFilter {
+            event_set: Vec::new(),
+            fields: Some(FieldMask { paths: paths.iter().map(|path| path.trim().to_owned()).collect() }),
+            action: action.into(),
+            invert_event_set: None,
+        })
+    };
+    let include = filter(&show.fields, FieldFilterAction::Include);
+    let exclude = filter(&show.exclude_fields, FieldFilterAction::Exclude);
+    include.into_iter().chain(exclude).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select() -> SelectArgs {
+        SelectArgs::default()
+    }
+
+    fn users() -> Users {
+        Users::parse(b"root:x:0:0\nwww:x:33:33")
+    }
+
+    #[test]
+    fn nothing_asked_for_is_no_filter() {
+        assert_eq!(allow(&select(), &[], &users()).unwrap(), []);
+    }
+
+    #[test]
+    fn conditions_go_into_one_filter() {
+        let select = SelectArgs {
+            pid: vec![7],
+            binary: vec!["sh$".into()],
+            namespace: vec!["shop".into()],
+            pod: vec!["^cart".into()],
+            ..select()
+        };
+        let filters = allow(&select, &[EventType::ProcessExec], &users()).unwrap();
+        let expected = Filter {
+            pid: vec![7],
+            binary_regex: vec!["sh$".into()],
+            namespace: vec!["shop".into()],
+            pod_regex: vec!["^cart".into()],
+            event_set: vec![1],
+            ..Filter::default()
+        };
+        assert_eq!(filters, [expected]);
+    }
+
+    #[test]
+    fn a_container_is_meant_by_name_or_id() {
+        let id = "4F2AC1D97E0B36588C6A54F3E2B1907D0".to_owned();
+        let select = SelectArgs { pid: vec![7], container: vec!["web".into(), id.clone()], ..select() };
+        let filters = allow(&select, &[], &users()).unwrap();
+        assert_eq!(filters[0].container_name_regex, ["web".to_owned(), id]);
+        assert_eq!(filters[1].container_id, ["^4f2ac1d97e0b36588c6a54f3e2b1907"]);
+        assert!(filters.len() == 2 && filters.iter().all(|filter| filter.pid == [7]));
+    }
+
+    #[test]
+    fn users_are_asked_for_in_expressions() {
+        let one = SelectArgs { user: vec!["www".into(), "5".into()], ..select() };
+        assert_eq!(
+            allow(&one, &[], &users()).unwrap()[0].cel_expression,
+            [
+                "process_exec.process.uid == 33u || process_exec.process.uid == 5u",
+                "process_exit.process.uid == 33u || process_exit.process.uid == 5u"
+            ]
+        );
+        let both = SelectArgs {
+            cel_expression: vec!["process_exit.status == 1u".into()],
+            user: vec!["5".into()],
+            ..select()
+        };
+        assert_eq!(
+            allow(&both, &[], &users()).unwrap()[0].cel_expression,
+            ["(process_exit.status == 1u) && (process_exit.process.uid == 5u)"]
+        );
+        let unknown = SelectArgs { user: vec!["nobody-here".into()], ..select() };
+        assert!(allow(&unknown, &[], &users()).unwrap_err().to_string().contains("nobody-here"));
+    }
+
+    #[test]
+    fn the_host_is_the_empty_namespace() {
+        let filters = allow(&SelectArgs { host: true, ..select() }, &[], &users()).unwrap();
+        assert_eq!(filters[0].namespace, [""]);
+    }
+}

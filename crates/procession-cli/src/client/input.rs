@@ -1,0 +1,106 @@
+//! Events from a file rather than from an agent.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Context as _;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use procession_api::proto::tetragon::{Filter, GetEventsResponse};
+
+use super::args::EventsArgs;
+use super::events::{Presenter, Request, Told};
+use super::screen::{Reader, Screen};
+use super::{TICK, json};
+use crate::signals::Signals;
+use crate::summary;
+
+/// The longest line that is taken for an event, as in the reference client.
+const LONGEST_LINE: u64 = 10 << 20;
+
+/// Lines that may wait.
+const QUEUE: usize = 1_024;
+
+pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::Result<ExitCode> {
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let mut filter = Admission::new(&Request::new(args)?.allow)?;
+    let lines = open(path).with_context(|| format!("cannot read {name}"))?;
+    let mut presenter = Presenter::new(args);
+    let mut screen = Screen::new(signals);
+    let mut unreadable = 0_u64;
+    let mut reader = Reader::Reads;
+    while reader == Reader::Reads && !signals.is_any() {
+        let line = match lines.recv_timeout(TICK) {
+            Ok(line) => line.with_context(|| format!("cannot read {name}"))?,
+            Err(RecvTimeoutError::Timeout) => {
+                reader = screen.write()?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        match json::parse::<GetEventsResponse>(&line) {
+            Some(event) if filter.admits(&event) => {
+                presenter.show(&Told::Event(event), screen.lines());
+                presenter.notes.drain(..).for_each(|note| summary::tell(format_args!("{note}")));
+            }
+            Some(_) => {}
+            None => unreadable += u64::from(!line.trim_ascii().is_empty()),
+        }
+        reader = screen.write_some()?;
+    }
+    screen.write()?;
+    if unreadable > 0 {
+        let unreadable = summary::thousands(unreadable);
+        summary::tell(format_args!("lines of {name} that are no events, and were skipped: {unreadable}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an event is asked for.
+struct Admission;
+
+impl Admission {
+    /// # Errors
+    ///
+    /// A filter is not well formed.
+    fn new(allow: &[Filter]) -> anyhow::Result<Self> {
+        // `procession_filter::EventFilter::new(allow, &[], options)` belongs here, and `admits` below.
+        anyhow::ensure!(allow.is_empty(), "events of a file cannot be selected yet");
+        Ok(Self)
+    }
+
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "what is to come has a state")]
+    fn admits(&mut self, _event: &GetEventsResponse) -> bool {
+        true
+    }
+}
+
+/// Lines, read by a thread of its own: who waits for a pipe cannot look for signals.
+fn open(path: &Path) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, lines) = bounded(QUEUE);
+    let file: Box<dyn BufRead + Send> = if path == Path::new("-") {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(path)?))
+    };
+    thread::Builder::new().name("input".into()).spawn(move || read(file, &sender))?;
+    Ok(lines)
+}
+
+fn read(mut file: impl BufRead, sender: &Sender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut line = Vec::new();
+        let read = file.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        let is_over = !matches!(read, Ok(1..));
+        if let Err(error) = read {
+            let _ = sender.send(Err(error));
+        } else if !is_over && sender.send(Ok(line)).is_err() {
+            return;
+        }
+        if is_over {
+            return;
+        }
+    }
+}

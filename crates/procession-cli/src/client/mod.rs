@@ -1,0 +1,163 @@
+//! Commands that ask an agent.
+//!
+//! Each is a question (`connect` knows the way), and a function from the answer to lines, which the tests
+//! give answers of their own.
+
+pub(crate) mod args;
+mod connect;
+mod depth;
+mod dump;
+mod events;
+mod filter;
+mod input;
+mod json;
+mod loglevel;
+mod processes;
+mod screen;
+mod status;
+mod tree;
+mod why;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use procession_api::proto::procession::v1::{Target, target};
+use tonic::{Response, Status};
+
+use args::{
+    DumpArgs, EventsArgs, LoglevelArgs, Name, ProcessesArgs, ServerArgs, StatusArgs, TreeArgs, WhyArgs,
+};
+use connect::{Agent, refusal};
+use screen::Screen;
+
+use crate::signals::Signals;
+
+/// How soon a signal is noticed.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What shells give for a command that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+pub(crate) fn events(args: &EventsArgs) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    match &args.input {
+        Some(path) => input::run(path, args, &signals),
+        // A stream has no end but this one.
+        None => block_on(&signals, ExitCode::SUCCESS, events::run(args, &mut Screen::new(&signals))),
+    }
+}
+
+pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    ask(&args.server, async |agent, screen| status::run(&agent, args, screen).await)
+}
+
+pub(crate) fn processes(args: &ProcessesArgs) -> anyhow::Result<ExitCode> {
+    ask(&args.server, async |agent, screen| processes::run(&agent, args, screen).await)
+}
+
+pub(crate) fn tree(args: &TreeArgs) -> anyhow::Result<ExitCode> {
+    ask(&args.server, async |agent, screen| tree::run(&agent, args, screen).await)
+}
+
+pub(crate) fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
+    ask(&args.server, async |agent, screen| why::run(&agent, args, screen).await)
+}
+
+pub(crate) fn dump(args: &DumpArgs) -> anyhow::Result<ExitCode> {
+    ask(&args.server, async |agent, screen| dump::run(&agent, args, screen).await)
+}
+
+pub(crate) fn loglevel(args: &LoglevelArgs) -> anyhow::Result<ExitCode> {
+    let server = loglevel::server(&args.action);
+    ask(server, async |agent, screen| loglevel::run(&agent, &args.action, screen).await)
+}
+
+/// Connects, asks, and writes what came.
+fn ask(
+    server: &ServerArgs,
+    question: impl AsyncFnOnce(Agent, &mut Screen<'_>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    block_on(&signals, ExitCode::from(INTERRUPTED), async {
+        let mut screen = Screen::new(&signals);
+        let code = question(Agent::connect(server).await?, &mut screen).await?;
+        screen.write()?;
+        Ok(code)
+    })
+}
+
+/// Works until that is done, or a signal asks to stop.
+fn block_on(
+    signals: &Signals,
+    when_asked_to_stop: ExitCode,
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("the system refuses what is needed to wait for answers")?.block_on(async {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = asked_to_stop(signals) => Ok(when_asked_to_stop),
+        }
+    })
+}
+
+async fn asked_to_stop(signals: &Signals) {
+    while !signals.is_any() {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Waits for an answer no longer than `timeout`.
+async fn answer<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    let answered = tokio::time::timeout(timeout, call).await;
+    answered.unwrap_or_else(|_| Err(Status::deadline_exceeded(""))).map(Response::into_inner)
+}
+
+/// All that a stream gives, if nothing takes longer than `timeout`.
+async fn collect<T>(timeout: Duration, mut stream: tonic::Streaming<T>) -> Result<Vec<T>, Status> {
+    let mut all = Vec::new();
+    loop {
+        let next = tokio::time::timeout(timeout, stream.message()).await;
+        match next.unwrap_or_else(|_| Err(Status::deadline_exceeded("")))? {
+            Some(item) => all.push(item),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// The process that was named.
+fn target(name: &Name) -> Target {
+    let name = match name {
+        Name::Pid(pid) => target::Name::Pid(*pid),
+        Name::ExecId(id) => target::Name::ExecId(id.clone()),
+    };
+    Target { name: Some(name) }
+}
+
+/// What a refusal means that may be about this process.
+fn refusal_about(name: &Name, status: &Status) -> anyhow::Error {
+    match (status.code(), name) {
+        (tonic::Code::NotFound, Name::Pid(pid)) => anyhow::anyhow!(
+            "the agent knows no process {pid}: it never ran while the agent did, or it ended long ago"
+        ),
+        (tonic::Code::NotFound, Name::ExecId(_)) => anyhow::anyhow!(
+            "the agent knows no program of that exec_id: it is another node's, or it ended long ago"
+        ),
+        _ => refusal(status),
+    }
+}
+
+/// Now, and in which zone.
+fn now() -> words::Moment {
+    words::Moment { now: jiff::Timestamp::now(), zone: TimeZone::system() }
+}
