@@ -77,8 +77,8 @@ VALUES = {
         "priorityClassName": "",
         "tolerations": [],
     },
-    "proc connector": {"config": {"source": "proc-connector"}, "hostNetwork": True},
-    "polling": {"config": {"source": "proc"}},
+    "proc connector": {"config": {"source": "connector"}, "hostNetwork": True},
+    "polling": {"config": {"source": "polling"}},
 }
 CAPABILITIES = {
     "defaults": ["BPF", "PERFMON", "SYS_PTRACE"],
@@ -335,7 +335,7 @@ class Refused(unittest.TestCase):
         self.refused({"server": {"port": 2112, "tls": {"secretName": "tls"}}}, "metrics.port")
 
     def test_the_proc_connector_where_it_hears_nothing(self):
-        self.refused({"config": {"source": "proc-connector"}}, "hostNetwork")
+        self.refused({"config": {"source": "connector"}}, "hostNetwork")
 
     def test_a_policy_without_effect(self):
         self.refused({"hostNetwork": True, "networkPolicy": {"enabled": True}}, "networkPolicy.enabled")

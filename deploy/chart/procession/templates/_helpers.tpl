@@ -52,8 +52,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $of := dict
   "auto" (list "BPF" "PERFMON" "SYS_PTRACE")
   "ebpf" (list "BPF" "PERFMON" "SYS_PTRACE")
-  "proc-connector" (list "NET_ADMIN" "SYS_PTRACE")
-  "proc" (list "SYS_PTRACE") -}}
+  "connector" (list "NET_ADMIN" "SYS_PTRACE")
+  "polling" (list "SYS_PTRACE") -}}
 {{- concat (get $of $source) .Values.securityContext.extraCapabilities | uniq | toJson -}}
 {{- end }}
 
@@ -113,7 +113,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* What a value alone cannot show to be wrong. */ -}}
 {{- define "procession.check" -}}
-{{- if and (eq (get .Values.config "source" | default "auto") "proc-connector") (not .Values.hostNetwork) -}}
+{{- if and (eq (get .Values.config "source" | default "auto") "connector") (not .Values.hostNetwork) -}}
   {{- fail "config.source: the proc connector works in the node's network namespace only: set hostNetwork too" -}}
 {{- end -}}
 {{- if and .Values.server.port (not .Values.server.tls.secretName) -}}
