@@ -271,7 +271,7 @@ fn verdict(reasons: &[String]) -> Response<Full<Bytes>> {
     if reasons.is_empty() {
         return plain(StatusCode::OK, "ok\n".into());
     }
-    plain(StatusCode::SERVICE_UNAVAILABLE, reasons.iter().map(|reason| format!("{reason}\n")).collect())
+    plain(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
 }
 
 fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {

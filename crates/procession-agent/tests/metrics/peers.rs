@@ -53,6 +53,10 @@ fn promtool_has_nothing_to_say_of_the_page() {
     promtool(&["check", "metrics"], "# TYPE a counter\na 1\n").unwrap_err();
 }
 
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap()
+}
+
 /// A Prometheus that reads one target.
 struct Prometheus {
     child: Child,
@@ -94,7 +98,8 @@ impl Prometheus {
 
     /// The value of an expression that has one.
     fn query(&self, expression: &str) -> Option<String> {
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded: String =
+            expression.bytes().flat_map(|byte| ['%', hex(byte >> 4), hex(byte & 15)]).collect();
         let answer = self.ask(&format!("/api/v1/query?query={encoded}"))?;
         answer.pointer("/data/result/0/value/1")?.as_str().map(str::to_owned)
     }

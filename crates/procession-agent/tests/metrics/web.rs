@@ -187,7 +187,7 @@ fn a_connection_serves_one_request() {
 #[test]
 fn garbage_is_closed() {
     let server = Server::start(Fake::default());
-    let long = [b"GET /metrics HTTP/1.1\r\na: ".as_slice(), &[b'a'; 1 << 20]].concat();
+    let long = [b"GET /metrics HTTP/1.1\r\na: ".as_slice(), &vec![b'a'; 1 << 20]].concat();
     let garbage: [&[u8]; 5] = [
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
         &[0; 100],

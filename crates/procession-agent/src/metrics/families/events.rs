@@ -11,8 +11,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "Events that were told, before any reader's filter",
         |page, samples| {
             for count in &page.events.counts {
-                let [namespace, workload, pod, binary, node] = count.values.each_ref().map(|value| &**value);
-                samples.put_at(&[namespace, workload, pod, binary, node, type_name(count.kind)], count.count);
+                let [namespace, workload, pod, binary, node] = count.labels.values();
+                samples
+                    .put_at(&[namespace, workload, pod, binary, node, type_name(count.kind)], count.events);
             }
         },
     )
