@@ -104,6 +104,10 @@ struct ReaderAccount {
 /// The most events that are handed out at once.
 const BATCH: usize = 256;
 
+/// The most bytes that they take, about, unless a single one takes more: a reader that stands still keeps
+/// them.
+const BATCH_BYTES: usize = 512 << 10;
+
 impl EventLog {
     /// An empty log.
     pub fn new(config: LogConfig) -> Self {
@@ -205,8 +209,15 @@ impl State {
         let position = reader.position.load(Ordering::Relaxed);
         let lost = self.start.saturating_sub(position);
         let first = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        let events: Vec<_> =
-            self.events.iter().skip(first).take(BATCH).map(|(event, _)| Arc::clone(event)).collect();
+        let mut room = BATCH_BYTES;
+        let fits = |(_, bytes): &&(Arc<Event>, usize)| {
+            // The first always does.
+            let fits = room > 0;
+            room = room.saturating_sub(*bytes);
+            fits
+        };
+        let next = self.events.range(first.min(self.events.len())..).take(BATCH);
+        let events: Vec<_> = next.take_while(fits).map(|(event, _)| Arc::clone(event)).collect();
         if lost == 0 && events.is_empty() {
             return None;
         }
