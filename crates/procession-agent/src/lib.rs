@@ -55,6 +55,7 @@ mod pipeline;
 mod presenter;
 mod pulse;
 mod query;
+pub mod server;
 mod stream;
 mod tally;
 mod tell;
