@@ -195,7 +195,8 @@ fn run_pipeline(source: Burst, round: &Round) {
     round.told.set(told).unwrap();
     thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let mut pipeline = Pipeline::start(Box::new(source), TableConfig::default().budget, facts(), &mut drop).unwrap();
+            let mut pipeline =
+                Pipeline::start(Box::new(source), TableConfig::default().budget, facts(), &mut drop).unwrap();
             while !round.is_over.load(Ordering::Acquire) {
                 pipeline
                     .poll(Duration::ZERO, &mut |fact| sender.try_send(Told::from(fact)).unwrap())

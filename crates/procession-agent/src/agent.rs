@@ -54,8 +54,8 @@ pub struct AgentConfig {
     pub server: ServerConfig,
     /// Metrics and health. `None`: nowhere.
     pub web: Option<WebConfig>,
-    /// What is counted of events. `None`: nothing.
-    pub event_metrics: Option<EventMetricsConfig>,
+    /// What is counted of events.
+    pub event_metrics: EventMetricsConfig,
     /// Where events are exported to. `None`: nowhere.
     pub export: Option<ExportConfig>,
     /// How much is logged.
@@ -129,7 +129,7 @@ impl AgentConfig {
             redaction: Redaction::default(),
             server: ServerConfig::default(),
             web: None,
-            event_metrics: Some(EventMetricsConfig::default()),
+            event_metrics: EventMetricsConfig::default(),
             export: None,
             log_level: Arc::new(crate::control::Fixed),
             settings: Vec::new(),
@@ -178,8 +178,9 @@ impl Agent {
         inventory: Box<dyn Inventory>,
         config: AgentConfig,
     ) -> Result<Self, AgentError> {
-        let runtime = runtime::Builder::new_multi_thread().worker_threads(2).thread_name("serve").enable_all();
-        let runtime = runtime.build().map_err(AgentError::Thread)?;
+        let mut runtime = runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).thread_name("serve").enable_all().build();
+        let runtime = runtime.map_err(AgentError::Thread)?;
         let bound = runtime.block_on(Server::bind(config.server)).map_err(AgentError::Server)?;
         let web = config.web.map(|config| bind_web(&runtime, config)).transpose()?;
         let log = EventLog::new(config.log);

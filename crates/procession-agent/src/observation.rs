@@ -35,12 +35,7 @@ impl ObservationConfig {
     /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
     /// [`TableConfig`], and room for 65,536 facts.
     pub fn new(selection: Selection) -> Self {
-        Self {
-            selection,
-            hold: HoldConfig::default(),
-            queue: 1 << 16,
-            budget: TableConfig::default().budget,
-        }
+        Self { selection, hold: HoldConfig::default(), queue: 1 << 16, budget: TableConfig::default().budget }
     }
 }
 
@@ -202,11 +197,8 @@ impl Work {
     /// Answers what was asked meanwhile.
     fn answer(&self) {
         let account = || self.account();
-        let view = View {
-            table: self.pipeline.table(),
-            inventory: self.teller.inventory(),
-            account: &account,
-        };
+        let view =
+            View { table: self.pipeline.table(), inventory: self.teller.inventory(), account: &account };
         for query in self.asked.try_iter() {
             query(&view);
         }

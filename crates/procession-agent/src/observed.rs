@@ -1,11 +1,14 @@
 //! What metrics and health checks are told of an agent.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use procession::Explanation;
+
 use crate::export::ExportHandle;
-use crate::metrics::{EventMetrics, Measurements, Usage};
+use crate::metrics::{EventMetrics, LogCounts, Measurements, Usage};
 use crate::node::Node;
+use crate::pipeline::Account;
 use crate::server::ServerCounters;
 use crate::web::{Health, Observed};
 
@@ -15,6 +18,8 @@ pub(crate) struct NodeObserved {
     events: Arc<EventMetrics>,
     server: ServerCounters,
     export: Option<ExportHandle>,
+    /// What the owner of the table told last: counts must not go back when it has ended.
+    last: Mutex<(Account, Explanation)>,
 }
 
 impl NodeObserved {
@@ -24,7 +29,7 @@ impl NodeObserved {
         server: ServerCounters,
         export: Option<ExportHandle>,
     ) -> Self {
-        Self { node, events, server, export }
+        Self { node, events, server, export, last: Mutex::default() }
     }
 }
 
@@ -39,17 +44,21 @@ impl Observed for NodeObserved {
             is_observing: status.is_observing,
             last_event: status.last_event,
             filter_errors: server.unfiltered + export.failed_fields,
-            usage: Usage::of_this_process(),
+            usage: Usage::read().ok(),
             server,
             export,
             ..Measurements::default()
         };
-        let measurements = measurements.with_log(node.log());
-        // Without an answer the observation has ended, which is on the page too.
-        match node.queries().ask(|view| ((view.account)(), view.table.explain())).await {
-            Ok((account, table)) => Measurements { table, ..measurements.with_account(account) },
-            Err(_) => measurements,
+        let limits = node.log().config();
+        let log = LogCounts { event_limit: limits.events, byte_limit: limits.bytes, ..LogCounts::default() };
+        let measurements = Measurements { log, ..measurements }.with_log(node.log());
+        let answer = node.queries().ask(|view| ((view.account)(), view.table.explain())).await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(answer) = answer {
+            *last = answer;
         }
+        let (account, table) = last.clone();
+        Measurements { table, ..measurements.with_account(account) }
     }
 
     fn events(&self) -> &EventMetrics {

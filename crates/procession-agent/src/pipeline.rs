@@ -57,7 +57,7 @@ struct State {
 }
 
 /// What a pipeline did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Account {
     /// What became of every event.
     pub ledger: Ledger,

@@ -363,7 +363,7 @@ fn the_oldest_backups_go() {
     lab.append_all(300, 10);
     let kept = |lab: &Lab| files(lab.directory.path()).len();
     wait_for("four files", || kept(&lab) == 4);
-    lab.handle.set_rotation(Rotation { max_backups: 1, ..lab.handle.rotation() });
+    lab.handle.set_rotation(Rotation { max_backups: 1, ..lab.handle.rotation().unwrap() });
     wait_for("two files", || kept(&lab) == 2);
     let finished = lab.finish();
     let left = lines(finished.directory.path());
@@ -620,7 +620,7 @@ fn filters_and_limits_change_while_it_runs() {
     lab.wait(|counts| counts.exported == 16);
     let rotation = Rotation { max_size_bytes: 1, max_backups: 0, interval: None };
     lab.handle.set_rotation(rotation);
-    assert_eq!(lab.handle.rotation(), rotation);
+    assert_eq!(lab.handle.rotation(), Some(rotation));
     lab.append(3);
     let finished = lab.finish();
     assert_eq!(finished.counts.rotations, 4, "the three lines, and the one that tells of the limit");

@@ -42,8 +42,20 @@ pub(crate) enum Level {
     Trace,
 }
 
+impl From<tracing::Level> for Level {
+    fn from(level: tracing::Level) -> Self {
+        match level {
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warn,
+            tracing::Level::INFO => Self::Info,
+            tracing::Level::DEBUG => Self::Debug,
+            tracing::Level::TRACE => Self::Trace,
+        }
+    }
+}
+
 impl Level {
-    fn filter(self) -> LevelFilter {
+    pub(crate) fn filter(self) -> LevelFilter {
         match self {
             Self::Error => LevelFilter::ERROR,
             Self::Warn => LevelFilter::WARN,
@@ -74,7 +86,6 @@ pub(crate) struct Control {
 
 impl Control {
     /// The level of our messages. `None`: there are none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the API"))]
     pub(crate) fn level(&self) -> Option<Level> {
         self.wanted.with_current(level).ok().flatten()
     }
@@ -98,7 +109,6 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_target(OURS, level.filter())
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the API"))]
 fn level(targets: &Targets) -> Option<Level> {
     let is_logged = |level: &&Level| {
         let level = level.filter().into_level();

@@ -13,6 +13,7 @@ mod log;
 mod output;
 mod render;
 mod signals;
+mod source;
 mod summary;
 mod watch;
 

@@ -125,15 +125,16 @@ pub struct Exporter {
 pub struct ExportHandle {
     log: EventLog,
     shared: Arc<Shared>,
-    rotation: Arc<Mutex<Rotation>>,
+    /// `None`: nothing rotates.
+    rotation: Option<Arc<Mutex<Rotation>>>,
 }
 
 impl Exporter {
     /// Exports what is appended to the log from now on. Fails if the file cannot be opened.
     pub fn start(log: &EventLog, config: ExportConfig) -> io::Result<Self> {
         let rotation = match &config.sink {
-            ExportSink::File(file) => file.rotation,
-            ExportSink::Stdout => Rotation::default(),
+            ExportSink::File(file) => Some(Arc::new(Mutex::new(file.rotation))),
+            ExportSink::Stdout => None,
         };
         let shared = Arc::new(Shared::default());
         let worker = Worker {
@@ -156,7 +157,7 @@ impl Exporter {
             let _ = end.send(result);
         };
         thread::Builder::new().name("export".to_owned()).spawn(run)?;
-        let handle = ExportHandle { log: log.clone(), shared, rotation: Arc::new(Mutex::new(rotation)) };
+        let handle = ExportHandle { log: log.clone(), shared, rotation };
         Ok(Self { handle, ended })
     }
 
@@ -196,14 +197,16 @@ impl ExportHandle {
         counts
     }
 
-    /// When the file becomes a backup. Of no account for standard output.
-    pub fn rotation(&self) -> Rotation {
-        *self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the file becomes a backup. `None`: there is no file.
+    pub fn rotation(&self) -> Option<Rotation> {
+        let rotation = self.rotation.as_ref()?;
+        Some(*rotation.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Rotates otherwise from now on: within a second, and before the next event.
     pub fn set_rotation(&self, rotation: Rotation) {
-        *self.rotation.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
+        let Some(known) = &self.rotation else { return };
+        *known.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
         self.shared.want(|wanted| wanted.rotation = Some(rotation));
     }
 

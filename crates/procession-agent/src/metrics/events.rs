@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use procession_api::proto::tetragon::get_events_response::Event;
@@ -38,7 +38,8 @@ pub(super) const NAMES: [&str; LABELS] = ["namespace", "workload", "pod", "binar
 /// Counts events. Made to be shared.
 #[derive(Debug)]
 pub struct EventMetrics {
-    config: EventMetricsConfig,
+    is_enabled: bool,
+    labels: RwLock<LabelFilter>,
     series: Mutex<Series>,
     without_process: AtomicU64,
     with_pod: AtomicU64,
@@ -60,7 +61,8 @@ impl EventMetrics {
     /// Nothing counted yet.
     pub fn new(config: EventMetricsConfig) -> Self {
         Self {
-            config,
+            is_enabled: config.is_enabled,
+            labels: RwLock::new(config.labels),
             series: Mutex::new(Series::new(config.series)),
             without_process: AtomicU64::new(0),
             with_pod: AtomicU64::new(0),
@@ -73,14 +75,20 @@ impl EventMetrics {
         let pod = process.and_then(|process| process.pod.as_ref());
         self.without_process.fetch_add(u64::from(process.is_none()), Ordering::Relaxed);
         self.with_pod.fetch_add(u64::from(pod.is_some()), Ordering::Relaxed);
-        if !self.config.is_enabled {
+        if !self.is_enabled {
             return;
         }
         let (namespace, workload, name) =
             pod.map_or(("", "", ""), |pod| (&pod.namespace, &pod.workload, &pod.name));
         let binary = process.map_or("", |process| &process.binary);
-        let values = self.config.labels.apply([namespace, workload, name, binary, &event.node_name]);
+        let labels = *self.labels.read().unwrap_or_else(PoisonError::into_inner);
+        let values = labels.apply([namespace, workload, name, binary, &event.node_name]);
         self.series().count(kind, values, Instant::now());
+    }
+
+    /// Counts by other labels from now on. What was counted before stays as it is.
+    pub fn set_labels(&self, labels: LabelFilter) {
+        *self.labels.write().unwrap_or_else(PoisonError::into_inner) = labels;
     }
 
     /// Says that a pod was deleted. What was counted for it goes a minute later.
@@ -92,7 +100,7 @@ impl EventMetrics {
         let mut series = self.series();
         series.sweep(Instant::now());
         EventCounts {
-            is_enabled: self.config.is_enabled,
+            is_enabled: self.is_enabled,
             counts: series.counts(),
             series: series.len(),
             limit: series.limit(),

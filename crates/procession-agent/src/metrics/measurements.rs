@@ -6,8 +6,10 @@ use procession::{Explanation, Ledger};
 use procession_sensor::{KernelCounts, SourceKind};
 
 use super::usage::Usage;
+use crate::export::ExportCounts;
 use crate::inventory::InventoryCounts;
 use crate::pipeline::Account;
+use crate::server::ServerCounts;
 use crate::stream::{EventLog, ReaderCounts, ReaderKind};
 use crate::tell::TellCounts;
 
@@ -80,38 +82,6 @@ pub struct LogCounts {
     pub event_limit: usize,
     /// The most bytes that are kept, about.
     pub byte_limit: usize,
-}
-
-/// What an export wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExportCounts {
-    /// Events that were written.
-    pub events: u64,
-    /// Bytes that were written.
-    pub bytes: u64,
-    /// When the event happened that was written last. `None`: none was.
-    pub last_event: Option<SystemTime>,
-    /// Events that were dropped because there were too many in their minute.
-    pub rate_limited: u64,
-    /// Events that could not be written.
-    pub failed: u64,
-    /// Files that were begun in place of one that was full or old.
-    pub rotations: u64,
-}
-
-/// The servers of the API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServerCounts {
-    /// Connections that are open.
-    pub connections: u64,
-    /// Connections that were taken.
-    pub accepted: u64,
-    /// Connections that were turned away because there were too many.
-    pub refused: u64,
-    /// Calls that were made.
-    pub requests: u64,
-    /// Of those, the ones that ended with an error.
-    pub failed: u64,
 }
 
 /// The server of the page of metrics.

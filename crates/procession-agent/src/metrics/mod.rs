@@ -21,6 +21,6 @@ mod usage;
 pub use events::{EventMetrics, EventMetricsConfig, LabelFilter};
 pub use families::all as families;
 pub use family::{Family, Group, Kind};
-pub use measurements::{Build, ExportCounts, LogCounts, Measurements, ServerCounts, WebCounts};
+pub use measurements::{Build, LogCounts, Measurements, WebCounts};
 pub use page::{Format, render};
 pub use usage::Usage;

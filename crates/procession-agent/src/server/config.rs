@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{FilterOptions, ServerAddress};
+use procession_filter::FilterOptions;
+
+use super::ServerAddress;
 
 /// How a server listens.
 #[derive(Clone, Debug)]

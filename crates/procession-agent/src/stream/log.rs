@@ -181,6 +181,11 @@ impl EventLog {
         readers.map(|reader| (reader.kind, reader.counts(&state))).collect()
     }
 
+    /// How much it keeps at most.
+    pub fn config(&self) -> LogConfig {
+        self.0.config
+    }
+
     /// Events and bytes that are kept.
     pub fn kept(&self) -> (usize, usize) {
         let state = self.state();

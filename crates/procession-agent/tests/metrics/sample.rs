@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use procession::Explanation;
-use procession_agent::metrics::{
-    EventMetrics, ExportCounts, Format, LogCounts, Measurements, ServerCounts, Usage, render,
-};
-use procession_agent::{HoldCounts, InventoryCounts, ReaderCounts, TellCounts};
+use procession_agent::metrics::{EventMetrics, Format, LogCounts, Measurements, Usage, render};
+use procession_agent::server::ServerCounts;
+use procession_agent::{ExportCounts, HoldCounts, InventoryCounts, ReaderCounts, TellCounts};
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{GetEventsResponse, Pod, Process, ProcessExec, ProcessExit};
 use procession_kube::{Phase, RuntimeCounters, Status};
@@ -49,14 +48,28 @@ pub(crate) fn measurements() -> Measurements {
         clients: ReaderCounts { readers: 2, read: 1_001, lost: 1_002, waiting: 1_003 },
         exporters: ReaderCounts { readers: 1, read: 2_001, lost: 2_002, waiting: 2_003 },
         export: ExportCounts {
-            events: 3_001,
+            exported: 3_001,
             bytes: 3_002,
-            last_event: Some(now),
+            last_exported: Some(now),
             rate_limited: 3_003,
-            failed: 3_004,
-            rotations: 3_005,
+            filtered_out: 3_004,
+            failed_fields: 3_005,
+            write_errors: 3_006,
+            lost: 3_007,
+            rotations: 3_008,
+            backup_errors: 3_009,
+            is_failing: true,
         },
-        server: ServerCounts { connections: 21, accepted: 22, refused: 23, requests: 24, failed: 25 },
+        server: ServerCounts {
+            open: 21,
+            accepted: 22,
+            refused: 23,
+            failed: 24,
+            accept_errors: 25,
+            streams: 26,
+            streams_begun: 27,
+            unfiltered: 28,
+        },
         filter_errors: 31,
         usage: Some(Usage::read().unwrap()),
         ..Measurements::default()

@@ -15,15 +15,20 @@ mod settings;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod wiring;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use procession_agent::Agent;
+
 pub(crate) use args::Typed;
-use config::AgentConfig;
+use config::{AgentConfig, Destination};
 use layers::Layers;
 use life::{Life, Turn};
 use reload::Reloader;
+use settings::Settings;
 pub(crate) use strangers::in_reference;
 
 use crate::log;
@@ -51,8 +56,9 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
     if typed.places.print_config {
         return print_config(&print::print(&reading));
     }
+    let settings = reading.settings.clone();
     let life = Life::begin(Reloader::new(layers, &reading))?;
-    start(reading.config, life, &log)
+    observe(reading.config, &settings, life, &log)
 }
 
 /// Who stops reading has seen enough.
@@ -63,22 +69,45 @@ fn print_config(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The one place where the configuration becomes a running agent.
-fn start(config: AgentConfig, mut life: Life, log: &log::Control) -> anyhow::Result<ExitCode> {
-    // WIRING: open the source, start the observation, the servers and the export from `config` here.
-    drop(config);
-    life.is_ready();
-    loop {
+/// Runs the agent from its start to its end.
+fn observe(
+    config: AgentConfig,
+    settings: &Settings,
+    mut life: Life,
+    log: &log::Control,
+) -> anyhow::Result<ExitCode> {
+    let exports = config.export.as_ref().map(|export| export.destination.clone());
+    let agent = wiring::start(config, settings, log)?;
+    tell_where(&agent, exports.as_ref());
+    while !agent.has_failed() {
         match life.next()? {
-            // WIRING: only while every part is well; leave the loop when one has failed.
             Turn::Tick => life.is_well(),
-            Turn::Reload(config) => {
-                log.configure(config.log.level);
-                // WIRING: filters, rate limit and labels from `config`.
-            }
+            Turn::Reload(config) => reload(&agent, &config, log),
             Turn::Stop => break,
         }
     }
-    // WIRING: stop in the order of the flow, so that what is under way arrives.
+    let account = agent.stop().context("the source of events failed")?;
+    summary::account(&account);
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell_where(agent: &Agent, exports: Option<&Destination>) {
+    for address in agent.addresses() {
+        tracing::info!("serving the API at {address}");
+    }
+    if agent.addresses().is_empty() {
+        tracing::info!("serving no API: there is no `server-address`");
+    }
+    match exports {
+        Some(Destination::File(file)) => tracing::info!("exporting events to {}", file.path.display()),
+        Some(Destination::Stdout) => tracing::info!("exporting events to standard output"),
+        None => {}
+    }
+}
+
+fn reload(agent: &Agent, config: &AgentConfig, log: &log::Control) {
+    log.configure(config.log.level);
+    if let Err(error) = wiring::reconfigure(agent, config) {
+        tracing::error!("{error:#}; filters stay as they were");
+    }
 }

@@ -78,7 +78,8 @@ fn in_pod(namespace: &str, name: &str, container: &str, process: tetragon::Proce
 
 /// Seen from its fork on, a second before it ran this.
 fn seen(process: tetragon::Process) -> v1::Process {
-    let began = process.start_time.map(|start| prost_types::Timestamp { seconds: start.seconds - 1, ..start });
+    let began =
+        process.start_time.map(|start| prost_types::Timestamp { seconds: start.seconds - 1, ..start });
     v1::Process {
         process: Some(process),
         began,

@@ -4,9 +4,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use procession::{Counted, LineageDetail, Pid};
-use procession_agent::{
-    Account, NodeInventory, Observation, ObservationConfig, Scope, Selection,
-};
+use procession_agent::{Account, NodeInventory, Observation, ObservationConfig, Scope, Selection};
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{EbpfConfig, SourceKind, open};
 

@@ -154,7 +154,9 @@ fn buf(transport: &Transport) {
             continue;
         }
         let request = match *method {
-            "tetragon.FineGuidanceSensors/GetEvents" => r#"{"allow_list":[{"arguments_regex":["peer-buf"]}]}"#,
+            "tetragon.FineGuidanceSensors/GetEvents" => {
+                r#"{"allow_list":[{"arguments_regex":["peer-buf"]}]}"#
+            }
             "tetragon.FineGuidanceSensors/RuntimeHook" => r#"{"createContainer":{"rootDir":"/"}}"#,
             "tetragon.FineGuidanceSensors/SetDebug" => r#"{"level":"LOG_LEVEL_INFO"}"#,
             "procession.v1.LineageService/GetTree" | "procession.v1.LineageService/GetLineage" => {
@@ -205,12 +207,7 @@ fn buf_curl(transport: &Transport, agent: &Agent, method: &str, more: &[&str]) -
 }
 
 /// The first message of a stream that does not end by itself.
-fn buf_first(
-    transport: &Transport,
-    agent: &Agent,
-    method: &str,
-    request: &str,
-) -> Result<String, String> {
+fn buf_first(transport: &Transport, agent: &Agent, method: &str, request: &str) -> Result<String, String> {
     use std::io::{BufRead as _, BufReader};
 
     let mut curl = buf_command(transport, agent, method);

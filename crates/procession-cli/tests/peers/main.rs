@@ -38,9 +38,7 @@ fn main() -> ExitCode {
             test();
             Ok(())
         }),
-        Some(reason) => {
-            Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!is_required)
-        }
+        Some(reason) => Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!is_required),
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

@@ -288,19 +288,40 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     // Out.
     counter(
-        "procession_export_failed_events_total",
+        "procession_export_write_errors_total",
         &[],
-        "Events that the export could not write",
-        |page, samples| samples.put(page.now.export.failed),
+        "Attempts of the export to write or to rotate that failed; it tries again",
+        |page, samples| samples.put(page.now.export.write_errors),
+    ),
+    counter(
+        "procession_export_lost_events_total",
+        &[],
+        "Events that fell out of the log before the export could write them",
+        |page, samples| samples.put(page.now.export.lost),
+    ),
+    counter(
+        "procession_export_filtered_events_total",
+        &[],
+        "Events that the filters of the export did not admit",
+        |page, samples| samples.put(page.now.export.filtered_out),
     ),
     counter(
         "procession_export_rotations_total",
         &[],
-        "Files that the export began in place of one that was full or old",
+        "Files of the export that became backups",
         |page, samples| samples.put(page.now.export.rotations),
     ),
+    counter(
+        "procession_export_backup_errors_total",
+        &[],
+        "Backups that could not be compressed or removed",
+        |page, samples| samples.put(page.now.export.backup_errors),
+    ),
+    gauge("procession_export_failing", &[], "1 while the export cannot write, else 0", |page, samples| {
+        samples.put(u64::from(page.now.export.is_failing));
+    }),
     gauge("procession_server_connections", &[], "Connections to the API that are open", |page, samples| {
-        samples.put(page.now.server.connections);
+        samples.put(page.now.server.open);
     }),
     counter(
         "procession_server_accepted_connections_total",
@@ -314,14 +335,26 @@ pub(super) const FAMILIES: &[Family] = &[
         "Connections to the API that were turned away because there were too many",
         |page, samples| samples.put(page.now.server.refused),
     ),
-    counter("procession_server_requests_total", &[], "Calls of the API", |page, samples| {
-        samples.put(page.now.server.requests);
+    counter(
+        "procession_server_failed_connections_total",
+        &[],
+        "Connections to the API that came to nothing: no TLS, no HTTP/2",
+        |page, samples| samples.put(page.now.server.failed),
+    ),
+    counter(
+        "procession_server_accept_errors_total",
+        &[],
+        "Times that a connection to the API could not be taken, most likely for want of file descriptors",
+        |page, samples| samples.put(page.now.server.accept_errors),
+    ),
+    gauge("procession_server_streams", &[], "Streams of events that are open", |page, samples| {
+        samples.put(page.now.server.streams);
     }),
     counter(
-        "procession_server_failed_requests_total",
+        "procession_server_begun_streams_total",
         &[],
-        "Of those, the ones that ended with an error",
-        |page, samples| samples.put(page.now.server.failed),
+        "Streams of events that were begun",
+        |page, samples| samples.put(page.now.server.streams_begun),
     ),
     counter(
         "procession_web_accepted_connections_total",

@@ -159,7 +159,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |page, samples| samples.put(page.now.clients.lost + page.now.exporters.lost),
     ),
     counter("tetragon_events_exported_total", &[], "Events that the export wrote", |page, samples| {
-        samples.put(page.now.export.events);
+        samples.put(page.now.export.exported);
     }),
     counter("tetragon_events_exported_bytes_total", &[], "Bytes that the export wrote", |page, samples| {
         samples.put(page.now.export.bytes);
@@ -168,7 +168,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "tetragon_events_last_exported_timestamp",
         &[],
         "When the event happened that the export wrote last, in seconds since the epoch; 0 before the first",
-        |page, samples| samples.put(page.now.export.last_event.map_or(0.0, seconds)),
+        |page, samples| samples.put(page.now.export.last_exported.map_or(0.0, seconds)),
     ),
     counter(
         "tetragon_export_ratelimit_events_dropped_total",
