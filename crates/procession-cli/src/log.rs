@@ -98,7 +98,6 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_target(OURS, level.filter())
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the API"))]
 fn level(targets: &Targets) -> Option<Level> {
     let is_logged = |level: &&Level| {
         let level = level.filter().into_level();

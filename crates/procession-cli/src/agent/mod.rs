@@ -67,7 +67,6 @@ fn print_config(text: &str) -> anyhow::Result<ExitCode> {
 fn start(config: AgentConfig, mut life: Life, log: &log::Control) -> anyhow::Result<ExitCode> {
     // WIRING: open the source, start the observation, the servers and the export from `config` here.
     drop(config);
-    life.is_ready();
     loop {
         match life.next()? {
             // WIRING: only while every part is well; leave the loop when one has failed.
