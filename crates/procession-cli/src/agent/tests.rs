@@ -325,6 +325,17 @@ fn filters_may_be_many_strings() {
 }
 
 #[test]
+fn filters_that_are_no_json_objects_are_named() {
+    let machine = Machine::new().typed(&["--redaction-filters={} {"]);
+    machine.write("agent.toml", "export-filename = '-'\nexport-denylist = '''{\"pid\":[1]}\n[1]'''");
+    let problems = machine.problems();
+    assert_eq!(problems.len(), 2);
+    assert!(problems[0].starts_with("command line: `redaction-filters` takes JSON objects"), "{problems:?}");
+    assert!(problems[1].starts_with("/agent.toml:2: `export-denylist` takes JSON objects"), "{problems:?}");
+    assert!(problems[1].contains("line 2 column 0"), "{problems:?}");
+}
+
+#[test]
 fn what_is_wrong_in_the_file_is_named_with_its_line() {
     let machine = Machine::new();
     machine.write(
@@ -541,8 +552,8 @@ prop_compose! {
         let mut args = vec![
             format!("--cluster-name={}", texts[0]),
             format!("--node-name={}", texts[1]),
-            format!("--redaction-filters={}", texts[2]),
-            format!("--export-denylist={}", texts[3]),
+            format!("--redaction-filters={}", serde_json::json!({ "redact": [texts[2]] })),
+            format!("--export-denylist={0}\n{0} ", serde_json::json!({ &texts[3]: "it's" })),
             format!("--export-filename={export}"),
             format!("--server-address={}", addresses.join(",")),
             format!("--metrics-label-filter={}", labels.join(",")),
