@@ -14,7 +14,7 @@ use crate::client::args::{DumpArgs, EventsArgs, LoglevelArgs, ProcessesArgs, Sta
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "procession", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Watch(WatchArgs),
+    Watch(Box<WatchArgs>),
     Agent(agent::Typed),
     Events(EventsArgs),
     Status(StatusArgs),

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 
@@ -66,12 +67,59 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     Ok(pages)
 }
 
-fn page(command: Command) -> io::Result<(String, Vec<u8>)> {
-    let command = command.version(env!("CARGO_PKG_VERSION"));
+fn page(mut command: Command) -> io::Result<(String, Vec<u8>)> {
+    let usage = command.render_usage().to_string();
+    let more = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let has_commands = command.has_subcommands();
+    let man = Man::new(command.version(env!("CARGO_PKG_VERSION"))).manual("Procession Manual");
     let mut page = Vec::new();
-    let man = Man::new(command).manual("Procession Manual");
-    man.render(&mut page)?;
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    synopsis(&usage).to_writer(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if has_commands {
+        man.render_subcommands_section(&mut page)?;
+    }
+    sections(&more).to_writer(&mut page)?;
+    if !more.contains(STATUS) {
+        sections(USUAL_STATUS).to_writer(&mut page)?;
+    }
+    man.render_version_section(&mut page)?;
     Ok((man.get_filename(), page))
+}
+
+const STATUS: &str = "Exit status:\n";
+
+const USUAL_STATUS: &str = "\
+Exit status:
+  0    done
+  1    failed
+  2    an option is wrong";
+
+/// The usage alone: the options follow anyway.
+fn synopsis(usage: &str) -> Roff {
+    let mut page = Roff::new();
+    page.control("SH", ["SYNOPSIS"]).text([bold(usage.trim_start_matches("Usage:").trim())]);
+    page
+}
+
+/// What stands below the options in the help: each table under its title becomes a section.
+fn sections(text: &str) -> Roff {
+    let mut page = Roff::new();
+    for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+        let Some((title, table)) = paragraph.split_once(":\n  ") else {
+            page.control("PP", []).text([roman(paragraph)]);
+            continue;
+        };
+        let (title, rest) = title.split_once("; ").unwrap_or((title, ""));
+        page.control("SH", [title.to_uppercase().as_str()]);
+        if !rest.is_empty() {
+            page.text([roman(format!("{rest}:"))]);
+        }
+        page.control("nf", []).text([roman(format!("  {table}"))]).control("fi", []);
+    }
+    page
 }
 
 #[cfg(test)]
@@ -99,10 +147,20 @@ mod tests {
         }
         for (name, page) in &pages {
             let page = String::from_utf8_lossy(page);
-            assert!(page.contains(".SH NAME"), "{name}");
+            for section in ["NAME", "SYNOPSIS", "EXIT STATUS"] {
+                let heading = |line: &str| line.replace('"', "") == format!(".SH {section}");
+                assert_eq!(
+                    page.lines().filter(|line| heading(line)).count(),
+                    1,
+                    "{section} of {name}: {page}"
+                );
+            }
         }
         let agent = &pages.iter().find(|(name, _)| name == "procession-agent.1").unwrap().1;
         let agent = String::from_utf8_lossy(agent);
-        assert!(agent.contains("export\\-filename") && agent.contains("Exit status"), "{agent}");
+        assert!(
+            agent.contains("export\\-filename") && agent.contains("/etc/procession/agent.conf.d"),
+            "{agent}"
+        );
     }
 }

@@ -198,7 +198,7 @@ const EXPORT: &str = "Export to a file";
 const LOG: &str = "The log";
 
 const MORE: &str = "\
-Where options come from; what is later in this list wins:
+Places that are read; what is later in this list wins:
   1. the defaults
   2. /usr/lib/procession/agent.conf.d/NAME, a file for each option that holds its value
   3. /usr/local/lib/procession/agent.conf.d/NAME

@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Switch,
     /// Any number of values.
     List,
-    /// A whole number.
+    /// A whole number, perhaps with a unit.
     Number,
     /// Anything else.
     Text,

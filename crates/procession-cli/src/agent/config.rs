@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::args::AgentArgs;
 use super::settings::Settings;
 use crate::args::{ContainerArgs, SourceArg};
@@ -240,6 +242,28 @@ fn without_empty(texts: Vec<String>) -> Vec<String> {
 
 fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Texts whose form clap does not know: the option, and what is wrong.
+pub(super) fn unreadable(args: &AgentArgs) -> Vec<(&'static str, String)> {
+    // WIRING: what the filters mean (fields, regular expressions) is to be checked here too, and the form
+    // of addresses: then a reload with a wrong one changes nothing.
+    let filters = [
+        ("redaction-filters", &args.redaction_filters),
+        ("export-allowlist", &args.export_allowlist),
+        ("export-denylist", &args.export_denylist),
+        ("field-filters", &args.field_filters),
+    ];
+    filters
+        .into_iter()
+        .filter_map(|(option, text)| Some((option, objects(text).err()?.to_string())))
+        .collect()
+}
+
+/// Takes JSON objects, separated by white space.
+fn objects(text: &str) -> serde_json::Result<()> {
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Map<String, Value>>();
+    objects.try_for_each(|object| object.map(drop))
 }
 
 /// Options that are good by themselves, but make no sense together: each as a sentence that says where

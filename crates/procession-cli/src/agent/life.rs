@@ -1,6 +1,7 @@
 //! The agent's life as the system sees it: signals, and what the service manager is told.
 
 use std::io::{self, Read as _};
+use std::mem;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,8 @@ pub(crate) struct Life {
     reloader: Reloader,
     tick: Duration,
     is_watched: bool,
+    /// The service manager waits for the word that everything serves, as after a reload.
+    owes_ready: bool,
 }
 
 impl Life {
@@ -43,12 +46,7 @@ impl Life {
         let requests = Requests::catch().context("cannot catch signals")?;
         let watchdog = sd_notify::watchdog_enabled();
         let tick = watchdog.map_or(TICK, |within| TICK.min(within / 2)).max(Duration::from_millis(10));
-        Ok(Self { requests, reloader, tick, is_watched: watchdog.is_some() })
-    }
-
-    /// Tells the service manager that everything serves.
-    pub(crate) fn is_ready(&self) {
-        notify(&[NotifyState::Ready]);
+        Ok(Self { requests, reloader, tick, is_watched: watchdog.is_some(), owes_ready: true })
     }
 
     /// Tells the service manager's watchdog that all is well.
@@ -58,8 +56,12 @@ impl Life {
         }
     }
 
-    /// Waits for what comes next, a tick at most.
+    /// Waits for what comes next, a tick at most. Who calls this serves, with what the turn before
+    /// said, and that is what the service manager is told.
     pub(crate) fn next(&mut self) -> anyhow::Result<Turn> {
+        if mem::take(&mut self.owes_ready) {
+            notify(&[NotifyState::Ready]);
+        }
         match self.requests.next(self.tick).context("cannot wait for signals")? {
             Some(Request::Stop) => {
                 notify(&[NotifyState::Stopping]);
@@ -75,9 +77,8 @@ impl Life {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             notify(&[NotifyState::Reloading, now]);
         }
-        let outcome = self.reloader.reload();
-        notify(&[NotifyState::Ready]);
-        match outcome {
+        self.owes_ready = true;
+        match self.reloader.reload() {
             Ok(Some(config)) => Turn::Reload(Box::new(config)),
             Ok(None) => Turn::Tick,
             Err(problems) => {

@@ -3,7 +3,7 @@
 use super::catalogue::Catalogue;
 
 /// What there is in place of options of the reference system that we do not have.
-const REFERENCE: [(&str, &str); 38] = [
+const REFERENCE: [(&str, &str); 37] = [
     ("process-cache-size", "`table-budget` says how much memory there is for processes"),
     ("process-cache-gc-interval", "what has ended goes by itself; `table-budget` limits the memory"),
     ("disable-process-cache", "processes are always known; `table-budget` limits the memory"),
@@ -30,7 +30,6 @@ const REFERENCE: [(&str, &str); 38] = [
     ("enable-export-aggregation", "events are not aggregated; leave it out"),
     ("export-aggregation-window-size", "events are not aggregated; leave it out"),
     ("export-aggregation-buffer-size", "events are not aggregated; leave it out"),
-    ("enable-pid-set-filter", "filters on `pid_set` need no permission; leave it out"),
     ("enable-msg-handling-latency", "there is no such metric; leave it out"),
     ("keep-sensors-on-exit", "nothing stays in the kernel after the end; leave it out"),
     ("bpf-lib", "the BPF programs are part of this program; leave it out"),
@@ -95,9 +94,7 @@ mod tests {
         let catalogue = Catalogue::new();
         for (name, advice) in REFERENCE {
             assert!(catalogue.find(name).is_none(), "{name}");
-            for quoted in
-                advice.split('`').skip(1).step_by(2).filter(|quoted| !["config", "pid_set"].contains(quoted))
-            {
+            for quoted in advice.split('`').skip(1).step_by(2).filter(|quoted| *quoted != "config") {
                 assert!(catalogue.find(quoted).is_some(), "{name}: {quoted}");
             }
         }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use super::Gathered;
@@ -50,10 +51,11 @@ fn one(path: &Path, name: &str, gathered: &mut Gathered<'_>) {
     gathered.set(Setting { name: name.to_owned(), values, origin: Origin::DropIn(path.to_owned()) });
 }
 
-/// What a regular file holds, when that is text of a size that makes sense.
+/// What a regular file holds, or /dev/null, when that is text of a size that makes sense.
 pub(super) fn text(path: &Path) -> io::Result<String> {
     // Before it is opened: a pipe would wait for somebody to write.
-    if !fs::metadata(path)?.is_file() {
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_char_device() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut text = String::new();

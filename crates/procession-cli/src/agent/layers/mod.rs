@@ -161,14 +161,22 @@ impl<'c> Gathered<'c> {
         }
     }
 
-    fn conclude(self) -> Result<Reading, Problems> {
+    fn conclude(mut self) -> Result<Reading, Problems> {
         if !self.problems.is_empty() {
             return Err(Problems(self.problems));
         }
         let args = self.catalogue.args(&self.settings).map_err(|reason| Problems(vec![reason]))?;
+        for (option, reason) in config::unreadable(&args) {
+            let origin = self.settings.get(option).map(|setting| setting.origin.to_string());
+            self.problem(
+                origin.unwrap_or_default(),
+                format_args!("`{option}` takes JSON objects, separated by white space: {reason}"),
+            );
+        }
         let contradictions = config::contradictions(&args, &self.settings, &self.catalogue.defaults());
-        if !contradictions.is_empty() {
-            return Err(Problems(contradictions));
+        self.problems.extend(contradictions);
+        if !self.problems.is_empty() {
+            return Err(Problems(self.problems));
         }
         Ok(Reading {
             config: AgentConfig::new(args),
