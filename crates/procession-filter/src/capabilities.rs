@@ -48,13 +48,16 @@ impl CapabilityFilter {
     }
 }
 
+/// Makes a rule of the capabilities that it is about.
+type Make = fn(u64) -> Rule;
+
 impl Rule {
     fn new(set: &CapFilterSet) -> Result<Self, FilterError> {
-        let rules: [(fn(u64) -> Self, _); 4] = [
-            (Self::Any, &set.any),
-            (Self::All, &set.all),
-            (Self::Exactly, &set.exactly),
-            (Self::None, &set.none),
+        let rules = [
+            (Self::Any as Make, &set.any),
+            (Self::All as Make, &set.all),
+            (Self::Exactly as Make, &set.exactly),
+            (Self::None as Make, &set.none),
         ];
         let mut given = rules.into_iter().filter(|(_, numbers)| !numbers.is_empty());
         let (Some((rule, numbers)), None) = (given.next(), given.next()) else {

@@ -40,7 +40,6 @@ mod wire;
 pub use error::FilterError;
 pub use event_filter::{EventFilter, FilterOptions};
 pub use fields::FieldFilters;
-pub use re2::translate as translate_re2;
 pub use redaction::Redaction;
 pub use text::{parse_field_filters, parse_filters, parse_redaction_filters};
 pub use watch::{ContainerNames, Filter, Kinds, Place};

@@ -117,8 +117,7 @@ mod tests {
     }
 
     fn follow(set: &mut PidSet, kind: EventType, process: &Process, parent: Option<&Process>) -> bool {
-        let process = Some(process);
-        set.follow(&View { kind: Some(kind), process, parent, ancestors: &[], event: None })
+        set.follow(&View::of_process(kind, process, parent))
     }
 
     #[test]

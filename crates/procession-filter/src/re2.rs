@@ -4,6 +4,7 @@
 //! three characters and no intersection, `\<` is a character, `{` may be one. What RE2 has and `regex`
 //! has not is put otherwise, or refused with the reason.
 
+use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -13,7 +14,7 @@ const MAX_REPEAT: u32 = 1000;
 /// The pattern in the syntax of the `regex` crate, with Unicode on. The error says what is wrong.
 ///
 /// What neither understands is left for `regex` to refuse.
-pub fn translate(pattern: &str) -> Result<String, String> {
+pub(crate) fn translate(pattern: &str) -> Result<String, String> {
     let mut translation = Translation { rest: pattern.chars().peekable(), out: String::new() };
     translation.pattern()?;
     Ok(translation.out)
@@ -120,8 +121,7 @@ impl Translation<'_> {
         if digits == 1 && first != '0' {
             return Err(format!("`\\{first}` refers to a group, which is not supported"));
         }
-        self.out += &format!(r"\x{{{value:x}}}");
-        Ok(())
+        write!(self.out, r"\x{{{value:x}}}").map_err(|error| error.to_string())
     }
 
     /// A repetition that is well-formed; any other brace is a character.
@@ -203,7 +203,7 @@ impl Translation<'_> {
         if end != ":]" || letters.is_empty() || !letters.bytes().all(|byte| byte.is_ascii_lowercase()) {
             return self.range('[');
         }
-        self.out += &format!("[:{name}:]");
+        self.out.extend(["[:", &name, ":]"]);
         self.rest.nth(name.chars().count() + 2);
         Ok(())
     }
@@ -345,7 +345,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_quoted_text_matches_itself(text in "[^\\\\]{0,20}") {
-            prop_assert!(matches(&format!(r"^\Q{text}\E$"), &text));
+            let pattern = format!(r"^\Q{text}\E$");
+            prop_assert!(matches(&pattern, &text), "{}", pattern);
         }
 
         #[test]
@@ -356,7 +357,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(pattern in r#"[\[\]\\(){}?:^&~\-,0-9a-zA-Z]{0,24}"#) {
+        fn nothing_panics(pattern in r"[\[\]\\(){}?:^&~\-,0-9a-zA-Z]{0,24}") {
             if let Ok(translated) = translate(&pattern) {
                 let _ = Regex::new(&translated);
             }

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use procession_api::proto::DESCRIPTORS;
-use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, MessageDescriptor};
+#[cfg(feature = "cel")]
+use prost_reflect::EnumDescriptor;
+use prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor};
 
 use crate::FilterError;
 
@@ -20,6 +22,7 @@ pub(crate) fn message(name: &str) -> Result<MessageDescriptor, FilterError> {
 }
 
 /// An enum of it.
+#[cfg(feature = "cel")]
 pub(crate) fn enumeration(name: &str) -> Option<EnumDescriptor> {
     pool().get_enum_by_name(&format!("tetragon.{name}"))
 }
@@ -35,6 +38,7 @@ pub(crate) fn events() -> &'static [FieldDescriptor] {
 }
 
 /// The member of an event, and the message it has.
+#[cfg(feature = "cel")]
 pub(crate) fn event(name: &str) -> Option<(u32, MessageDescriptor)> {
     let field = events().iter().find(|field| field.name() == name)?;
     Some((field.number(), field.kind().as_message()?.clone()))

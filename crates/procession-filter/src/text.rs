@@ -14,7 +14,7 @@ use crate::{FilterError, schema};
 /// They are JSON objects with white space between them, or nothing. A member that a filter has not is an
 /// error; every error tells the line.
 pub fn parse_filters(text: &str) -> Result<Vec<Filter>, FilterError> {
-    objects(text, "Filter", |object, descriptor| message(object, descriptor))
+    objects(text, "Filter", message)
 }
 
 /// Reads field filters, as [`parse_filters`] does. `fields` is a text with commas between the paths.
@@ -29,7 +29,7 @@ pub fn parse_field_filters(text: &str) -> Result<Vec<FieldFilter>, FilterError> 
 
 /// Reads redaction filters, as [`parse_filters`] does.
 pub fn parse_redaction_filters(text: &str) -> Result<Vec<RedactionFilter>, FilterError> {
-    objects(text, "RedactionFilter", |object, descriptor| message(object, descriptor))
+    objects(text, "RedactionFilter", message)
 }
 
 fn objects<T>(

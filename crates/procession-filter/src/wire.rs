@@ -16,6 +16,7 @@ pub(crate) struct Field<'a> {
 
 /// What a field holds, as far as the encoding tells.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cel"), expect(dead_code, reason = "expressions alone look at numbers"))]
 pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
@@ -24,7 +25,7 @@ pub(crate) enum Value<'a> {
 }
 
 /// The bytes are no message.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the message is not encoded as a message is")]
 pub(crate) struct Malformed;
 

@@ -8,7 +8,7 @@
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators};
 use cel::common::types::CelInt;
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{EnumValueDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 use super::MATCHES;
 use super::value::{HAS, wrapped};
@@ -44,7 +44,9 @@ enum Type {
     List(Box<Type>),
     Map(Box<Type>),
     Bool,
-    /// Neither of those above.
+    /// A value that may be null, and whether it is true or false otherwise.
+    Wrapped(bool),
+    /// None of those above.
     Scalar,
     Unknown,
 }
@@ -55,7 +57,7 @@ type Known = Result<Type, String>;
 pub(super) fn check(mut root: IdedExpr, first_pattern: usize) -> Result<Checked, String> {
     let mut checker = Checker { first_pattern, ..Checker::default() };
     let kind = checker.expression(&mut root)?;
-    if !kind.may_be(&Type::Bool) {
+    if !kind.may_be_bool() {
         return Err("it must be true or false".to_owned());
     }
     if checker.events.is_empty() {
@@ -137,7 +139,7 @@ impl Checker {
         }
         let events = event_names();
         let near = suggestion(name, events.iter().copied());
-        Err(format!("`{name}` is not known{near} It may speak of {}", events.join(", ")))
+        Err(format!("`{name}` is not known{near} (events are {})", events.join(", ")))
     }
 
     fn local(&self, name: &str) -> Option<Type> {
@@ -158,14 +160,12 @@ impl Checker {
             return Ok(None);
         }
         let Some(descriptor) = schema::enumeration(name) else { return Ok(None) };
-        let values: Vec<_> = descriptor.values().collect();
-        match descriptor.get_value_by_name(field) {
-            Some(value) => Ok(Some(i64::from(value.number()))),
-            None => {
-                let near = suggestion(field, values.iter().map(prost_reflect::EnumValueDescriptor::name));
-                Err(format!("`{name}` has no value `{field}`{near}"))
-            }
+        if let Some(value) = descriptor.get_value_by_name(field) {
+            return Ok(Some(i64::from(value.number())));
         }
+        let values: Vec<_> = descriptor.values().collect();
+        let near = suggestion(field, values.iter().map(EnumValueDescriptor::name));
+        Err(format!("`{name}` has no value `{field}`{near}"))
     }
 
     fn select(&mut self, select: &mut SelectExpr) -> Known {
@@ -184,7 +184,9 @@ impl Checker {
             Type::Map(value) => Ok(*value),
             Type::Unknown if select.test => Err(format!("nothing is known of what has `{field}`")),
             Type::Unknown => Ok(Type::Unknown),
-            Type::List(_) | Type::Bool | Type::Scalar => Err(format!("what has no fields has no `{field}`")),
+            Type::List(_) | Type::Bool | Type::Wrapped(_) | Type::Scalar => {
+                Err(format!("what has no fields has no `{field}`"))
+            }
         }
     }
 
@@ -201,18 +203,18 @@ impl Checker {
                 }
                 Ok(Type::Bool)
             }
-            (
-                operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
-                [_, _],
-            ) => Ok(Type::Bool),
             (operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT, all) => {
-                if all.iter().all(|it| it.may_be(&Type::Bool)) {
+                if all.iter().all(Type::may_be_bool) {
                     return Ok(Type::Bool);
                 }
                 Err("what is joined by `&&`, `||` and `!` must be true or false".to_owned())
             }
-            (operators::NOT_STRICTLY_FALSE, [_]) => Ok(Type::Bool),
-            (operators::CONDITIONAL, [condition, yes, no]) if condition.may_be(&Type::Bool) => {
+            (
+                operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
+                [_, _],
+            )
+            | (operators::NOT_STRICTLY_FALSE, [_]) => Ok(Type::Bool),
+            (operators::CONDITIONAL, [condition, yes, no]) if condition.may_be_bool() => {
                 Ok(yes.clone().or(no.clone()))
             }
             (operators::INDEX, [Type::List(inner) | Type::Map(inner), _]) => Ok((**inner).clone()),
@@ -262,7 +264,7 @@ impl Checker {
             Type::Map(value) if it.iter_var2.is_some() => (Type::Scalar, *value),
             Type::Map(_) => (Type::Scalar, Type::Scalar),
             Type::Unknown => (Type::Unknown, Type::Unknown),
-            Type::Message(_) | Type::Bool | Type::Scalar => {
+            Type::Message(_) | Type::Bool | Type::Wrapped(_) | Type::Scalar => {
                 return Err("only lists and maps have elements".to_owned());
             }
         };
@@ -289,8 +291,8 @@ impl Checker {
 }
 
 impl Type {
-    fn may_be(&self, other: &Self) -> bool {
-        *self == Self::Unknown || self == other
+    fn may_be_bool(&self) -> bool {
+        matches!(self, Self::Bool | Self::Wrapped(true) | Self::Unknown)
     }
 
     /// What is known of a value that is one or the other. A list of nothing is a list of anything.
@@ -321,8 +323,9 @@ fn message_field(message: &MessageDescriptor, name: &str) -> Known {
 
 fn type_of(kind: &Kind) -> Type {
     match kind {
-        // May be null.
-        Kind::Message(message) if wrapped(message).is_some() => Type::Unknown,
+        Kind::Message(message) if wrapped(message).is_some() => {
+            Type::Wrapped(wrapped(message).is_some_and(|value| value.kind() == Kind::Bool))
+        }
         Kind::Message(message) => Type::Message(message.clone()),
         Kind::Bool => Type::Bool,
         _ => Type::Scalar,

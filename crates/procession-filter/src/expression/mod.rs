@@ -11,13 +11,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use cel::common::types::CelBool;
+use cel::common::types::{CelBool, CelNull};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
 use cel::{Context, Env, IdedExpr, Value};
 use procession_api::proto::tetragon::EventType;
-use procession_api::proto::tetragon::get_events_response::Event;
-use prost::Message as _;
 use prost_reflect::MessageDescriptor;
 use regex::bytes::Regex;
 
@@ -53,6 +51,14 @@ struct Expression {
     events: Vec<i32>,
 }
 
+/// What an expression gives.
+enum Answer {
+    Bool(bool),
+    /// The value of a field that is not there.
+    Null,
+    Other,
+}
+
 impl Expressions {
     pub(crate) fn new(texts: &[String], budget: &mut Budget) -> Result<Self, FilterError> {
         if texts.len() > MAX_EXPRESSIONS {
@@ -72,18 +78,21 @@ impl Expressions {
 
     /// An expression that fails is counted, and leaves the others to decide.
     pub(crate) fn verdict(&self, view: &View<'_>, errors: &mut u64) -> Verdict {
-        let (Some(event), Some(kind)) = (view.event, view.kind) else { return Verdict::No };
+        let Some(kind) = view.kind else { return Verdict::No };
         let mut expressions =
             self.expressions.iter().filter(|it| it.events.contains(&(kind as i32))).peekable();
         if expressions.peek().is_none() {
             return Verdict::No;
         }
-        let names = Names { kind: Some(kind), event: encode(event) };
+        let names = Names { kind: Some(kind), event: view.encoded() };
         let mut most = Verdict::No;
         for expression in expressions {
-            let verdict = self.evaluate(expression, &names).ok().flatten().map(Verdict::from);
-            *errors += u64::from(verdict.is_none());
-            most = most.max(verdict.unwrap_or(Verdict::Unknown));
+            let verdict = match self.evaluate(expression, &names) {
+                Ok(Answer::Bool(is_true)) => is_true.into(),
+                Ok(Answer::Null | Answer::Other) | Err(_) => Verdict::Unknown,
+            };
+            *errors += u64::from(verdict == Verdict::Unknown);
+            most = most.max(verdict);
             if most == Verdict::Yes {
                 break;
             }
@@ -91,19 +100,22 @@ impl Expressions {
         most
     }
 
-    /// What it is. `None`: neither true nor false.
-    fn evaluate(&self, expression: &Expression, names: &Names) -> Result<Option<bool>, cel::ExecutionError> {
+    fn evaluate(&self, expression: &Expression, names: &Names<'_>) -> Result<Answer, cel::ExecutionError> {
         let mut scope = scope(&self.context);
         scope.set_variable_resolver(names);
         let value = Value::resolve_val(&expression.root, &scope)?;
-        Ok(value.downcast_ref::<CelBool>().map(|value| *value.inner()))
+        Ok(match value.downcast_ref::<CelBool>() {
+            Some(value) => Answer::Bool(*value.inner()),
+            None if value.downcast_ref::<CelNull>().is_some() => Answer::Null,
+            None => Answer::Other,
+        })
     }
 
     /// Finds what gives something else, as far as an empty event shows it.
     fn try_out(&self) -> Result<(), FilterError> {
-        let names = Names { kind: None, event: Vec::new() };
+        let names = Names { kind: None, event: &[] };
         for (index, expression) in self.expressions.iter().enumerate() {
-            if matches!(self.evaluate(expression, &names), Ok(None)) {
+            if matches!(self.evaluate(expression, &names), Ok(Answer::Other)) {
                 return Err(FilterError::new("it must be true or false").within(format_args!("[{index}]")));
             }
         }
@@ -173,16 +185,16 @@ fn context(patterns: Vec<Regex>) -> Result<Context<'static, 'static>, FilterErro
 }
 
 /// The events by name. All but one are empty.
-struct Names {
+struct Names<'a> {
     kind: Option<EventType>,
-    event: Vec<u8>,
+    event: &'a [u8],
 }
 
-impl VariableResolver for Names {
+impl VariableResolver for Names<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         let (number, descriptor) = event(name)?;
         let is_told = self.kind.is_some_and(|kind| u32::try_from(kind as i32) == Ok(*number));
-        let encoded = if is_told { &*self.event } else { &[] };
+        let encoded = if is_told { self.event } else { &[] };
         Some(CowVal::owned(value::Message::new(descriptor.clone(), encoded)))
     }
 }
@@ -194,20 +206,4 @@ fn event(name: &str) -> Option<&'static (u32, MessageDescriptor)> {
         known.filter_map(|field| Some((field.name().to_owned(), schema::event(field.name())?))).collect()
     });
     events.iter().find(|(other, _)| other == name).map(|(_, event)| event)
-}
-
-fn encode(event: &Event) -> Vec<u8> {
-    match event {
-        Event::ProcessExec(it) => it.encode_to_vec(),
-        Event::ProcessExit(it) => it.encode_to_vec(),
-        Event::ProcessKprobe(it) => it.encode_to_vec(),
-        Event::ProcessTracepoint(it) => it.encode_to_vec(),
-        Event::ProcessLoader(it) => it.encode_to_vec(),
-        Event::ProcessUprobe(it) => it.encode_to_vec(),
-        Event::ProcessThrottle(it) => it.encode_to_vec(),
-        Event::ProcessLsm(it) => it.encode_to_vec(),
-        Event::ProcessUsdt(it) => it.encode_to_vec(),
-        Event::Test(it) => it.encode_to_vec(),
-        Event::RateLimitInfo(it) => it.encode_to_vec(),
-    }
 }

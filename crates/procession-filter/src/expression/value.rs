@@ -1,5 +1,7 @@
 //! Messages as values of expressions, read from their encoding when they are asked for something.
 
+use std::collections::HashMap;
+
 use cel::ExecutionError;
 use cel::common::traits::Indexer;
 use cel::common::types::{
@@ -7,6 +9,7 @@ use cel::common::types::{
     Type,
 };
 use cel::common::value::{CowVal, Val};
+use prost::encoding::{WireType, decode_varint};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::schema;
@@ -82,7 +85,7 @@ impl<'a> Message<'a> {
     fn map(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Malformed> {
         let Kind::Message(entry) = field.kind() else { return Err(Malformed) };
         let value_field = entry.map_entry_value_field();
-        let mut map = std::collections::HashMap::new();
+        let mut map = HashMap::new();
         for encoded in self.values(field.number()) {
             let Value::Bytes(encoded) = encoded? else { return Err(Malformed) };
             let entry = Message::new(entry.clone(), encoded);
@@ -116,9 +119,10 @@ fn one<'a>(kind: &Kind, value: Option<Value<'a>>) -> Result<Boxed<'a>, Malformed
         (Kind::Sint32 | Kind::Sint64, Value::Varint(it)) => {
             Box::new(CelInt::from((it >> 1).cast_signed() ^ -(it & 1).cast_signed()))
         }
-        (Kind::Uint32 | Kind::Uint64, Value::Varint(it)) => Box::new(CelUInt::from(it)),
+        (Kind::Uint32 | Kind::Uint64, Value::Varint(it)) | (Kind::Fixed64, Value::Fixed64(it)) => {
+            Box::new(CelUInt::from(it))
+        }
         (Kind::Fixed32, Value::Fixed32(it)) => Box::new(CelUInt::from(u64::from(it))),
-        (Kind::Fixed64, Value::Fixed64(it)) => Box::new(CelUInt::from(it)),
         (Kind::Sfixed32, Value::Fixed32(it)) => Box::new(CelInt::from(i64::from(it.cast_signed()))),
         (Kind::Sfixed64, Value::Fixed64(it)) => Box::new(CelInt::from(it.cast_signed())),
         (Kind::Float, Value::Fixed32(it)) => Box::new(CelDouble::from(f64::from(f32::from_bits(it)))),
@@ -166,14 +170,14 @@ pub(super) fn wrapped(descriptor: &MessageDescriptor) -> Option<FieldDescriptor>
 
 fn unpack<'a>(kind: &Kind, packed: &'a [u8], values: &mut Vec<Boxed<'a>>) -> Result<(), Malformed> {
     match kind.wire_type() {
-        prost_reflect::prost::encoding::WireType::Varint => {
+        WireType::Varint => {
             let mut rest = packed;
             while !rest.is_empty() {
-                let value = prost::encoding::decode_varint(&mut rest).map_err(|_| Malformed)?;
+                let value = decode_varint(&mut rest).map_err(|_| Malformed)?;
                 values.push(one(kind, Some(Value::Varint(value)))?);
             }
         }
-        prost_reflect::prost::encoding::WireType::ThirtyTwoBit => {
+        WireType::ThirtyTwoBit => {
             for chunk in packed.as_chunks().0 {
                 values.push(one(kind, Some(Value::Fixed32(u32::from_le_bytes(*chunk))))?);
             }
