@@ -159,8 +159,7 @@ fn incoming(
 }
 
 async fn transport(routes: Routes, connections: ReceiverStream<Connection>, mut stopping: Stopping) {
-    // A server without addresses waits like any other.
-    let connections = connections.chain(tokio_stream::pending()).map(Ok::<_, io::Error>);
+    let connections = connections.map(Ok::<_, io::Error>);
     let served = Transport::builder()
         .max_concurrent_streams(MOST_STREAMS)
         .http2_max_header_list_size(LARGEST_HEADERS)

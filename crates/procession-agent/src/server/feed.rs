@@ -74,7 +74,7 @@ impl Feed {
             let mut state = state?;
             let (feed, encode) = &mut *state;
             match feed.next().await {
-                Some(fed) => Some((Ok(encode(fed)), Some(state))),
+                Some(next) => Some((Ok(encode(next)), Some(state))),
                 None => Some((Err(stopping_status()), None)),
             }
         })

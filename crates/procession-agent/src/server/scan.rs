@@ -5,7 +5,8 @@
 
 use procession::{BootTime, Entry, Pid, ProcessId, ProcessKey, Retention, Table};
 use procession_api::proto::procession::v1;
-use procession_api::proto::tetragon;
+use procession_api::proto::tetragon::get_events_response::Event;
+use procession_api::proto::tetragon::{self, GetEventsResponse, ProcessExec};
 use tonic::Status;
 
 use super::ended;
@@ -90,6 +91,22 @@ impl Seen {
         let present = |entry| node.presenter().entry(entry, view.inventory);
         let parent = entry.reference_parent().filter(|_| with_parent);
         Self { process: present(entry), parent: parent.and_then(|parent| present(parent).process) }
+    }
+}
+
+impl Seen {
+    /// As if it were run now: what filters look at.
+    pub(super) fn as_event(&self, node_name: &str) -> GetEventsResponse {
+        let process = self.process.process.clone();
+        let time = process.as_ref().and_then(|process| process.start_time);
+        let exec = ProcessExec { process, parent: self.parent.clone(), ancestors: Vec::new() };
+        let node_name = node_name.to_owned();
+        GetEventsResponse {
+            node_name,
+            time,
+            event: Some(Event::ProcessExec(exec)),
+            ..GetEventsResponse::default()
+        }
     }
 }
 

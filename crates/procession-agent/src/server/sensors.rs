@@ -1,12 +1,25 @@
 //! The reference system's service.
 
+use std::time::SystemTime;
+
 use procession_api::Encoded;
 use procession_api::proto::tetragon::get_events_response::Event;
-use procession_api::proto::tetragon::*;
+use procession_api::proto::tetragon::{
+    AddTracingPolicyRequest, AddTracingPolicyResponse, ConfigFlag, ConfigureTracingPolicyRequest,
+    ConfigureTracingPolicyResponse, DeleteTracingPolicyRequest, DeleteTracingPolicyResponse,
+    DisableSensorRequest, DisableSensorResponse, DisableTracingPolicyRequest, DisableTracingPolicyResponse,
+    DumpProcessCacheResArgs, EnableSensorRequest, EnableSensorResponse, EnableTracingPolicyRequest,
+    EnableTracingPolicyResponse, GetDebugRequest, GetDebugResponse, GetEventsRequest, GetEventsResponse,
+    GetHealthStatusRequest, GetHealthStatusResponse, GetInfoRequest, GetInfoResponse, GetVersionRequest,
+    GetVersionResponse, HealthStatus, HealthStatusResult, HealthStatusType, ListDomainsRequest,
+    ListDomainsResponse, ListSensorsRequest, ListSensorsResponse, ListTracingPoliciesRequest,
+    ListTracingPoliciesResponse, LogLevel, RateLimitInfo, RemoveSensorRequest, RemoveSensorResponse,
+    RuntimeHookRequest, RuntimeHookResponse, SetDebugRequest, SetDebugResponse, get_debug_request,
+    get_debug_response, get_info_response, runtime_hook_request, set_debug_request, set_debug_response,
+};
 use procession_api::proto::tetragon_servers::fine_guidance_sensors_server::FineGuidanceSensors;
 use prost::Message as _;
 use prost_types::{Any, Timestamp};
-use std::time::SystemTime;
 use tonic::{Request, Response, Status};
 use tracing::Level;
 
@@ -42,7 +55,7 @@ impl FineGuidanceSensors for Sensors {
         let node = self.0.node.clone();
         let encode = move |fed| match fed {
             Fed::Event(event) => Encoded(event),
-            Fed::Lost(events) => Encoded::new(&lost(node.status().node_name, events)),
+            Fed::Lost(events) => Encoded::new(&lost(node.presenter().node_name(), events)),
         };
         Ok(Response::new(Box::pin(Feed::new(&self.0, subscription).into_stream(encode))))
     }
@@ -187,11 +200,11 @@ impl FineGuidanceSensors for Sensors {
 }
 
 /// The event that tells a client of what it missed.
-fn lost(node_name: String, events: u64) -> GetEventsResponse {
+fn lost(node_name: &str, events: u64) -> GetEventsResponse {
     let info = RateLimitInfo { number_of_dropped_process_events: events };
     GetEventsResponse {
         event: Some(Event::RateLimitInfo(info)),
-        node_name,
+        node_name: node_name.to_owned(),
         time: Some(Timestamp::from(SystemTime::now())),
         ..GetEventsResponse::default()
     }

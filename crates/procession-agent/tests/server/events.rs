@@ -109,6 +109,29 @@ async fn who_does_not_read_is_not_waited_for() {
     drop(stream);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_all_get_the_same() {
+    let mut lab = Lab::new().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let client = lab.sensors().await;
+        for _ in 0..25 {
+            let stream = client.clone().get_events(everything()).await.unwrap().into_inner();
+            clients.push(tokio::spawn(drain(stream)));
+        }
+    }
+    for chunk in 0..20 {
+        lab.node.log().append((1..=25).map(|event| exec(chunk * 25 + event, 1)));
+        tokio::task::yield_now().await;
+    }
+    lab.stop();
+    for client in clients {
+        assert_eq!(client.await.unwrap().0.len(), 500);
+    }
+    assert_eq!((lab.counts().accepted, lab.counts().streams_begun), (20, 500));
+    lab.ended().await;
+}
+
 #[tokio::test]
 async fn a_stream_that_is_dropped_leaves_nothing_behind() {
     let lab = Lab::new().await;

@@ -1,9 +1,13 @@
 //! A node that plays a script, a server of it, and clients.
 
+#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use procession::{EventKind, ProcessKey};
 use procession_agent::server::{
     Control, ControlError, EventLogChanges, EventLogParams, Server, ServerAddress, ServerConfig,
     ServerCounters, ServerCounts,
@@ -25,7 +29,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tracing::Level;
 
-use crate::support::{PATIENCE, Script, everything};
+use crate::support::{PATIENCE, Script, everything, fork};
 
 /// The name of the node.
 pub(crate) const NODE: &str = "node-1";
@@ -207,6 +211,15 @@ pub(crate) fn brief(event: &GetEventsResponse) -> String {
         Kind::RateLimitInfo(info) => format!("lost {}", info.number_of_dropped_process_events),
         other => panic!("{other:?}"),
     }
+}
+
+/// A process that runs `parent` forks another.
+pub(crate) fn fork_by(parent: ProcessKey, child: u32) -> procession::Event<'static> {
+    let mut event = fork(parent.pid.0, child);
+    if let EventKind::Fork(fork) = &mut event.kind {
+        fork.parent = parent.into();
+    }
+    event
 }
 
 /// What clients have set.

@@ -47,7 +47,7 @@ fn hasty() -> ServerConfig {
 async fn who_does_not_speak_http_2_is_turned_away() {
     for plan in [Plan::of(ServerConfig::default()), Plan::tcp(ServerConfig::default())] {
         let lab = Lab::plan(plan).await;
-        for garbage in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0; 1000], &[0xff; 100_000]] {
+        for garbage in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0; 1000], &vec![0xff; 100_000]] {
             let mut connection = raw(&lab).await;
             // The server may have closed before all is written.
             let _ = connection.write_all(garbage).await;

@@ -9,14 +9,22 @@ use procession_api::proto::procession::v1::{
 use procession_api::proto::tetragon::{Filter, GetEventsRequest};
 use tonic::Code;
 
-use crate::lab::{Lab, NODE, Plan, drain, until};
+use crate::lab::{Lab, NODE, Plan, drain, fork_by, until};
 use crate::support::{Script, exec, exit, fork, image, key, running, steps};
 
 /// Init; a shell that runs `ls`, which has a child that has ended with a child of its own.
 async fn lab() -> Lab {
     let script = Script {
         walk: vec![running(1, ProcessKey::NONE), running(5, key(1))],
-        live: steps![fork(5, 10), exec(10, 1), exec(10, 2), fork(10, 11), fork(11, 12), exit(11, 0)].into(),
+        live: steps![
+            fork(5, 10),
+            exec(10, 1),
+            exec(10, 2),
+            fork_by(image(10, 2), 11),
+            fork(11, 12),
+            exit(11, 0)
+        ]
+        .into(),
         ..Script::default()
     };
     let is_played = script.is_played.clone();
@@ -25,10 +33,12 @@ async fn lab() -> Lab {
     lab
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as requests want it")]
 fn pid(pid: u32) -> Option<Target> {
     Some(Target { name: Some(Name::Pid(pid)) })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as requests want it")]
 fn image_of(exec_id: impl Into<String>) -> Option<Target> {
     Some(Target { name: Some(Name::ExecId(exec_id.into())) })
 }

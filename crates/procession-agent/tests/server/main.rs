@@ -1,5 +1,7 @@
 //! The server, over real sockets, with a node that plays a script.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -18,8 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 use tracing::Level;
 
-use crate::lab::{Lab, Plan, until, within};
-use crate::support::{Script, exec, exit, fork, key, running, steps};
+use crate::lab::{Lab, Plan, fork_by, until, within};
+use crate::support::{Script, exec, exit, fork, image, key, running, steps};
 
 #[tokio::test]
 async fn the_log_level_is_told_and_set() {
@@ -46,7 +46,15 @@ async fn the_log_level_is_told_and_set() {
 async fn the_cache_is_dumped_as_far_as_is_asked_for() {
     let script = Script {
         walk: vec![running(1, ProcessKey::NONE), running(5, key(1))],
-        live: steps![fork(5, 10), exec(10, 1), fork(10, 11), fork(11, 12), exit(11, 0), exit(12, 0)].into(),
+        live: steps![
+            fork(5, 10),
+            exec(10, 1),
+            fork_by(image(10, 1), 11),
+            fork(11, 12),
+            exit(11, 0),
+            exit(12, 0)
+        ]
+        .into(),
         ..Script::default()
     };
     let is_played = script.is_played.clone();

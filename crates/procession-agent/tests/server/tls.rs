@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use procession_agent::server::{Server, ServerAddress, ServerConfig, TlsConfig};
@@ -9,6 +10,11 @@ use procession_api::proto::tetragon::GetVersionRequest;
 use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::lab::{Lab, Plan, tls_file, within};
@@ -90,6 +96,17 @@ async fn who_does_not_come_to_terms_is_turned_away() {
     let mut silent = TcpStream::connect(address(&lab)).await.unwrap();
     let _ = within(silent.read_to_end(&mut Vec::new())).await;
     lab.until("it is gone", |counts| counts.open == 0 && counts.failed == 1).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(tls_file("ca.pem")).unwrap()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let client = client.with_safe_default_protocol_versions().unwrap();
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    client.alpn_protocols.push(b"h2".to_vec());
+    let plain = TcpStream::connect(address(&lab)).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let mut silent = TlsConnector::from(Arc::new(client)).connect(name, plain).await.unwrap();
+    let _ = within(silent.read_to_end(&mut Vec::new())).await;
+    lab.until("that is gone too", |counts| counts.open == 0 && counts.failed == 2).await;
 }
 
 #[tokio::test]

@@ -11,17 +11,14 @@ use futures_util::{StreamExt as _, stream};
 use procession_api::Encoded;
 use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::{FollowRequest, FollowResponse, Lost, SnapshotEnd};
-use procession_api::proto::tetragon::get_events_response::Event;
-use procession_api::proto::tetragon::{GetEventsResponse, ProcessExec};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::super::bound::Shared;
-use super::super::ended;
 use super::super::feed::{Fed, Feed, Streamed};
-use super::super::scan::Seen;
 use super::super::subscription::Subscription;
+use super::snapshot::Snapshots;
 
 /// The number of `event` in `FollowResponse`.
 const EVENT_FIELD: u32 = 3;
@@ -29,23 +26,20 @@ const EVENT_FIELD: u32 = 3;
 pub(super) async fn follow(
     shared: &Shared,
     request: FollowRequest,
+    snapshots: &Snapshots,
     room: &Arc<Semaphore>,
 ) -> Result<Streamed<Encoded>, Status> {
     let FollowRequest { allow_list, deny_list, field_filters } = request;
     let with_parents = !allow_list.is_empty() || !deny_list.is_empty();
     let subscription = Subscription::new(&allow_list, &deny_list, &field_filters, shared.config.filters)?;
     let mut feed = Feed::new(shared, subscription);
-    let asking = shared.node.clone();
-    let snapshot = shared.node.queries().ask(move |view| {
-        let running = view.table.entries().filter(|entry| entry.is_running());
-        let seen: Vec<_> = running.map(|entry| Seen::new(view, &asking, entry, with_parents)).collect();
-        (view.table.ledger().received(), seen)
-    });
-    let (sequence, seen) = snapshot.await.map_err(ended)?;
-    feed.skip_to(sequence);
-    let node_name = shared.node.status().node_name;
+    let snapshot = snapshots.take(&shared.node, with_parents).await?;
+    feed.skip_to(snapshot.sequence);
+    let node = shared.node.clone();
     let encoding = tokio::task::spawn_blocking(move || {
-        let encoded = encode_snapshot(&node_name, seen, feed.subscription());
+        let mut encoded = snapshot.encode(node.presenter().node_name(), feed.subscription());
+        let end = SnapshotEnd { processes: encoded.len() as u64 };
+        encoded.push(Encoded::new(&FollowResponse { item: Some(Item::SnapshotEnd(end)) }));
         (encoded, feed)
     });
     let (snapshot, feed) = encoding.await.map_err(|_| Status::internal("the snapshot could not be made"))?;
@@ -56,42 +50,6 @@ pub(super) async fn follow(
         Ok(encoded)
     });
     Ok(Box::pin(snapshot.chain(feed.into_stream(encode))))
-}
-
-/// The processes that the client wants to know of, and the end of them.
-fn encode_snapshot(node_name: &str, seen: Vec<Seen>, subscription: &mut Subscription) -> Vec<Encoded> {
-    let wanted = seen.into_iter().filter_map(|mut seen| {
-        let event = as_event(node_name, &seen);
-        if !subscription.admits(&event) {
-            return None;
-        }
-        if !subscription.fields.is_empty() {
-            let Some(Event::ProcessExec(exec)) = subscription.fields.apply(&event).ok()?.event else {
-                return None;
-            };
-            seen.process.process = exec.process;
-        }
-        Some(Encoded::new(&FollowResponse { item: Some(Item::Running(seen.process)) }))
-    });
-    let mut encoded: Vec<_> = wanted.collect();
-    let processes = encoded.len() as u64;
-    encoded.push(Encoded::new(&FollowResponse { item: Some(Item::SnapshotEnd(SnapshotEnd { processes })) }));
-    encoded
-}
-
-/// A process as if it were run now: what filters look at.
-pub(super) fn as_event(node_name: &str, seen: &Seen) -> GetEventsResponse {
-    let process = seen.process.process.clone();
-    GetEventsResponse {
-        node_name: node_name.to_owned(),
-        time: process.as_ref().and_then(|process| process.start_time),
-        event: Some(Event::ProcessExec(ProcessExec {
-            process,
-            parent: seen.parent.clone(),
-            ancestors: Vec::new(),
-        })),
-        ..GetEventsResponse::default()
-    }
 }
 
 fn reserve(room: &Arc<Semaphore>, snapshot: &[Encoded]) -> Result<OwnedSemaphorePermit, Status> {
@@ -121,6 +79,7 @@ fn wrap(event: &Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use procession_api::proto::tetragon::GetEventsResponse;
     use prost::Message as _;
 
     use super::*;

@@ -11,7 +11,6 @@ use super::super::ended;
 use super::super::feed::Streamed;
 use super::super::scan::{CHUNK, Row, Seen, rows, see};
 use super::super::subscription::Subscription;
-use super::follow::as_event;
 use crate::Node;
 
 pub(super) async fn list(
@@ -25,11 +24,11 @@ pub(super) async fn list(
     let rows = node.queries().ask(|view| rows(view.table)).await.map_err(ended)?;
     let is_shown = move |row: &Row| row.is_running() || (with_ended && row.has_exited);
     let rows: Vec<_> = rows.into_iter().filter(is_shown).map(|row| (row, ())).collect();
-    let node_name = node.status().node_name;
+    let node_name = node.presenter().node_name().to_owned();
     let processes = seen_in_chunks(node, rows, is_filtered).filter_map(move |seen| {
         let told = seen.map(|((), seen)| {
             let is_shown = with_ended || seen.process.end.is_none();
-            let is_admitted = is_shown && (!is_filtered || subscription.admits(&as_event(&node_name, &seen)));
+            let is_admitted = is_shown && (!is_filtered || subscription.admits(&seen.as_event(&node_name)));
             is_admitted.then_some(ListProcessesResponse { process: Some(seen.process) })
         });
         std::future::ready(told.transpose())

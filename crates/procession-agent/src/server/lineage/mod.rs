@@ -4,6 +4,7 @@ mod chain;
 mod follow;
 mod ledger;
 mod list;
+mod snapshot;
 mod target;
 mod tree;
 
@@ -24,11 +25,13 @@ use super::bound::Shared;
 use super::feed::Streamed;
 use super::sensors::VERSION;
 use super::{ServerCounts, ended};
+use snapshot::Snapshots;
 use target::Target;
 
 /// `procession.v1.LineageService`.
 pub(super) struct Lineage {
     shared: Shared,
+    snapshots: Snapshots,
     /// Room for what already runs and is not sent yet, in KiB: of all clients that follow.
     room: Arc<Semaphore>,
 }
@@ -40,7 +43,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Lineage {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+        Self { shared, snapshots: Snapshots::default(), room: Arc::new(Semaphore::new(ROOM_KIB)) }
     }
 }
 
@@ -51,7 +54,7 @@ impl LineageService for Lineage {
     type GetTreeStream = Streamed<GetTreeResponse>;
 
     async fn follow(&self, request: Request<FollowRequest>) -> Answer<Self::FollowStream> {
-        let stream = follow::follow(&self.shared, request.into_inner(), &self.room).await?;
+        let stream = follow::follow(&self.shared, request.into_inner(), &self.snapshots, &self.room).await?;
         Ok(Response::new(stream))
     }
 

@@ -37,7 +37,7 @@ impl Target {
             Self::Pid(pid) => find_pid(table, *pid)
                 .ok_or_else(|| Status::not_found(format!("no process with pid {pid} is known"))),
             Self::Image { exec_id, node: named, key } => table.get(*key).ok_or_else(|| {
-                let own = node.status().node_name;
+                let own = node.presenter().node_name();
                 let reason = if *named == own {
                     format!(
                         "pid {} did not run a program from {} after boot, or it is forgotten",
