@@ -122,12 +122,12 @@ fn check_story(lineage: &v1::GetLineageResponse, owners: &[(&str, &str)], expect
     assert_eq!(story, expected, "\n{story}");
 }
 
-use v1::Relation::{Parent, Previous, RelationSelf};
+use v1::Relation::{Parent, Previous, Self_};
 
 #[test]
 fn why_a_command_of_a_shell_runs() {
     let lineage = chain(vec![
-        (RelationSelf, seen(of_user(1000, "alice", process(4711, "/usr/bin/sleep", "60", 300)))),
+        (Self_, seen(of_user(1000, "alice", process(4711, "/usr/bin/sleep", "60", 300)))),
         (Parent, seen(of_user(1000, "alice", process(4700, "/bin/bash", "-c \"run cart\"", 100)))),
         (Parent, ended(500, end::How::Status(0), seen(process(900, "/usr/sbin/sshd", "-D", -60)))),
         (Parent, init()),
