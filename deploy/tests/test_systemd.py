@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 import chart
+import program
 
 UNIT = chart.DEPLOY / "systemd" / "procession.service"
 CAPABILITIES = {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"}
@@ -38,8 +39,7 @@ def settings(name):
 
 class Unit(unittest.TestCase):
     def setUp(self):
-        if shutil.which("systemd-analyze") is None:
-            self.skipTest("systemd-analyze is not installed")
+        program.need("systemd-analyze")
 
     def test_systemd_has_nothing_to_say(self):
         self.assertEqual(analyze("verify", "--man=no"), (0, ""))
