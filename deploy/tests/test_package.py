@@ -49,7 +49,8 @@ class Package(unittest.TestCase):
         made = subprocess.run(
             [ROOT / "deploy" / "deb" / "build", program.binary()], stdout=subprocess.PIPE, text=True, check=True
         )
-        cls.path = (ROOT / made.stdout.split("\n")[-2]).resolve()
+        # One line, as `apt install "$(deploy/deb/build)"` needs it.
+        (cls.path,) = made.stdout.splitlines()
 
     def test_files(self):
         listed = subprocess.run(["dpkg-deb", "--contents", self.path], capture_output=True, text=True, check=True)
