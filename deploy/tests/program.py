@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import unittest
 from pathlib import Path
 
 import chart
@@ -33,3 +35,25 @@ def options():
     if text is None:
         return None
     return set(re.findall(r"^ +(?:-\w, )?--([a-z][a-z-]+)", text, re.MULTILINE)) - {"help", "version"}
+
+
+def missing(what):
+    """Ends a test that cannot run without it: as skipped, or as failed where all have to run."""
+    if os.environ.get("PROCESSION_REQUIRE_PRIVILEGED_TESTS") == "1":
+        raise AssertionError(f"cannot run: {what}")
+    raise unittest.SkipTest(what)
+
+
+def need(*programs, root=False):
+    """Ends a test that cannot run without root, or one of these."""
+    if root and os.geteuid() != 0:
+        missing("needs root")
+    for each in programs:
+        if shutil.which(each) is None:
+            missing(f"{each} is not installed")
+
+
+def need_binary():
+    """Ends a test that cannot run without the program."""
+    if says("--version") is None:
+        missing("no program is built; set PROCESSION_BIN")

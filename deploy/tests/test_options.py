@@ -5,6 +5,7 @@ import re
 import tempfile
 import tomllib
 import unittest
+from pathlib import Path
 
 import chart
 import program
@@ -16,23 +17,25 @@ EXAMPLES = {"export-allowlist", "export-denylist", "field-filters", "redaction-f
 
 class Options(unittest.TestCase):
     def test_the_list_is_what_the_program_has(self):
-        has = program.options()
-        if has is None:
-            self.skipTest("no program with an agent is built; set PROCESSION_BIN")
-        self.assertEqual(has, set(program.LISTED))
+        need_agent()
+        self.assertEqual(program.options(), set(program.LISTED))
 
     def test_the_example_names_defaults(self):
-        if program.options() is None:
-            self.skipTest("no program with an agent is built; set PROCESSION_BIN")
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(uncommented())
-            file.flush()
-            told = program.says("agent", "--config", file.name, "--print-config")
-        self.assertIsNotNone(told, "the program does not take the example")
-        default = program.says("agent", "--config", "/dev/null", "--print-config")
-        told, default = tomllib.loads(told), tomllib.loads(default)
+        need_agent()
+        told, default = printed(uncommented()), printed("")
         differing = {name for name in default if name in told and told[name] != default[name]}
         self.assertEqual(differing, EXAMPLES)
+
+    def test_the_program_takes_what_the_chart_gives(self):
+        need_agent()
+        for name, values in VALUES.items():
+            with self.subTest(name), tempfile.TemporaryDirectory() as directory:
+                given = options(values)
+                for option, text in given.items():
+                    (Path(directory) / option).write_text(text)
+                told = program.says("agent", "--config-dir", directory, "--print-config")
+                self.assertIsNotNone(told, given)
+                self.assertEqual(told.count(directory + "/"), len(given))
 
     def test_the_chart_gives_options_that_there_are(self):
         for name, values in VALUES.items():
@@ -54,6 +57,20 @@ class Options(unittest.TestCase):
 
     def test_the_example_changes_nothing_as_it_is(self):
         self.assertEqual(tomllib.loads((chart.DEPLOY / "deb" / "agent.toml").read_text()), {})
+
+
+def need_agent():
+    """Ends a test that cannot run without a program that has an agent."""
+    if program.options() is None:
+        program.missing("no program with an agent is built; set PROCESSION_BIN")
+
+
+def printed(text):
+    """What the program makes of a configuration."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        return tomllib.loads(program.says("agent", "--config", file.name, "--print-config"))
 
 
 def uncommented():

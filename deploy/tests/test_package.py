@@ -1,7 +1,5 @@
 """The .deb: what is in it, and that installing and removing it leaves what it should."""
 
-import os
-import shutil
 import subprocess
 import tempfile
 import tomllib
@@ -46,14 +44,13 @@ class Sources(unittest.TestCase):
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if shutil.which("cargo-deb") is None or shutil.which("dpkg-deb") is None:
-            raise unittest.SkipTest("cargo-deb or dpkg-deb is not installed")
-        if program.says("completions", "bash") is None:
-            raise unittest.SkipTest("no program that makes its completions is built; set PROCESSION_BIN")
+        program.need("cargo-deb", "dpkg-deb", "strip")
+        program.need_binary()
         made = subprocess.run(
             [ROOT / "deploy" / "deb" / "build", program.binary()], stdout=subprocess.PIPE, text=True, check=True
         )
-        cls.path = (ROOT / made.stdout.split("\n")[-2]).resolve()
+        # One line, as `apt install "$(deploy/deb/build)"` needs it.
+        (cls.path,) = made.stdout.splitlines()
 
     def test_files(self):
         listed = subprocess.run(["dpkg-deb", "--contents", self.path], capture_output=True, text=True, check=True)
@@ -63,8 +60,7 @@ class Package(unittest.TestCase):
         self.assertEqual({line[1] for line in lines}, {"0/0"})
 
     def test_lintian(self):
-        if shutil.which("lintian") is None:
-            self.skipTest("lintian is not installed")
+        program.need("lintian")
         done = subprocess.run(
             ["lintian", "--allow-root", "--fail-on", "error,warning", "--suppress-tags", KNOWN, self.path],
             stdout=subprocess.PIPE,
@@ -74,8 +70,7 @@ class Package(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_a_changed_configuration_survives_all_but_purge(self):
-        if os.geteuid() != 0 or shutil.which("systemd-sysusers") is None:
-            self.skipTest("needs root, and systemd-sysusers")
+        program.need("systemd-sysusers", root=True)
         with tempfile.TemporaryDirectory() as root:
             machine = Machine(Path(root))
             machine.dpkg("--install", self.path)
