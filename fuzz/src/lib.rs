@@ -16,6 +16,9 @@
 //! ```
 
 use procession::{Counted, ProcessKey, Table, TableConfig};
+use procession_api::dynamic::{EVENT, Unknown, parse_json};
+use procession_api::json;
+use procession_api::proto::tetragon::GetEventsResponse;
 use procession_kube::ContainerId;
 use procession_sensor::fuzzing;
 
@@ -69,6 +72,17 @@ pub fn container_id(path: &[u8]) {
         assert!(path.windows(ContainerId::LEN).any(|part| part == id.as_str().as_bytes()));
         let _ = (id.short(), id.wire());
     }
+}
+
+/// A line of JSON that may be an event: what can be read is the same when it is written and read again.
+pub fn events(line: &[u8]) {
+    let Ok(line) = str::from_utf8(line) else { return };
+    let Ok(event) = parse_json::<GetEventsResponse>(EVENT, line, Unknown::Ignore) else { return };
+    let mut written = Vec::new();
+    json::write(&event, &mut written);
+    let written = String::from_utf8(written).expect("JSON is text");
+    assert!(written.strip_suffix('\n').is_some_and(|line| !line.contains(char::is_control)), "{written}");
+    assert_eq!(parse_json::<GetEventsResponse>(EVENT, &written, Unknown::Deny).ok(), Some(event), "{written}");
 }
 
 /// Makes a program of a function: a fuzzer, or without libFuzzer one that reads files.

@@ -76,3 +76,8 @@ fn exec_id() {
 fn container_id() {
     check(procession_fuzz::container_id, "seeds/container_id");
 }
+
+#[test]
+fn events() {
+    check(procession_fuzz::events, "seeds/events");
+}
