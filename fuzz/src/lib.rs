@@ -16,6 +16,8 @@
 //! ```
 
 use procession::{Counted, ProcessKey, Table, TableConfig};
+use procession_api::dynamic::{EVENT, Unknown, parse_json};
+use procession_api::json;
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{
     Container, EnvVar, FieldFilter, FieldFilterAction, Filter, GetEventsResponse, Pod, Process, ProcessExec,
@@ -160,6 +162,21 @@ fn exec() -> GetEventsResponse {
     let parent = Process { pid: Some(6), binary: "/bin/bash".to_owned(), ..Process::default() };
     let exec = ProcessExec { process: Some(process), parent: Some(parent.clone()), ancestors: vec![parent] };
     GetEventsResponse { event: Some(Event::ProcessExec(exec)), ..GetEventsResponse::default() }
+}
+
+/// A line of JSON that may be an event: what can be read is the same when it is written and read again.
+pub fn events(line: &[u8]) {
+    let Ok(line) = str::from_utf8(line) else { return };
+    let Ok(event) = parse_json::<GetEventsResponse>(EVENT, line, Unknown::Ignore) else { return };
+    let mut written = Vec::new();
+    json::write(&event, &mut written);
+    let written = String::from_utf8(written).expect("JSON is text");
+    assert!(written.strip_suffix('\n').is_some_and(|line| !line.contains(char::is_control)), "{written}");
+    assert_eq!(
+        parse_json::<GetEventsResponse>(EVENT, &written, Unknown::Deny).ok(),
+        Some(event),
+        "{written}"
+    );
 }
 
 /// Makes a program of a function: a fuzzer, or without libFuzzer one that reads files.

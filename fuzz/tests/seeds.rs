@@ -96,3 +96,8 @@ fn cel() {
 fn field_paths() {
     check(procession_fuzz::field_paths, "seeds/field_paths");
 }
+
+#[test]
+fn events() {
+    check(procession_fuzz::events, "seeds/events");
+}

@@ -1,6 +1,6 @@
 //! The names of processes: pid, key, and the printable `exec_id`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -56,7 +56,10 @@ impl ProcessKey {
     /// assert_eq!(key.exec_id("node1"), "bm9kZTE6MjEwMzQ5NzUwODk0MDM6NDY5ODc=");
     /// ```
     pub fn exec_id(&self, node: &str) -> String {
-        BASE64.encode(format!("{node}:{}:{}", self.start.as_nanos(), self.pid))
+        // The longest numbers, with their colons.
+        let mut plain = String::with_capacity(node.len() + ":18446744073709551615:4294967295".len());
+        let _ = write!(plain, "{node}:{}:{}", self.start.as_nanos(), self.pid);
+        BASE64.encode(plain)
     }
 
     /// Reads an `exec_id` back into the node's name and the key.

@@ -9,13 +9,12 @@ mod view;
 
 use procession::WallClock;
 use procession_kube::Told;
-use serde::Serialize as _;
 
 pub use crate::messages::AnnotationOptions;
 use crate::messages::Converter;
 use crate::proto::tetragon::{GetEventsResponse, Process};
 use crate::users::Users;
-use value::{Json, Value};
+use value::Value;
 
 /// Writes what is told as lines of JSON.
 #[derive(Clone, Debug)]
@@ -52,10 +51,7 @@ pub fn write_process(process: &Process, out: &mut Vec<u8>) {
 }
 
 fn write_line(message: &impl Value, out: &mut Vec<u8>) {
-    let start = out.len();
-    let mut serializer = serde_json::Serializer::new(&mut *out);
-    Json(message).serialize(&mut serializer).expect("a vector takes all bytes, and member names are text");
-    printable::escape(out, start);
+    message.write(out);
     out.push(b'\n');
 }
 

@@ -17,6 +17,14 @@ pub(crate) fn escape(json: &mut Vec<u8>, start: usize) {
     json.extend_from_slice(rest);
 }
 
+/// Whether JSON and terminals take the text as it is. A few characters that they would take are not
+/// looked at closely.
+pub(super) fn is_plain(text: &str) -> bool {
+    let needs_a_look = |byte: &u8| matches!(*byte, 0..0x20 | b'"' | b'\\' | 0x7f | 0xc2);
+    // Without an early end the compiler takes many at once.
+    !text.bytes().fold(false, |any, byte| any | needs_a_look(&byte))
+}
+
 /// Where the first such character stands, which it is, and how many bytes it takes.
 fn find(text: &[u8]) -> Option<(usize, u8, usize)> {
     memchr2_iter(0x7f, 0xc2, text).find_map(|place| match text[place..] {
@@ -28,7 +36,20 @@ fn find(text: &[u8]) -> Option<(usize, u8, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, is_plain};
+
+    #[test]
+    fn only_what_nothing_has_to_be_done_about_is_plain() {
+        for character in (0..=0x100).chain(0x2027..0x2030).filter_map(char::from_u32) {
+            let is_special = character.is_control() || matches!(character, '"' | '\\');
+            let is_close = ('\u{a0}'..='\u{bf}').contains(&character);
+            assert_eq!(
+                is_plain(&format!("0123456789abcdef{character}")),
+                !is_special && !is_close,
+                "{character:?}"
+            );
+        }
+    }
 
     #[test]
     fn control_characters_and_nothing_else_are_escaped() {

@@ -1,28 +1,30 @@
 //! What values look like, and which are left out.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::fmt::StdIoWrite;
+use jiff::fmt::temporal::DateTimePrinter;
 use prost_types::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::printable;
 use crate::proto::tetragon::{CapabilitiesType, ProcessPrivilegesChanged, SecureBitsType, ThrottleType};
 
 /// What has a JSON form.
+///
+/// It is appended by hand: serde looks at each byte of each name, which takes longer than all else.
 pub(super) trait Value {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+    fn write(&self, out: &mut Vec<u8>);
 }
 
-/// A value, for serde.
-pub(super) struct Json<'a, T: ?Sized>(pub(super) &'a T);
-
-impl<T: Value + ?Sized> Serialize for Json<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.write(serializer)
-    }
+/// What serde makes of a value.
+fn serialize(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("a vector takes all bytes, and a value is no map");
 }
 
 /// What may stand in a message.
@@ -73,56 +75,112 @@ impl<T: Value> Member for Vec<T> {
 }
 
 macro_rules! plain {
-    ($($value:ty: $serialize:ident;)*) => {$(
+    ($($value:ty),*) => {$(
         impl Value for $value {
-            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.$serialize(*self)
+            fn write(&self, out: &mut Vec<u8>) {
+                serialize(self, out);
             }
         }
     )*};
 }
 
-plain! {
-    bool: serialize_bool;
-    i32: serialize_i32;
-    u32: serialize_u32;
-}
+plain!(bool, i32, u32);
 
 /// Text, because readers in JavaScript would round a number.
 impl Value for u64 {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        serialize(self, out);
+        out.push(b'"');
+    }
+}
+
+impl Value for str {
+    fn write(&self, out: &mut Vec<u8>) {
+        if printable::is_plain(self) {
+            quote(self, out);
+        } else {
+            let start = out.len();
+            serialize(self, out);
+            printable::escape(out, start);
+        }
     }
 }
 
 impl Value for String {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
+    fn write(&self, out: &mut Vec<u8>) {
+        self.as_str().write(out);
     }
 }
 
+/// A string in which nothing is to be escaped.
+fn quote(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
 impl Value for BTreeMap<String, String> {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self)
+    fn write(&self, out: &mut Vec<u8>) {
+        between(*b"{}", out, self, |(key, value), out| {
+            key.write(out);
+            out.push(b':');
+            value.write(out);
+        });
     }
 }
 
 impl<T: Value> Value for [T] {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(Json))
+    fn write(&self, out: &mut Vec<u8>) {
+        between(*b"[]", out, self, T::write);
     }
+}
+
+/// Writes all of `parts`, with commas between them, inside brackets.
+fn between<T>(
+    [open, close]: [u8; 2],
+    out: &mut Vec<u8>,
+    parts: impl IntoIterator<Item = T>,
+    write: impl Fn(T, &mut Vec<u8>),
+) {
+    out.push(open);
+    for (place, part) in parts.into_iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write(part, out);
+    }
+    out.push(close);
 }
 
 /// RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second, the fewest that are exact.
 impl Value for Timestamp {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn write(&self, out: &mut Vec<u8>) {
         let is_date = YEARS.contains(&self.seconds) && (0..1_000_000_000).contains(&self.nanos);
-        serializer.collect_str(&if is_date { *self } else { Self::default() })
+        let time = if is_date { *self } else { Self::default() };
+        out.push(b'"');
+        match jiff::Timestamp::new(time.seconds, time.nanos) {
+            Ok(fast) => print(&fast, time.nanos, out),
+            // The last day of the year 9999, which it lacks.
+            Err(_) => write!(out, "{time}").expect("a vector takes all bytes"),
+        }
+        out.push(b'"');
     }
 }
 
 /// The seconds of the years that RFC 3339 has, 1 to 9999.
 const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+fn print(time: &jiff::Timestamp, nanos: i32, out: &mut Vec<u8>) {
+    let digits = match nanos {
+        0 => 0,
+        nanos if nanos % 1_000_000 == 0 => 3,
+        nanos if nanos % 1_000 == 0 => 6,
+        _ => 9,
+    };
+    let printer = DateTimePrinter::new().precision(Some(digits));
+    printer.print_timestamp(time, StdIoWrite(out)).expect("a vector takes all bytes");
+}
 
 /// Bytes: base64 with padding.
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
@@ -136,8 +194,8 @@ impl Member for Bytes<'_> {
 }
 
 impl Value for Bytes<'_> {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Base64Display::new(self.0, &BASE64))
+    fn write(&self, out: &mut Vec<u8>) {
+        write!(out, "\"{}\"", Base64Display::new(self.0, &BASE64)).expect("a vector takes all bytes");
     }
 }
 
@@ -179,16 +237,10 @@ where
 }
 
 impl<E: Enumeration> Value for Name<E> {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.serialize(serializer)
-    }
-}
-
-impl<E: Enumeration> Serialize for Name<E> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn write(&self, out: &mut Vec<u8>) {
         match E::try_from(self.0) {
-            Ok(value) => serializer.serialize_str(value.name()),
-            Err(_) => serializer.serialize_i32(self.0),
+            Ok(value) => quote(value.name(), out),
+            Err(_) => self.0.write(out),
         }
     }
 }
@@ -211,14 +263,20 @@ impl<E: Enumeration> Member for Names<'_, E> {
 }
 
 impl<E: Enumeration> Value for Names<'_, E> {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Name::<E>::from))
+    fn write(&self, out: &mut Vec<u8>) {
+        between(*b"[]", out, self.0, |number, out| Name::<E>::from(number).write(out));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written(value: &impl Value) -> String {
+        let mut out = Vec::new();
+        value.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn a_time_has_the_fewest_groups_of_digits_that_are_exact() {
@@ -235,15 +293,14 @@ mod tests {
             (1, -1, "1970-01-01T00:00:00Z"),
             (1, 1_000_000_000, "1970-01-01T00:00:00Z"),
         ] {
-            let json = serde_json::to_string(&Json(&Timestamp { seconds, nanos })).unwrap();
-            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(written(&Timestamp { seconds, nanos }), format!("\"{text}\""));
         }
     }
 
     #[test]
     fn enumerations_are_written_by_name_and_unknown_members_by_number() {
         let numbers = vec![1, 21, 40, 41, -1];
-        let json = serde_json::to_string(&Json(&Names::<CapabilitiesType>::of(&numbers))).unwrap();
-        assert_eq!(json, r#"["DAC_OVERRIDE","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE",41,-1]"#);
+        let names = Names::<CapabilitiesType>::of(&numbers);
+        assert_eq!(written(&names), r#"["DAC_OVERRIDE","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE",41,-1]"#);
     }
 }

@@ -1,16 +1,28 @@
 //! The members of the messages, in the order of the schema.
 
-use serde::Serializer;
-use serde::ser::SerializeMap;
-
-use super::value::{Bytes, Json, Member, Name, Names, Value};
+use super::value::{Bytes, Member, Name, Names, Value};
 use crate::proto::tetragon::get_events_response::Event;
 use crate::proto::tetragon::{
     self, CapabilitiesType, GetEventsResponse, ProcessPrivilegesChanged, SecureBitsType, ThrottleType,
 };
 
-fn put<M: SerializeMap>(object: &mut M, name: &'static str, member: &impl Member) -> Result<(), M::Error> {
-    member.get().map_or(Ok(()), |value| object.serialize_entry(name, &Json(value)))
+/// Appends a member if it is set. `name` has its comma, its quotes and its colon.
+fn put(name: &str, member: &impl Member, out: &mut Vec<u8>) {
+    if let Some(value) = member.get() {
+        out.extend_from_slice(name.as_bytes());
+        value.write(out);
+    }
+}
+
+/// Appends an object of which each member was written with a comma before it.
+fn object(out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    members(out);
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'{',
+        None => out.push(b'{'),
+    }
+    out.push(b'}');
 }
 
 /// `member as "name" by form`: what is not called as its Rust field is, or is not what its Rust type
@@ -18,10 +30,10 @@ fn put<M: SerializeMap>(object: &mut M, name: &'static str, member: &impl Member
 macro_rules! view {
     ($($message:ident: $($member:ident $(as $name:literal)? $(by $form:expr)?),*;)*) => {$(
         impl Value for tetragon::$message {
-            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut object = serializer.serialize_map(None)?;
-                $(put(&mut object, name!($member $($name)?), &form!(self.$member $(, $form)?))?;)*
-                object.end()
+            fn write(&self, out: &mut Vec<u8>) {
+                object(out, |out| {
+                    $(put(name!($member $($name)?), &form!(self.$member $(, $form)?), out);)*
+                });
             }
         }
     )*};
@@ -29,10 +41,10 @@ macro_rules! view {
 
 macro_rules! name {
     ($member:ident) => {
-        stringify!($member)
+        concat!(",\"", stringify!($member), "\":")
     };
     ($member:ident $name:literal) => {
-        $name
+        concat!(",\"", $name, "\":")
     };
 }
 
@@ -81,32 +93,34 @@ view! {
 
 /// The event comes first, though its place in the schema is spread over the numbers.
 impl Value for GetEventsResponse {
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(None)?;
-        if let Some(event) = &self.event {
-            put_event(&mut object, event)?;
-        }
-        put(&mut object, "node_name", &self.node_name)?;
-        put(&mut object, "time", &self.time)?;
-        put(&mut object, "aggregation_info", &self.aggregation_info)?;
-        put(&mut object, "cluster_name", &self.cluster_name)?;
-        put(&mut object, "node_labels", &self.node_labels)?;
-        object.end()
+    fn write(&self, out: &mut Vec<u8>) {
+        object(out, |out| {
+            if let Some(event) = &self.event {
+                put_event(event, out);
+            }
+            put(name!(node_name), &self.node_name, out);
+            put(name!(time), &self.time, out);
+            put(name!(aggregation_info), &self.aggregation_info, out);
+            put(name!(cluster_name), &self.cluster_name, out);
+            put(name!(node_labels), &self.node_labels, out);
+        });
     }
 }
 
-fn put_event<M: SerializeMap>(object: &mut M, event: &Event) -> Result<(), M::Error> {
-    match event {
-        Event::ProcessExec(event) => object.serialize_entry("process_exec", &Json(event)),
-        Event::ProcessExit(event) => object.serialize_entry("process_exit", &Json(event)),
-        Event::ProcessKprobe(event) => object.serialize_entry("process_kprobe", &Json(event)),
-        Event::ProcessTracepoint(event) => object.serialize_entry("process_tracepoint", &Json(event)),
-        Event::ProcessLoader(event) => object.serialize_entry("process_loader", &Json(event)),
-        Event::ProcessUprobe(event) => object.serialize_entry("process_uprobe", &Json(event)),
-        Event::ProcessThrottle(event) => object.serialize_entry("process_throttle", &Json(event)),
-        Event::ProcessLsm(event) => object.serialize_entry("process_lsm", &Json(event)),
-        Event::ProcessUsdt(event) => object.serialize_entry("process_usdt", &Json(event)),
-        Event::Test(event) => object.serialize_entry("test", &Json(event)),
-        Event::RateLimitInfo(event) => object.serialize_entry("rate_limit_info", &Json(event)),
-    }
+fn put_event(event: &Event, out: &mut Vec<u8>) {
+    let (name, event): (_, &dyn Value) = match event {
+        Event::ProcessExec(event) => (name!(process_exec), event),
+        Event::ProcessExit(event) => (name!(process_exit), event),
+        Event::ProcessKprobe(event) => (name!(process_kprobe), event),
+        Event::ProcessTracepoint(event) => (name!(process_tracepoint), event),
+        Event::ProcessLoader(event) => (name!(process_loader), event),
+        Event::ProcessUprobe(event) => (name!(process_uprobe), event),
+        Event::ProcessThrottle(event) => (name!(process_throttle), event),
+        Event::ProcessLsm(event) => (name!(process_lsm), event),
+        Event::ProcessUsdt(event) => (name!(process_usdt), event),
+        Event::Test(event) => (name!(test), event),
+        Event::RateLimitInfo(event) => (name!(rate_limit_info), event),
+    };
+    out.extend_from_slice(name.as_bytes());
+    event.write(out);
 }

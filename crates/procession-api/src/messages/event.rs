@@ -30,30 +30,31 @@ impl Converter<'_> {
     fn exec(self, told: &Told) -> ProcessExec {
         let process = &told.fact.process;
         let credentials = process.credentials().filter(|_| self.options.credentials);
-        let mut subject = self.subject(told, process.pid());
+        let parent = self.parent(told);
+        let mut subject = self.subject(told, process.pid(), parent.as_ref());
         subject.binary_properties = credentials.map(|credentials| binary_properties(process, credentials));
-        ProcessExec { process: Some(subject), parent: self.parent(told), ancestors: self.ancestors(told) }
+        ProcessExec { process: Some(subject), parent, ancestors: self.ancestors(told) }
     }
 
     fn exit(self, told: &Told, tid: Pid, status: Option<ExitStatus>) -> ProcessExit {
-        let (process, parent, ancestors) = if is_known(&told.fact.process) {
-            (self.subject(told, tid), self.parent(told), self.ancestors(told))
-        } else {
-            (self.unknown_process(&told.fact.process), None, Vec::new())
-        };
-        ProcessExit {
-            process: Some(process),
-            parent,
-            signal: status.and_then(ExitStatus::signal).and_then(Signal::name).unwrap_or_default().to_owned(),
+        let signal = status.and_then(ExitStatus::signal).and_then(Signal::name).unwrap_or_default();
+        let exit = ProcessExit {
+            signal: signal.to_owned(),
             status: status.map_or(0, |status| status.code().into()),
             time: Some(self.date(told.fact.time)),
-            ancestors,
+            ..ProcessExit::default()
+        };
+        if !is_known(&told.fact.process) {
+            return ProcessExit { process: Some(self.unknown_process(&told.fact.process)), ..exit };
         }
+        let parent = self.parent(told);
+        let process = Some(self.subject(told, tid, parent.as_ref()));
+        ProcessExit { process, parent, ancestors: self.ancestors(told), ..exit }
     }
 
     fn parent(self, told: &Told) -> Option<tetragon::Process> {
         let parent = told.fact.parent().filter(|parent| is_known(parent));
-        parent.map(|parent| self.process(parent, told.whose(parent), parent.pid()))
+        parent.map(|parent| self.process(parent, &told.containers, parent.pid()))
     }
 
     /// The reference's list starts at the grandparent, and ends with the first process that has
@@ -64,14 +65,18 @@ impl Converter<'_> {
         }
         let beyond_parent = told.fact.lineage.get(1..).unwrap_or_default();
         let last = beyond_parent.iter().position(is_first).map_or(beyond_parent.len(), |first| first + 1);
-        let message = |ancestor| self.process(ancestor, told.whose(ancestor), ancestor.pid());
+        let message = |ancestor: &Process| self.process(ancestor, &told.containers, ancestor.pid());
         beyond_parent[..last].iter().map(message).collect()
     }
 
-    /// The process that it happened to.
-    fn subject(self, told: &Told, tid: Pid) -> tetragon::Process {
+    /// The process that it happened to, whose parent may be shown.
+    fn subject(self, told: &Told, tid: Pid, parent: Option<&tetragon::Process>) -> tetragon::Process {
         let process = &told.fact.process;
-        let mut message = self.process(process, told.whose(process), tid);
+        let is_parent = told.fact.parent().map(|parent| parent.key) == process.reference_parent();
+        // To write an id takes longer than to copy it.
+        let shown = parent.filter(|_| is_parent).map(|parent| parent.exec_id.clone());
+        let parent_exec_id = shown.unwrap_or_else(|| self.parent_exec_id(process));
+        let mut message = self.child(process, &told.containers, tid, parent_exec_id);
         if !told.is_complete {
             message.flags = (Flags::of(process) | Flags::UNKNOWN_CONTAINER).to_text();
         }

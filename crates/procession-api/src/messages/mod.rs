@@ -10,6 +10,8 @@ mod event;
 mod pod;
 mod process;
 
+use std::slice;
+
 use procession::{BootTime, Namespaces, Process, ProcessKey, WallClock, text::to_valid_utf8};
 use procession_kube::{Told, Whose};
 use prost_types::Timestamp;
@@ -58,7 +60,7 @@ impl MessageEncoder {
     /// A process by itself, for lists: as in an event, but for the properties of its binary, which
     /// only the event of its exec has.
     ///
-    /// `whose` is what is known of the container that it runs in.
+    /// `whose` is what is known of its container. If it is another's, nothing is told of it.
     pub fn process(
         &self,
         process: &Process,
@@ -66,7 +68,7 @@ impl MessageEncoder {
         clock: &WallClock,
         users: &Users,
     ) -> tetragon::Process {
-        self.converter(clock, users).process(process, whose, process.pid())
+        self.converter(clock, users).process(process, whose.map_or(&[], slice::from_ref), process.pid())
     }
 
     /// The `exec_id` of an image on this machine.

@@ -10,30 +10,50 @@ use crate::flags::Flags;
 use crate::proto::tetragon::{self, EnvVar, UserRecord};
 
 impl Converter<'_> {
-    pub(super) fn process(self, process: &Process, whose: Option<&Whose>, tid: Pid) -> tetragon::Process {
+    /// `containers` are those of which something is known, be it in them that it runs or elsewhere.
+    pub(super) fn process(self, process: &Process, containers: &[Whose], tid: Pid) -> tetragon::Process {
+        self.child(process, containers, tid, self.parent_exec_id(process))
+    }
+
+    pub(super) fn parent_exec_id(self, process: &Process) -> String {
+        self.exec_id(process.reference_parent().unwrap_or(ProcessKey::NONE))
+    }
+
+    /// The same, when the id of its parent is at hand.
+    pub(super) fn child(
+        self,
+        process: &Process,
+        containers: &[Whose],
+        tid: Pid,
+        parent_exec_id: String,
+    ) -> tetragon::Process {
         let image = process.image.as_ref();
         let credentials = process.credentials();
         let annotated = credentials.filter(|_| self.options.credentials);
         let container = ContainerId::of_process(process);
+        let whose = container.and_then(|id| containers.iter().find(|whose| *whose.id() == id));
         tetragon::Process {
             exec_id: self.exec_id(process.key),
+            pid: Some(process.pid().0),
             uid: Some(process.user().unwrap_or(Uid::INVALID).0),
             cwd: image.map(|image| text(image.cwd().as_bytes())).unwrap_or_default(),
             binary: text(process.binary()),
             arguments: image.map(|image| owned_text(image.arguments_text())).unwrap_or_default(),
             flags: Flags::of(process).to_text(),
+            start_time: Some(self.date(process.key.start)),
             auid: Some(credentials.and_then(|credentials| credentials.login_uid).unwrap_or(Uid::INVALID).0),
             pod: whose.map(|whose| pod::of(whose, process)),
             docker: container.map(|id| id.wire().to_owned()).unwrap_or_default(),
-            parent_exec_id: self.exec_id(process.reference_parent().unwrap_or(ProcessKey::NONE)),
+            parent_exec_id,
+            refcnt: 0,
             cap: annotated.map(|credentials| capabilities(&credentials.capabilities)),
             ns: self.namespaces(process),
             tid: Some(tid.0),
             process_credentials: annotated.map(process_credentials),
-            user: self.user(process, container),
+            binary_properties: None,
+            user: self.user(process, container.is_some()),
             in_init_tree: Some(process.in_init_tree),
             environment_variables: self.environment(process),
-            ..self.unknown_process(process)
         }
     }
 
@@ -47,12 +67,12 @@ impl Converter<'_> {
     }
 
     /// Only for a process that has the host's users: a container brings its own passwd file.
-    fn user(self, process: &Process, container: Option<ContainerId>) -> Option<UserRecord> {
+    fn user(self, process: &Process, is_contained: bool) -> Option<UserRecord> {
         let own = process.image.as_ref().and_then(Image::namespaces);
         let is_elsewhere = own
             .zip(self.options.namespaces.as_ref())
             .is_some_and(|(own, host)| (own.mnt, own.user) != (host.mnt, host.user));
-        if container.is_some() || is_elsewhere {
+        if is_contained || is_elsewhere {
             return None;
         }
         self.users.name(process.user()?).map(|name| UserRecord { name: name.to_owned() })
