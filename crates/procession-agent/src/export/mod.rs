@@ -6,7 +6,7 @@
 //!
 //! * `worker` is the thread: filters, the rate limit, lines, what to do when a write fails.
 //! * `outbox` holds lines on their way and knows which of them are written.
-//! * `file` rotates; `backup` names backups, and `keeper` removes and compresses them in the background.
+//! * `file` rotates, after `open` found the end of its last line; `backup` names backups, and `keeper` removes and compresses them in the background.
 //! * `limit`, `trouble`, `counts`: how many events may leave, what is said of failures, the account.
 
 mod backup;
@@ -14,6 +14,7 @@ mod counts;
 mod file;
 mod keeper;
 mod limit;
+mod open;
 mod outbox;
 mod sink;
 mod trouble;

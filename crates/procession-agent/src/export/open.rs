@@ -1,0 +1,116 @@
+//! Opens what is exported to, so that the next line begins where a line begins.
+
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{
+    FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::outbox::Tail;
+
+/// The longest piece of a line for whose begin is searched, and a piece of that.
+const LONGEST_PIECE: u64 = 4 << 20;
+const SEARCHED_AT_ONCE: u64 = 64 << 10;
+
+/// A file that is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) tail: Tail<File>,
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+    pub(super) since: SystemTime,
+    /// Whether it is one that can be rotated and cut: no device.
+    pub(super) is_regular: bool,
+}
+
+/// The bits of `mode` that a file with events may have: nobody executes it, not everybody writes it,
+/// and its owner reads and writes it.
+pub(super) fn permitted(mode: u32) -> u32 {
+    mode & 0o664 | 0o600
+}
+
+/// Device and inode.
+pub(super) fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Opens a file, or makes it, with these permissions, to append lines to it.
+pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        // To open one waits until somebody reads it.
+        return Err(io::Error::new(ErrorKind::InvalidInput, "a named pipe cannot be exported to"));
+    }
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(mode).open(path)?;
+    let mut metadata = file.metadata()?;
+    let is_regular = metadata.is_file();
+    if is_regular {
+        if metadata.mode() & 0o7777 != mode {
+            permit(&file, path, mode);
+        }
+        mend(&file, path, metadata.len())?;
+        metadata = file.metadata()?;
+    }
+    let length = if is_regular { metadata.len() } else { 0 };
+    Ok(Open {
+        tail: Tail::new(file, length),
+        identity: identity(&metadata),
+        // An agent that begins again does not put off the next rotation.
+        since: metadata.created().unwrap_or_else(|_| SystemTime::now()),
+        is_regular,
+    })
+}
+
+/// The umask does not count, nor what a file of that name had before.
+fn permit(file: &File, path: &Path, mode: u32) {
+    if let Err(error) = file.set_permissions(Permissions::from_mode(mode)) {
+        let mode = format!("{mode:o}");
+        tracing::warn!(path = %path.display(), %error, mode, "the file of the export keeps other permissions");
+    }
+}
+
+/// Sees to it that a file of this length ends with a whole line. One that was cut off when an agent ended
+/// goes; what does not look like a line of ours stays, and gets an end.
+fn mend(file: &File, path: &Path, length: u64) -> io::Result<()> {
+    let Some(begin) = torn_line(file, length)? else { return Ok(()) };
+    let mut first = [0];
+    file.read_exact_at(&mut first, begin)?;
+    let is_ours = first == *b"{" && length - begin < LONGEST_PIECE;
+    if is_ours && file.set_len(begin).is_ok() {
+        let bytes = length - begin;
+        tracing::warn!(path = %path.display(), bytes, "the export ended within a line, which is removed");
+        return Ok(());
+    }
+    (&mut &*file).write_all(b"\n")
+}
+
+/// Where the last line begins, if it has no end.
+fn torn_line(file: &File, length: u64) -> io::Result<Option<u64>> {
+    let mut end = length;
+    let mut piece = Vec::new();
+    while end > 0 && length - end < LONGEST_PIECE {
+        let begin = end.saturating_sub(SEARCHED_AT_ONCE);
+        piece.resize(usize::try_from(end - begin).unwrap_or(usize::MAX), 0);
+        file.read_exact_at(&mut piece, begin)?;
+        if let Some(newline) = piece.iter().rposition(|byte| *byte == b'\n') {
+            let after = begin + newline as u64 + 1;
+            return Ok((after < length).then_some(after));
+        }
+        end = begin;
+    }
+    Ok((length > 0).then_some(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::permitted;
+
+    #[test]
+    fn nobody_executes_it_not_everybody_writes_it_and_its_owner_may() {
+        assert_eq!(permitted(0o600), 0o600);
+        assert_eq!(permitted(0o7777), 0o664);
+        assert_eq!(permitted(0), 0o600);
+        assert_eq!(permitted(0o044), 0o644);
+    }
+}
