@@ -183,3 +183,33 @@ pub(super) async fn see(node: &Node, rows: Vec<Row>, depth: usize) -> Result<Vec
     });
     seen.await.map_err(ended)
 }
+
+#[cfg(test)]
+mod tests {
+    use procession::{Event, EventKind, Exec, Fork, Subject};
+
+    use super::*;
+
+    #[test]
+    fn a_row_finds_its_process_whatever_that_runs_by_then() {
+        let began = BootTime::from_nanos(7);
+        let apply = |table: &mut Table, kind| table.apply(&Event { time: began, kind }).process.unwrap();
+        let fork = |pid| {
+            let key = ProcessKey::new(Pid(pid), began);
+            EventKind::Fork(Fork { child: Subject::exact(key, began), ..Fork::default() })
+        };
+        let mut table = Table::default();
+        apply(&mut table, fork(5));
+        let row = rows(&table)[0];
+        let image = ProcessKey::new(Pid(5), BootTime::from_nanos(9));
+        let exec = Exec { process: Subject::exact(image, began), ..Exec::default() };
+        apply(&mut table, EventKind::Exec(exec));
+        assert_eq!(row.find(&table).map(Entry::key), Some(image));
+
+        let mut other = Table::default();
+        let key = ProcessKey::new(Pid(5), BootTime::from_ticks(3));
+        let later = Fork { child: Subject::exact(key, key.start), ..Fork::default() };
+        apply(&mut other, EventKind::Fork(later));
+        assert!(row.find(&other).is_none(), "another process has the pid");
+    }
+}

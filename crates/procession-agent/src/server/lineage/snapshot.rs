@@ -3,21 +3,20 @@
 //! All of it is made in one question, which takes the table's owner from its work for as long: so clients
 //! that come together, as they do after a restart, get the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use procession::Entry;
 use procession_api::Encoded;
 use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::{FollowResponse, Process};
 use procession_api::proto::tetragon::get_events_response::Event;
-use tokio::sync::Mutex;
 use tonic::Status;
 
 use super::super::bound::Shared;
 use super::super::ended;
 use super::super::scan::{Eye, Scope, Seen};
 use super::super::subscription::Subscription;
+use super::fresh::Fresh;
 
 /// What runs at one moment.
 pub(super) struct Snapshot {
@@ -34,36 +33,14 @@ struct Sight {
     whole: OnceLock<Encoded>,
 }
 
-/// The latest snapshots, as long as somebody uses them.
+/// The latest snapshots, by [`Scope`].
 #[derive(Default)]
-pub(super) struct Snapshots {
-    /// How many clients have come.
-    clients: AtomicU64,
-    /// By [`Scope`].
-    latest: [Mutex<Latest>; 3],
-}
-
-#[derive(Default)]
-struct Latest {
-    /// How many clients had come when it was asked for.
-    clients: u64,
-    snapshot: Weak<Snapshot>,
-}
+pub(super) struct Snapshots([Fresh<Snapshot>; 3]);
 
 impl Snapshots {
     /// A snapshot of a moment after this call.
     pub(super) async fn take(&self, shared: &Shared, scope: Scope) -> Result<Arc<Snapshot>, Status> {
-        let number = self.clients.fetch_add(1, Ordering::Relaxed);
-        let mut latest = self.latest[scope as usize].lock().await;
-        if number < latest.clients
-            && let Some(snapshot) = latest.snapshot.upgrade()
-        {
-            return Ok(snapshot);
-        }
-        let clients = self.clients.load(Ordering::Relaxed);
-        let snapshot = Arc::new(Snapshot::take(shared, scope).await?);
-        *latest = Latest { clients, snapshot: Arc::downgrade(&snapshot) };
-        Ok(snapshot)
+        self.0[scope as usize].get(async || Snapshot::take(shared, scope).await).await
     }
 }
 
