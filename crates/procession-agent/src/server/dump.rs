@@ -46,7 +46,7 @@ pub(super) async fn dump(node: &Node, args: DumpProcessCacheReqArgs) -> Result<V
     let mut dumped = Vec::new();
     let mut bytes = 0;
     for chunk in entries.chunks(CHUNK) {
-        let seen = see(node, chunk.iter().map(|(row, _)| *row).collect(), false).await?;
+        let seen = see(node, chunk.iter().map(|(row, _)| *row).collect(), 0).await?;
         for ((row, references), seen) in chunk.iter().zip(seen) {
             let Some(mut process) = seen.and_then(|seen| seen.process.process) else { continue };
             process.refcnt = references.total();

@@ -39,6 +39,7 @@ pub use bound::{Bound, Server};
 pub use config::{ServerConfig, TlsConfig};
 pub use control::{Control, ControlError, EventLogChanges, EventLogParams};
 pub use counters::{ServerCounters, ServerCounts};
+pub use procession_filter::FilterOptions;
 
 /// What is told to clients when the agent ends, or the observation does.
 fn stopping_status() -> tonic::Status {

@@ -3,13 +3,16 @@
 //! One question notes what there is, a few words for each entry. What is to be shown is worked out of
 //! that elsewhere, and then made in many small questions, between which the owner goes on.
 
-use procession::{BootTime, Entry, Pid, ProcessId, ProcessKey, Retention, Table};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use procession::{BootTime, Entry, LONGEST_LINEAGE, Pid, ProcessId, ProcessKey, Retention, Table};
 use procession_api::proto::procession::v1;
 use procession_api::proto::tetragon::get_events_response::Event;
-use procession_api::proto::tetragon::{self, GetEventsResponse, ProcessExec};
+use procession_api::proto::tetragon::{self, Filter, GetEventsResponse, ProcessExec};
 use tonic::Status;
 
-use super::ended;
+use super::{FilterOptions, ended};
 use crate::{Node, View};
 
 /// An entry, in short.
@@ -36,8 +39,18 @@ pub(super) struct Identity {
 /// A process that is told of, with what filters look at.
 pub(super) struct Seen {
     pub(super) process: v1::Process,
-    /// Only where filters may look at it.
-    pub(super) parent: Option<tetragon::Process>,
+    /// Its parent and ancestors by the reference system's rule, as far as filters look at them.
+    lineage: Vec<Arc<tetragon::Process>>,
+}
+
+/// Makes processes of one view.
+pub(super) struct Eye<'v> {
+    view: &'v View<'v>,
+    node: &'v Node,
+    /// How much of the lineage filters look at.
+    depth: usize,
+    /// Those that others come from: many have the same.
+    known: HashMap<ProcessId, Arc<tetragon::Process>>,
 }
 
 /// Entries that one question makes: about a millisecond.
@@ -54,6 +67,11 @@ impl Row {
             retention: entry.retention(),
             has_exited: entry.has_exited(),
         }
+    }
+
+    /// By this the entries of parents come before those of their children.
+    pub(super) fn rank(&self) -> (BootTime, Pid, BootTime) {
+        (self.began, self.key.pid, self.key.start)
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -86,11 +104,20 @@ impl Identity {
     }
 }
 
-impl Seen {
-    pub(super) fn new(view: &View<'_>, node: &Node, entry: Entry<'_>, with_parent: bool) -> Self {
-        let present = |entry| node.presenter().entry(entry, view.inventory);
-        let parent = entry.reference_parent().filter(|_| with_parent);
-        Self { process: present(entry), parent: parent.and_then(|parent| present(parent).process) }
+impl<'v> Eye<'v> {
+    pub(super) fn new(view: &'v View<'v>, node: &'v Node, depth: usize) -> Self {
+        Self { view, node, depth, known: HashMap::new() }
+    }
+
+    pub(super) fn see(&mut self, entry: Entry<'_>) -> Seen {
+        let Self { view, node, depth, known } = self;
+        let present = |entry: Entry<'_>| node.presenter().entry(entry, view.inventory);
+        let mut ancestor = |entry: Entry<'_>| {
+            let known = known.entry(entry.id());
+            Arc::clone(known.or_insert_with(|| Arc::new(present(entry).process.unwrap_or_default())))
+        };
+        let lineage = entry.reference_lineage().take(*depth).map(&mut ancestor).collect();
+        Seen { process: present(entry), lineage }
     }
 }
 
@@ -99,7 +126,8 @@ impl Seen {
     pub(super) fn as_event(&self, node_name: &str) -> GetEventsResponse {
         let process = self.process.process.clone();
         let time = process.as_ref().and_then(|process| process.start_time);
-        let exec = ProcessExec { process, parent: self.parent.clone(), ancestors: Vec::new() };
+        let mut lineage = self.lineage.iter().map(|process| tetragon::Process::clone(process));
+        let exec = ProcessExec { process, parent: lineage.next(), ancestors: lineage.collect() };
         let node_name = node_name.to_owned();
         GetEventsResponse {
             node_name,
@@ -110,21 +138,78 @@ impl Seen {
     }
 }
 
+/// What filters look at beyond the processes that are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Nothing.
+    Plain,
+    /// Those that led to them.
+    Lineage,
+    /// All others too: who follows descendants must have seen what came between.
+    Everything,
+}
+
+impl Scope {
+    pub(super) fn of(allow: &[Filter], deny: &[Filter]) -> Self {
+        let mut filters = allow.iter().chain(deny);
+        match (filters.clone().next(), filters.any(|filter| !filter.pid_set.is_empty())) {
+            (None, _) => Self::Plain,
+            (Some(_), false) => Self::Lineage,
+            (Some(_), true) => Self::Everything,
+        }
+    }
+
+    /// How much of a lineage is looked at.
+    pub(super) fn depth(self, options: FilterOptions) -> usize {
+        match (self, options.ancestors) {
+            (Self::Plain, _) => 0,
+            (_, false) => 1,
+            (_, true) => LONGEST_LINEAGE,
+        }
+    }
+}
+
 /// Every entry that there is.
 pub(super) fn rows(table: &Table) -> Vec<Row> {
     table.entries().map(Row::new).collect()
 }
 
 /// Makes what is known now of a chunk of entries. Those that have gone are missing.
-pub(super) async fn see(
-    node: &Node,
-    rows: Vec<Row>,
-    with_parents: bool,
-) -> Result<Vec<Option<Seen>>, Status> {
+pub(super) async fn see(node: &Node, rows: Vec<Row>, depth: usize) -> Result<Vec<Option<Seen>>, Status> {
     let asking = node.clone();
     let seen = node.queries().ask(move |view| {
-        let see = |row: &Row| Some(Seen::new(view, &asking, row.find(view.table)?, with_parents));
-        rows.iter().map(see).collect()
+        let mut eye = Eye::new(view, &asking, depth);
+        rows.iter().map(|row| Some(eye.see(row.find(view.table)?))).collect()
     });
     seen.await.map_err(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use procession::{Event, EventKind, Exec, Fork, Subject};
+
+    use super::*;
+
+    #[test]
+    fn a_row_finds_its_process_whatever_that_runs_by_then() {
+        let began = BootTime::from_nanos(7);
+        let apply = |table: &mut Table, kind| table.apply(&Event { time: began, kind }).process.unwrap();
+        let fork = |pid| {
+            let key = ProcessKey::new(Pid(pid), began);
+            EventKind::Fork(Fork { child: Subject::exact(key, began), ..Fork::default() })
+        };
+        let mut table = Table::default();
+        apply(&mut table, fork(5));
+        let row = rows(&table)[0];
+        let image = ProcessKey::new(Pid(5), BootTime::from_nanos(9));
+        let exec = Exec { process: Subject::exact(image, began), ..Exec::default() };
+        apply(&mut table, EventKind::Exec(exec));
+        assert_eq!(row.find(&table).map(Entry::key), Some(image));
+
+        let mut other = Table::default();
+        let key = ProcessKey::new(Pid(5), BootTime::from_ticks(3));
+        let later = Fork { child: Subject::exact(key, key.start), ..Fork::default() };
+        apply(&mut other, EventKind::Fork(later));
+        assert!(row.find(&other).is_none(), "another process has the pid");
+    }
 }

@@ -1,6 +1,7 @@
 //! What runs, then what happens: without a gap, and nothing twice.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use procession_api::proto::tetragon::get_events_response::Event as Kind;
 use procession_api::proto::tetragon::{Filter, Process, ProcessExec, ProcessExit};
 use tonic::Code;
 
-use crate::lab::{Lab, NODE, Plan, drain, exec as exec_event, response, until, within};
-use crate::support::{Script, Step, exec, exit, fork, key, running};
+use crate::lab::{Lab, NODE, Plan, brief, drain, exec as exec_event, response, until, within};
+use crate::support::{Script, Step, exec, exit, fork, key, running, steps};
 
 /// Makes events of what is told, late.
 fn tell(observation: &Observation, log: EventLog) {
@@ -123,19 +124,40 @@ async fn filters_hold_for_what_runs_and_for_what_happens() {
     lab.node.log().append([exec_event(2, 5), exec_event(100, 7), exec_event(101, 8)]);
     lab.node.log().close();
     let (items, _) = drain(stream).await;
-    let told: Vec<_> = items
-        .into_iter()
-        .map(|item| match item.item.unwrap() {
-            Item::Running(process) => format!("running {}", process.process.unwrap().pid.unwrap()),
-            Item::SnapshotEnd(end) => format!("end of {}", end.processes),
-            Item::Event(event) => crate::lab::brief(&event),
-            Item::Lost(lost) => format!("lost {}", lost.events),
-        })
-        .collect();
     // The second event of the table is part of what runs.
-    let mut told = told;
-    told[..2].sort();
-    assert_eq!(told, ["running 5", "running 6", "end of 2", "exec 8"]);
+    assert_eq!(lines(items), ["running 5", "running 6", "end of 2", "exec 8"]);
+}
+
+#[tokio::test]
+async fn descendants_are_followed_from_the_beginning() {
+    let script = Script::new(steps![fork(1, 5), fork(5, 6), fork(6, 7), exit(6, 0), fork(1, 8)]);
+    let is_played = script.is_played.clone();
+    let lab = Lab::plan(Plan { script, ..Plan::default() }).await;
+    until("the script is played", || is_played.load(Ordering::Acquire)).await;
+    let allow_list = vec![Filter { pid_set: vec![5], ..Filter::default() }];
+    let request = FollowRequest { allow_list, ..FollowRequest::default() };
+    let stream = lab.lineage().await.follow(request).await.unwrap().into_inner();
+    let by = |pid, parent| {
+        let exec_id = |pid| key(pid).exec_id(NODE);
+        let process = |pid| Some(Process { pid: Some(pid), exec_id: exec_id(pid), ..Process::default() });
+        let exec = ProcessExec { process: process(pid), parent: process(parent), ..ProcessExec::default() };
+        Event::new(100, response(Kind::ProcessExec(exec)))
+    };
+    lab.node.log().append([by(9, 7), by(10, 8)]);
+    lab.node.log().close();
+    let (items, _) = drain(stream).await;
+    assert_eq!(lines(items), ["running 5", "running 7", "end of 2", "exec 9"]);
+}
+
+/// What is told, in short.
+fn lines(items: Vec<FollowResponse>) -> Vec<String> {
+    let line = |item: FollowResponse| match item.item.unwrap() {
+        Item::Running(process) => format!("running {}", process.process.unwrap().pid.unwrap()),
+        Item::SnapshotEnd(end) => format!("end of {}", end.processes),
+        Item::Event(event) => brief(&event),
+        Item::Lost(lost) => format!("lost {}", lost.events),
+    };
+    items.into_iter().map(line).collect()
 }
 
 #[tokio::test]

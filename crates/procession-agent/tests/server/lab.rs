@@ -150,11 +150,16 @@ fn node(observation: &Observation, log: EventLog) -> Node {
     Node::new(NodeParts {
         log,
         queries: observation.queries().clone(),
-        presenter: Presenter::named(NODE),
+        presenter: presenter(),
         pulse: observation.pulse().clone(),
         source: SourceKind::Polling,
         shortcomings: vec!["what is gone between two looks is not seen".into()],
     })
+}
+
+fn presenter() -> Presenter {
+    let encoder = MessageEncoder { node_name: NODE.to_owned(), ..MessageEncoder::default() };
+    Presenter::new(encoder, None, Redaction::default())
 }
 
 pub(crate) async fn connect(address: &ServerAddress) -> Channel {

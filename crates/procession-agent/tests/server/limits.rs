@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::Code;
 
-use crate::lab::{Lab, Plan, within};
+use crate::lab::{Lab, Plan, drain, exec, within};
 
 trait Raw: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Raw for T {}
@@ -89,6 +89,24 @@ async fn a_request_that_is_too_large_is_refused() {
     let error = client.get_events(GetEventsRequest { allow_list, ..GetEventsRequest::default() }).await;
     assert_eq!(error.unwrap_err().code(), Code::OutOfRange);
     client.get_version(GetVersionRequest {}).await.unwrap();
+}
+
+/// Takes two file descriptors for each, and a few seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes 20,000 file descriptors"]
+async fn thousands_of_clients_are_served() {
+    const CLIENTS: usize = 9_000;
+    let config = ServerConfig { max_connections: CLIENTS, ..ServerConfig::default() };
+    let mut lab = Lab::plan(Plan::of(config)).await;
+    let mut streams = Vec::new();
+    for _ in 0..CLIENTS {
+        streams.push(lab.events(GetEventsRequest::default()).await);
+    }
+    lab.node.log().append((1..=100).map(|sequence| exec(sequence, 1)));
+    lab.stop();
+    for stream in streams {
+        assert_eq!(drain(stream).await.0.len(), 100);
+    }
 }
 
 #[tokio::test]

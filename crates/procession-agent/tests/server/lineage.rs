@@ -61,7 +61,12 @@ async fn processes_are_listed() {
     let with_ended = ListProcessesRequest { with_ended: true, ..Default::default() };
     assert_eq!(list(with_ended.clone()).await, [1, 5, 10, 11, 12]);
     let allow_list = vec![Filter { pid: vec![11, 12], ..Filter::default() }];
-    assert_eq!(list(ListProcessesRequest { allow_list, ..with_ended }).await, [11, 12]);
+    assert_eq!(list(ListProcessesRequest { allow_list, ..with_ended.clone() }).await, [11, 12]);
+    let allow_list = vec![Filter { parent_binary_regex: vec!["^/bin/sh$".into()], ..Filter::default() }];
+    assert_eq!(list(ListProcessesRequest { allow_list, ..with_ended.clone() }).await, [5]);
+    let allow_list = vec![Filter { pid_set: vec![10], ..Filter::default() }];
+    let descendants = ListProcessesRequest { allow_list, ..ListProcessesRequest::default() };
+    assert_eq!(list(descendants).await, [10, 12], "though what came between has ended");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession::ProcessKey;
-use procession_agent::server::EventLogParams;
+use procession_agent::server::{EventLogParams, Server, ServerConfig};
 use procession_api::proto::tetragon::event_log_service_client::EventLogServiceClient;
 use procession_api::proto::tetragon::*;
 use prost::Message as _;
@@ -153,7 +153,8 @@ async fn the_export_is_told_and_set() {
 
 #[tokio::test]
 async fn health_is_the_truth() {
-    let mut lab = Lab::new().await;
+    let config = ServerConfig { drain_timeout: Duration::from_hours(1), ..ServerConfig::default() };
+    let mut lab = Lab::plan(Plan::of(config)).await;
     let mut sensors = lab.sensors().await;
     let mut own = async || {
         let health = sensors.get_health(GetHealthStatusRequest::default()).await.unwrap().into_inner();
@@ -183,8 +184,6 @@ async fn health_is_the_truth() {
 
 #[tokio::test]
 async fn health_may_have_an_address_of_its_own() {
-    use procession_agent::server::{Server, ServerConfig};
-
     let health_address = Some("127.0.0.1:0".parse().unwrap());
     let bound = Server::bind(ServerConfig { health_address, ..ServerConfig::default() }).await.unwrap();
     let address = bound.health_address().unwrap();

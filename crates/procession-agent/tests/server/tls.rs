@@ -19,6 +19,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::lab::{Lab, Plan, tls_file, within};
 
+#[expect(clippy::unnecessary_wraps, reason = "as the configuration wants it")]
 fn tls(require_client_cert: bool, client_ca: Vec<PathBuf>) -> Option<TlsConfig> {
     let (cert, key) = (tls_file("server.pem"), tls_file("server.key"));
     Some(TlsConfig { cert, key, client_ca, require_client_cert })

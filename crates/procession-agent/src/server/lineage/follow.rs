@@ -17,6 +17,7 @@ use tonic::Status;
 
 use super::super::bound::Shared;
 use super::super::feed::{Fed, Feed, Streamed};
+use super::super::scan::Scope;
 use super::super::subscription::Subscription;
 use super::snapshot::Snapshots;
 
@@ -30,10 +31,10 @@ pub(super) async fn follow(
     room: &Arc<Semaphore>,
 ) -> Result<Streamed<Encoded>, Status> {
     let FollowRequest { allow_list, deny_list, field_filters } = request;
-    let with_parents = !allow_list.is_empty() || !deny_list.is_empty();
+    let scope = Scope::of(&allow_list, &deny_list);
     let subscription = Subscription::new(&allow_list, &deny_list, &field_filters, shared.config.filters)?;
     let mut feed = Feed::new(shared, subscription);
-    let snapshot = snapshots.take(&shared.node, with_parents).await?;
+    let snapshot = snapshots.take(shared, scope).await?;
     feed.skip_to(snapshot.sequence);
     let node = shared.node.clone();
     let encoding = tokio::task::spawn_blocking(move || {

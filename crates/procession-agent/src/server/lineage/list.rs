@@ -9,7 +9,7 @@ use tonic::Status;
 use super::super::bound::Shared;
 use super::super::ended;
 use super::super::feed::Streamed;
-use super::super::scan::{CHUNK, Row, Seen, rows, see};
+use super::super::scan::{CHUNK, Row, Scope, Seen, rows, see};
 use super::super::subscription::Subscription;
 use crate::Node;
 
@@ -18,18 +18,23 @@ pub(super) async fn list(
     request: ListProcessesRequest,
 ) -> Result<Streamed<ListProcessesResponse>, Status> {
     let ListProcessesRequest { allow_list, deny_list, with_ended } = request;
-    let is_filtered = !allow_list.is_empty() || !deny_list.is_empty();
+    let scope = Scope::of(&allow_list, &deny_list);
     let mut subscription = Subscription::new(&allow_list, &deny_list, &[], shared.config.filters)?;
     let node = shared.node.clone();
     let rows = node.queries().ask(|view| rows(view.table)).await.map_err(ended)?;
     let is_shown = move |row: &Row| row.is_running() || (with_ended && row.has_exited);
-    let rows: Vec<_> = rows.into_iter().filter(is_shown).map(|row| (row, ())).collect();
+    let is_seen = |row: &Row| scope == Scope::Everything || is_shown(row);
+    let mut rows: Vec<_> = rows.into_iter().filter(is_seen).map(|row| (row, is_shown(&row))).collect();
+    // Filters that follow descendants must see their parents first.
+    rows.sort_unstable_by_key(|(row, _)| row.rank());
+    let depth = scope.depth(shared.config.filters);
     let node_name = node.presenter().node_name().to_owned();
-    let processes = seen_in_chunks(node, rows, is_filtered).filter_map(move |seen| {
-        let told = seen.map(|((), seen)| {
-            let is_shown = with_ended || seen.process.end.is_none();
-            let is_admitted = is_shown && (!is_filtered || subscription.admits(&seen.as_event(&node_name)));
-            is_admitted.then_some(ListProcessesResponse { process: Some(seen.process) })
+    let processes = seen_in_chunks(node, rows, depth).filter_map(move |seen| {
+        let told = seen.map(|(is_shown, seen)| {
+            let is_admitted = scope == Scope::Plain || subscription.admits(&seen.as_event(&node_name));
+            // It may have ended since it was noted.
+            let is_shown = is_shown && (with_ended || seen.process.end.is_none());
+            (is_admitted && is_shown).then_some(ListProcessesResponse { process: Some(seen.process) })
         });
         std::future::ready(told.transpose())
     });
@@ -41,14 +46,14 @@ pub(super) async fn list(
 pub(super) fn seen_in_chunks<N: Copy + Send + 'static>(
     node: Node,
     rows: Vec<(Row, N)>,
-    with_parents: bool,
+    depth: usize,
 ) -> impl Stream<Item = Result<(N, Seen), Status>> + Send {
     let chunks = stream::try_unfold((node, rows.into_iter()), move |(node, mut rows)| async move {
         let (chunk, notes) = next_chunk(&mut rows);
         if chunk.is_empty() {
             return Ok(None);
         }
-        let seen = see(&node, chunk, with_parents).await?;
+        let seen = see(&node, chunk, depth).await?;
         let seen = notes.into_iter().zip(seen).filter_map(|(note, seen)| Some((note, seen?)));
         Ok(Some((seen.collect::<Vec<_>>(), (node, rows))))
     });

@@ -2,6 +2,7 @@
 
 mod chain;
 mod follow;
+mod fresh;
 mod ledger;
 mod list;
 mod snapshot;

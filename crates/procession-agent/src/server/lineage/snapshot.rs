@@ -3,90 +3,79 @@
 //! All of it is made in one question, which takes the table's owner from its work for as long: so clients
 //! that come together, as they do after a restart, get the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
+use procession::Entry;
 use procession_api::Encoded;
-use procession_api::proto::procession::v1::FollowResponse;
 use procession_api::proto::procession::v1::follow_response::Item;
+use procession_api::proto::procession::v1::{FollowResponse, Process};
 use procession_api::proto::tetragon::get_events_response::Event;
-use tokio::sync::Mutex;
 use tonic::Status;
 
+use super::super::bound::Shared;
 use super::super::ended;
-use super::super::scan::Seen;
+use super::super::scan::{Eye, Scope, Seen};
 use super::super::subscription::Subscription;
-use crate::Node;
+use super::fresh::Fresh;
 
 /// What runs at one moment.
 pub(super) struct Snapshot {
     /// How many events the table had received by then.
     pub(super) sequence: u64,
-    running: Vec<Running>,
+    processes: Vec<Sight>,
 }
 
-struct Running {
+struct Sight {
     seen: Seen,
+    /// If not, it is only there for filters to see.
+    is_running: bool,
     /// With all its fields.
     whole: OnceLock<Encoded>,
 }
 
-/// The latest snapshots, as long as somebody uses them.
+/// The latest snapshots, by [`Scope`].
 #[derive(Default)]
-pub(super) struct Snapshots {
-    /// How many clients have come.
-    clients: AtomicU64,
-    with_parents: Mutex<Latest>,
-    without_parents: Mutex<Latest>,
-}
-
-#[derive(Default)]
-struct Latest {
-    /// How many clients had come when it was asked for.
-    clients: u64,
-    snapshot: Weak<Snapshot>,
-}
+pub(super) struct Snapshots([Fresh<Snapshot>; 3]);
 
 impl Snapshots {
     /// A snapshot of a moment after this call.
-    pub(super) async fn take(&self, node: &Node, with_parents: bool) -> Result<Arc<Snapshot>, Status> {
-        let number = self.clients.fetch_add(1, Ordering::Relaxed);
-        let latest = if with_parents { &self.with_parents } else { &self.without_parents };
-        let mut latest = latest.lock().await;
-        if number < latest.clients
-            && let Some(snapshot) = latest.snapshot.upgrade()
-        {
-            return Ok(snapshot);
-        }
-        let clients = self.clients.load(Ordering::Relaxed);
-        let snapshot = Arc::new(Snapshot::take(node, with_parents).await?);
-        *latest = Latest { clients, snapshot: Arc::downgrade(&snapshot) };
-        Ok(snapshot)
+    pub(super) async fn take(&self, shared: &Shared, scope: Scope) -> Result<Arc<Snapshot>, Status> {
+        self.0[scope as usize].get(async || Snapshot::take(shared, scope).await).await
     }
 }
 
 impl Snapshot {
-    async fn take(node: &Node, with_parents: bool) -> Result<Self, Status> {
-        let asking = node.clone();
-        let taken = node.queries().ask(move |view| {
-            let running = view.table.entries().filter(|entry| entry.is_running());
-            let seen = running.map(|entry| Seen::new(view, &asking, entry, with_parents));
-            let running = seen.map(|seen| Running { seen, whole: OnceLock::new() }).collect();
-            Self { sequence: view.table.ledger().received(), running }
+    async fn take(shared: &Shared, scope: Scope) -> Result<Self, Status> {
+        let (asking, depth) = (shared.node.clone(), scope.depth(shared.config.filters));
+        let taken = shared.node.queries().ask(move |view| {
+            let mut eye = Eye::new(view, &asking, depth);
+            let is_seen = |entry: &Entry<'_>| scope == Scope::Everything || entry.is_running();
+            let seen = view.table.entries().filter(is_seen);
+            let rank = |entry: Entry<'_>| (entry.began(), entry.key().pid, entry.key().start);
+            let mut see = |entry: Entry<'_>| (rank(entry), Sight::new(eye.see(entry), entry.is_running()));
+            let seen: Vec<_> = seen.map(&mut see).collect();
+            (view.table.ledger().received(), seen)
         });
-        taken.await.map_err(ended)
+        let (sequence, mut seen) = taken.await.map_err(ended)?;
+        // Filters that follow descendants must see their parents first.
+        seen.sort_unstable_by_key(|(rank, _)| *rank);
+        Ok(Self { sequence, processes: seen.into_iter().map(|(_, process)| process).collect() })
     }
 
     /// The processes that a client wants to know of.
     pub(super) fn encode(&self, node_name: &str, subscription: &mut Subscription) -> Vec<Encoded> {
-        self.running.iter().filter_map(|running| running.encode(node_name, subscription)).collect()
+        self.processes.iter().filter_map(|process| process.encode(node_name, subscription)).collect()
     }
 }
 
-impl Running {
+impl Sight {
+    fn new(seen: Seen, is_running: bool) -> Self {
+        Self { seen, is_running, whole: OnceLock::new() }
+    }
+
     fn encode(&self, node_name: &str, subscription: &mut Subscription) -> Option<Encoded> {
         let event = self.seen.as_event(node_name);
-        if !subscription.admits(&event) {
+        if !subscription.admits(&event) || !self.is_running {
             return None;
         }
         let mut process = self.seen.process.clone();
@@ -101,6 +90,6 @@ impl Running {
     }
 }
 
-fn encode(process: procession_api::proto::procession::v1::Process) -> Encoded {
+fn encode(process: Process) -> Encoded {
     Encoded::new(&FollowResponse { item: Some(Item::Running(process)) })
 }

@@ -25,7 +25,7 @@ pub(super) async fn tree(
     });
     let (root, rows) = noted.await.map_err(ended)??;
     let ordered = order(rows, root, with_ended);
-    let told = seen_in_chunks(node.clone(), ordered, false)
+    let told = seen_in_chunks(node.clone(), ordered, 0)
         .map(|seen| seen.map(|(level, seen)| GetTreeResponse { process: Some(seen.process), level }));
     Ok(Box::pin(told))
 }
@@ -70,7 +70,7 @@ fn processes(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort_unstable_by_key(|row| (row.identity(), row.is_last(), row.key.start));
     let mut seen = HashSet::new();
     let mut latest: Vec<_> = rows.into_iter().rev().filter(|row| seen.insert(row.identity())).collect();
-    latest.sort_unstable_by_key(|row| (row.began, row.key.pid));
+    latest.sort_unstable_by_key(Row::rank);
     latest
 }
 
