@@ -51,7 +51,7 @@ impl Request {
 
 pub(super) async fn run(args: &EventsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
     let request = Request::new(args)?;
-    let mut presenter = Presenter::new(args);
+    let mut presenter = Presenter::new(args, TimeZone::system());
     let mut is_said = false;
     loop {
         let failure = match follow(args, &request, &mut presenter, screen, &mut is_said).await {
@@ -107,20 +107,27 @@ async fn follow(
     }
     loop {
         let mut next = Some(feed.next().await);
+        let mut failure = None;
         // What is ready by now is written with it.
         while let Some(told) = next {
-            let told = told.ok_or_else(|| Failure::Passing(anyhow!("the agent has ended the stream")))??;
-            presenter.show(&told, screen.lines());
-            for note in presenter.notes.drain(..) {
-                summary::tell(format_args!("{note}"));
+            match told {
+                Some(Ok(told)) => presenter.show(&told, screen.lines()),
+                Some(Err(status)) => failure = Some(status.into()),
+                None => failure = Some(Failure::Passing(anyhow!("the agent has ended the stream"))),
             }
-            if screen.write_some().map_err(Failure::Lasting)? == Reader::Gone {
-                return Ok(Reader::Gone);
+            if failure.is_some() || screen.write_some().map_err(Failure::Lasting)? == Reader::Gone {
+                break;
             }
             next = feed.ready().await;
         }
-        if screen.write().map_err(Failure::Lasting)? == Reader::Gone {
-            return Ok(Reader::Gone);
+        let reader = screen.write().map_err(Failure::Lasting)?;
+        for note in presenter.notes.drain(..) {
+            summary::tell(format_args!("{note}"));
+        }
+        match (reader, failure) {
+            (Reader::Gone, _) => return Ok(Reader::Gone),
+            (Reader::Reads, Some(failure)) => return Err(failure),
+            (Reader::Reads, None) => {}
         }
     }
 }
@@ -209,7 +216,7 @@ pub(super) struct Presenter {
 }
 
 impl Presenter {
-    pub(super) fn new(args: &EventsArgs) -> Self {
+    pub(super) fn new(args: &EventsArgs, zone: TimeZone) -> Self {
         let show = &args.show;
         let form = match show.output {
             OutputArg::Text => Some(MessageForm::Text(Text::new(TextOptions {
@@ -231,7 +238,7 @@ impl Presenter {
         Self {
             has_losses: form.is_none() && (types.is_empty() || types.contains(&EventType::RateLimitInfo)),
             form,
-            zone: TimeZone::system(),
+            zone,
             depths: Depths::default(),
             is_host_only: args.select.host,
             notes: Vec::new(),

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use jiff::tz::TimeZone;
 use procession_api::proto::tetragon::{Filter, GetEventsResponse};
 
 use super::args::EventsArgs;
@@ -27,7 +28,7 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut filter = Admission::new(&Request::new(args)?.allow)?;
     let lines = open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut presenter = Presenter::new(args);
+    let mut presenter = Presenter::new(args, TimeZone::system());
     let mut screen = Screen::new(signals);
     let mut unreadable = 0_u64;
     let mut reader = Reader::Reads;

@@ -43,7 +43,20 @@ pub(crate) fn line<M: Named>(message: &M) -> String {
         String::from_utf8(writer.into_inner()).ok()
     });
     // The descriptors are of the messages: that there is no form would be an error in the build.
-    written.unwrap_or_else(|| "{}".to_owned())
+    printable(&written.unwrap_or_else(|| "{}".to_owned()))
+}
+
+/// Escapes the control characters that JSON lets stand: they are only in its strings.
+fn printable(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() {
+            printable.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
 }
 
 /// The message in a line of JSON; members that are not known are skipped. `None`: it is none.
