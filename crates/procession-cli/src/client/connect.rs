@@ -34,6 +34,8 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // Of several, as an agent takes them from the same variable, the first.
+        let text = text.split(',').next().unwrap_or(text).trim();
         if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
             if !path.starts_with('/') {
                 return Err("the path of a socket begins with a slash, as in unix:///run/x.sock".to_owned());
@@ -207,6 +209,7 @@ mod tests {
             ("::1", Some("[::1]:54321")),
             ("[::1]:7", Some("[::1]:7")),
             ("[::1]", Some("[::1]:54321")),
+            ("unix:///run/p.sock,0.0.0.0:7", Some("unix:///run/p.sock")),
             ("unix://p.sock", None),
             ("http://x", None),
             ("x:y", None),

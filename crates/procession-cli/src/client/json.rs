@@ -1,5 +1,6 @@
 //! Messages as JSON, and back.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use procession_api::proto::DESCRIPTORS;
@@ -51,7 +52,8 @@ fn printable(json: &str) -> String {
     let mut printable = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_control() {
-            printable.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // Writing to a text cannot fail.
+            let _ = write!(printable, "\\u{:04x}", u32::from(c));
         } else {
             printable.push(c);
         }

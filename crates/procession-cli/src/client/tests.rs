@@ -21,6 +21,7 @@ use crate::render::{List, Palette};
 /// 12:00:00 of a day.
 const NOON: i64 = 1_795_521_600;
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: NOON + seconds, nanos: 0 })
 }
@@ -168,11 +169,11 @@ fn why_somebody_became_root() {
     let euid = |euid| Some(ProcessCredentials { euid: Some(euid), ..ProcessCredentials::default() });
     let spell = |until, uid| v1::Spell { until: at(until), credentials: euid(uid), namespaces: None };
     let sudo = v1::Process { past: vec![spell(301, 0), spell(302, 5)], ..seen(sudo) };
-    let shell = ended(310, end::How::Signal("SIGHUP".to_owned()), {
+    let parent = ended(310, end::How::Signal("SIGHUP".to_owned()), {
         seen(of_user(1000, "alice", process(10, "/bin/bash", "", 200)))
     });
     check_story(
-        &chain(vec![(Self_, sudo), (Parent, shell)]),
+        &chain(vec![(Self_, sudo), (Parent, parent)]),
         &[],
         "\
 sudo (pid 20) runs /usr/bin/sudo id as root, since 12:05:00, 5 minutes ago.
@@ -180,7 +181,7 @@ sudo (pid 20) runs /usr/bin/sudo id as root, since 12:05:00, 5 minutes ago.
   Its real user is alice; it acts as root.
   It changed from root to user 5 at 12:05:01, within the same program.
   It changed from user 5 to root at 12:05:02, within the same program.
-  It belongs to a login of alice.
+  It belongs to a login session of alice.
   It was started at 12:04:59 by bash (pid 10), which then ran /bin/bash as alice.
 
 bash (pid 10) was ended by the signal SIGHUP at 12:05:10, 4 minutes ago.
@@ -231,14 +232,14 @@ fn why_says_what_was_not_seen() {
         &v1::GetLineageResponse { is_cut: true, ..lineage },
         &[],
         "\
-A process whose program nobody saw (pid 60) runs ?. [inferred: others speak of it, its own events were missed]
-  It began. It must have been started by found (pid 50), which then ran /bin/found as root [inferred: the event that says so is missing].
+A process (pid 60) runs a program that nobody saw. [inferred: others speak of it, its own events were missed]
+  It must have been started by found (pid 50), which then ran /bin/found as root [inferred: the event that says so is missing].
 
 found (pid 50) still runs that. [found running: its start was not seen]
   It began at 11:59:00. When it was found running, its parent was old (pid 40), which then ran /bin/old as root [found, not seen: another may have started it].
 
 old (pid 40) still runs that.
-  Only its name is left, and 7 older programs before it are forgotten: memory was short.
+  Memory was short, and this name is all that is left of 7 programs in the chain.
   Who started it is not known any more: what was before is forgotten.
 ",
     );
@@ -268,12 +269,12 @@ fn why_an_ended_one_was_there_and_all_that_it_ran() {
     let mut links = vec![(Self_, last)];
     links.extend((0..25).map(|n| (Previous, run(299 - n, &format!("p{n}")))));
     let story = why::Story { lineage: &chain(links), owners: [].into(), moment: moment() }.told();
-    let lines: Vec<_> = story.lines().collect();
-    assert_eq!(lines[0], "last (pid 7) ran /bin/last as root, from 12:05:00, 5 minutes ago.");
-    assert_eq!(lines[1], "  It exited with status 3 at 12:09:50, 10 seconds ago.");
-    assert_eq!(lines[2..4], ["  Before that it ran, latest first:", "    from 12:04:59: /bin/p0"]);
+    let told: Vec<_> = story.lines().collect();
+    assert_eq!(told[0], "last (pid 7) ran /bin/last as root, from 12:05:00, 5 minutes ago.");
+    assert_eq!(told[1], "  It exited with status 3 at 12:09:50, 10 seconds ago.");
+    assert_eq!(told[2..4], ["  Before that it ran, latest first:", "    from 12:04:59: /bin/p0"]);
     assert_eq!(
-        lines[22..],
+        told[22..],
         ["    from 12:04:40: /bin/p19", "    and 5 others before", "  Who started it is not known."]
     );
 }

@@ -83,14 +83,12 @@ impl<'a> Program<'a> {
         self.process.start_time.as_ref().map(timestamp)
     }
 
-    /// `/bin/sh as root in pod shop/cart-0`, where a program is to be told that another ran.
+    /// `/bin/sh as root`, without the user if that of the `other` is the same.
     fn told_beside(&self, other: &Self) -> String {
-        let mut text = command(self.process);
-        let user = user(self.process).filter(|user| Some(user) != super::words::user(other.process).as_ref());
-        if let Some(user) = user {
-            text += &format!(" as {user}");
-        }
-        text
+        let [own, others] = [self, other].map(|program| user(program.process));
+        let user = own.filter(|own| Some(own) != others.as_ref());
+        let as_whom = user.map(|user| format!(" as {user}")).unwrap_or_default();
+        command(self.process) + &as_whom
     }
 }
 
@@ -128,18 +126,15 @@ impl Story<'_> {
         let (entry, process) = (program.entry, program.process);
         let who = capitalized(called(process));
         let as_whom = as_whom_and_where(process);
-        let since = program.start().map(|start| self.moment.at_and_ago(start));
-        let mut line = if is_kernel_thread(process) {
+        let word = if entry.end.is_some() { "from" } else { "since" };
+        let since = program.start().map(|start| format!(", {word} {}", self.moment.at_and_ago(start)));
+        let line = if is_kernel_thread(process) {
             format!("{who} is a thread of the kernel")
         } else {
             let verb = if entry.end.is_some() { "ran" } else { "runs" };
             format!("{who} {verb} {}{as_whom}", command(process))
         };
-        if let Some(since) = since {
-            let word = if entry.end.is_some() { "from" } else { "since" };
-            line += &format!(", {word} {since}");
-        }
-        let mut lines = vec![line + "." + mark_of_origin(entry)];
+        let mut lines = vec![line + &since.unwrap_or_default() + "." + mark_of_origin(entry)];
         if let Some(end) = &entry.end {
             lines.push(format!("It {}.", self.end(end)));
         }
@@ -151,7 +146,7 @@ impl Story<'_> {
     /// Who logged in, if that is another than who it runs as. Those above have the same login.
     fn login(&self, process: &tetragon::Process) -> Option<String> {
         let login = process.auid.filter(|login| *login != Uid::INVALID.0 && Some(*login) != process.uid)?;
-        Some(format!("It belongs to a login of {}.", self.user(login)))
+        Some(format!("It belongs to a login session of {}.", self.user(login)))
     }
 
     /// What became of a process after it had started another.
@@ -177,9 +172,7 @@ impl Story<'_> {
             Some(end::How::Signal(name)) => {
                 format!("was ended by the signal {}{at}", Visible(name.as_bytes()))
             }
-            Some(end::How::Replaced(_)) => format!("has run another program since{}", {
-                when.map(|when| format!(" {when}")).unwrap_or_default()
-            }),
+            Some(end::How::Replaced(_)) => format!("went on to run another program{at}"),
             Some(end::How::Vanished(_)) | None => {
                 let by = when.map(|when| format!(" by {when}")).unwrap_or_default();
                 format!("must have ended{by}; how is not known [inferred: its pid went to another process]")
@@ -203,11 +196,12 @@ impl Story<'_> {
                 other => format!("It is marked: {other}."),
             });
         }
-        if entry.stands_for > 0 {
-            lines.push(format!(
-                "Only its name is left, and {} older programs before it are forgotten: memory was short.",
-                entry.stands_for
-            ));
+        match entry.stands_for {
+            0 => {}
+            1 => lines.push("Memory was short, and only its name is left.".to_owned()),
+            count => lines.push(format!(
+                "Memory was short, and this name is all that is left of {count} programs in the chain."
+            )),
         }
         lines.extend(self.identities(program));
         lines
@@ -299,14 +293,15 @@ impl Story<'_> {
             _ => "",
         };
         let began = entry.began.as_ref().map(|time| format!(" at {}", self.moment.at(timestamp(time))));
-        let at = began.unwrap_or_default();
+        let at = began.as_deref().unwrap_or_default();
+        let began = began.as_ref().map(|at| format!("It began{at}. ")).unwrap_or_default();
         match last.entry.parent_provenance() {
             Provenance::Found => format!(
-                "It began{at}. When it was found running, its parent was {who}, {ran}{outside} \
+                "{began}When it was found running, its parent was {who}, {ran}{outside} \
                  [found, not seen: another may have started it]."
             ),
             Provenance::Inferred => format!(
-                "It began{at}. It must have been started by {who}, {ran}{outside} \
+                "{began}It must have been started by {who}, {ran}{outside} \
                  [inferred: the event that says so is missing]."
             ),
             Provenance::Observed | Provenance::Unspecified => {

@@ -1,6 +1,7 @@
 //! The commands that ask an agent, over its socket: what they ask, show, say, and exit with.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod agent;
 
@@ -21,6 +22,7 @@ use agent::{Agent, Said, Script, procession, serve};
 /// 12:00:00 of a day that is over.
 const NOON: i64 = 1_700_049_600;
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: NOON + seconds, nanos: 0 })
 }
