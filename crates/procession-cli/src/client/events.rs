@@ -33,7 +33,7 @@ const RECONNECT_WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) allow: Vec<Filter>,
-    fields: Vec<FieldFilter>,
+    pub(super) fields: Vec<FieldFilter>,
     has_snapshot: bool,
 }
 

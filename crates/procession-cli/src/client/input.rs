@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use jiff::tz::TimeZone;
 use procession_api::proto::tetragon::{Filter, GetEventsResponse};
+use procession_filter::FieldFilters;
 
 use super::args::EventsArgs;
 use super::events::{Presenter, Request, Told};
@@ -26,7 +27,9 @@ const QUEUE: usize = 1_024;
 
 pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::Result<ExitCode> {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-    let mut filter = Admission::new(&Request::new(args)?.allow)?;
+    let request = Request::new(args)?;
+    let mut filter = Admission::new(&request.allow)?;
+    let fields = FieldFilters::new(&request.fields)?;
     let lines = open(path).with_context(|| format!("cannot read {name}"))?;
     let mut presenter = Presenter::new(args, TimeZone::system());
     let mut screen = Screen::new(signals);
@@ -43,6 +46,7 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
         };
         match json::parse::<GetEventsResponse>(&line) {
             Some(event) if filter.admits(&event) => {
+                let event = if fields.is_empty() { event } else { fields.apply(&event)? };
                 presenter.show(&Told::Event(event), screen.lines());
                 presenter.notes.drain(..).for_each(|note| summary::tell(format_args!("{note}")));
             }

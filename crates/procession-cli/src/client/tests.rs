@@ -154,7 +154,7 @@ cart (pid 4711) runs /usr/bin/cart --serve as user 33 in pod shop/cart-0 (contai
   It was started at 12:06:59 by containerd-shim (pid 800), which then ran /usr/bin/containerd-shim -id x as root, outside the container.
 
 containerd-shim (pid 800) still runs that. [found running: its start was not seen]
-  Who started it is not known any more: what was before is forgotten.
+  It ran before the agent began to watch, and who started it is not known.
 ",
     );
 }
@@ -167,7 +167,7 @@ fn why_somebody_became_root() {
     sudo.process_credentials = Some(ProcessCredentials { uid, ..ProcessCredentials::default() });
     sudo.auid = uid;
     let euid = |euid| Some(ProcessCredentials { euid: Some(euid), ..ProcessCredentials::default() });
-    let spell = |until, uid| v1::Spell { until: at(until), credentials: euid(uid), namespaces: None };
+    let spell = |until, uid| v1::Spell { until: at(until), credentials: euid(uid), ..v1::Spell::default() };
     let sudo = v1::Process { past: vec![spell(301, 0), spell(302, 5)], ..seen(sudo) };
     let parent = ended(310, end::How::Signal("SIGHUP".to_owned()), {
         seen(of_user(1000, "alice", process(10, "/bin/bash", "", 200)))
@@ -184,7 +184,7 @@ sudo (pid 20) runs /usr/bin/sudo id as root, since 12:05:00, 5 minutes ago.
   It belongs to a login session of alice.
   It was started at 12:04:59 by bash (pid 10), which then ran /bin/bash as alice.
 
-bash (pid 10) was ended by the signal SIGHUP at 12:05:10, 4 minutes ago.
+bash (pid 10) was ended by SIGHUP at 12:05:10, 4 minutes ago.
   Who started it is not known.
 ",
     );
@@ -240,7 +240,7 @@ found (pid 50) still runs that. [found running: its start was not seen]
 
 old (pid 40) still runs that.
   Memory was short, and this name is all that is left of 7 programs in the chain.
-  Who started it is not known any more: what was before is forgotten.
+  Who started it is not known: the record begins here.
 ",
     );
 }
@@ -276,6 +276,42 @@ fn why_an_ended_one_was_there_and_all_that_it_ran() {
     assert_eq!(
         told[22..],
         ["    from 12:04:40: /bin/p19", "    and 5 others before", "  Who started it is not known."]
+    );
+}
+
+#[test]
+fn why_knows_each_way_to_end() {
+    for (how, told) in [
+        (Some(end::How::Signal("signal 40".to_owned())), "was ended by signal 40 at 12:05:00, 5 minutes ago"),
+        (Some(end::How::Status(1)), "exited with status 1 at 12:05:00, 5 minutes ago"),
+        (
+            Some(end::How::Replaced(end::Replaced {})),
+            "went on to run another program at 12:05:00, 5 minutes ago",
+        ),
+        (None, "ended at 12:05:00, 5 minutes ago; with which status nobody saw"),
+    ] {
+        let process = seen(process(7, "/bin/x", "", 0));
+        let process = v1::Process { end: Some(v1::End { time: at(300), how }), ..process };
+        let lineage = chain(vec![(Self_, process)]);
+        let story = why::Story { lineage: &lineage, owners: [].into(), moment: moment() }.told();
+        assert!(story.contains(&format!("\n  It {told}.\n")), "{story}");
+    }
+}
+
+#[test]
+fn why_knows_that_a_process_was_found_whatever_it_ran_since() {
+    let lineage = chain(vec![
+        (Self_, seen(process(7, "/bin/new", "", 300))),
+        (Previous, found(process(7, "/bin/old", "", -60))),
+    ]);
+    check_story(
+        &v1::GetLineageResponse { is_cut: true, ..lineage },
+        &[],
+        "\
+new (pid 7) runs /bin/new as root, since 12:05:00, 5 minutes ago.
+  Before that it ran /bin/old [found running: its start was not seen], from 11:59:00.
+  It ran before the agent began to watch, and who started it is not known.
+",
     );
 }
 

@@ -169,11 +169,10 @@ impl Story<'_> {
         let at = when.as_ref().map(|when| format!(" at {when}")).unwrap_or_default();
         match &end.how {
             Some(end::How::Status(code)) => format!("exited with status {code}{at}"),
-            Some(end::How::Signal(name)) => {
-                format!("was ended by the signal {}{at}", Visible(name.as_bytes()))
-            }
+            Some(end::How::Signal(name)) => format!("was ended by {}{at}", Visible(name.as_bytes())),
             Some(end::How::Replaced(_)) => format!("went on to run another program{at}"),
-            Some(end::How::Vanished(_)) | None => {
+            None => format!("ended{at}; with which status nobody saw"),
+            Some(end::How::Vanished(_)) => {
                 let by = when.map(|when| format!(" by {when}")).unwrap_or_default();
                 format!("must have ended{by}; how is not known [inferred: its pid went to another process]")
             }
@@ -278,9 +277,9 @@ impl Story<'_> {
 
     /// Who started it.
     fn start(&self, person: &Person<'_>, parent: Option<&Person<'_>>) -> String {
-        let (first, last) = (person.programs.last(), &person.programs[0]);
-        let entry = first.unwrap_or(last).entry;
-        let Some(parent) = parent else { return self.beginning(last) };
+        // The fork led to the first of its programs.
+        let first = person.programs.last().unwrap_or(&person.programs[0]);
+        let Some(parent) = parent else { return self.beginning(first) };
         let parent = &parent.programs[0];
         let who = called(parent.process);
         let ran = if is_kernel_thread(parent.process) {
@@ -288,14 +287,14 @@ impl Story<'_> {
         } else {
             format!("which then ran {}{}", command(parent.process), as_whom_and_where(parent.process))
         };
-        let outside = match (place(last.process), place(parent.process)) {
+        let outside = match (place(first.process), place(parent.process)) {
             (Some(_), None) => ", outside the container",
             _ => "",
         };
-        let began = entry.began.as_ref().map(|time| format!(" at {}", self.moment.at(timestamp(time))));
+        let began = first.entry.began.as_ref().map(|time| format!(" at {}", self.moment.at(timestamp(time))));
         let at = began.as_deref().unwrap_or_default();
         let began = began.as_ref().map(|at| format!("It began{at}. ")).unwrap_or_default();
-        match last.entry.parent_provenance() {
+        match first.entry.parent_provenance() {
             Provenance::Found => format!(
                 "{began}When it was found running, its parent was {who}, {ran}{outside} \
                  [found, not seen: another may have started it]."
@@ -317,10 +316,10 @@ impl Story<'_> {
             "The kernel starts it when the machine boots.".to_owned()
         } else if is_kernel_thread(process) {
             "The kernel started it.".to_owned()
-        } else if self.lineage.is_cut {
-            "Who started it is not known any more: what was before is forgotten.".to_owned()
         } else if program.entry.origin() == Origin::Running {
             "It ran before the agent began to watch, and who started it is not known.".to_owned()
+        } else if self.lineage.is_cut {
+            "Who started it is not known: the record begins here.".to_owned()
         } else {
             "Who started it is not known.".to_owned()
         }

@@ -360,10 +360,15 @@ fn without_an_agent_it_is_said_what_to_do() {
     }
     let said = Said::from(procession(&["tree", "--server-address", "127.0.0.1:1"]).output().unwrap());
     assert_eq!(said.err, format!("procession: no agent listens at 127.0.0.1:1: {hint}\n"));
-    assert_eq!(
-        Said::from(procession(&["tree", "--server-address", "http://x"]).output().unwrap()).code,
-        Some(2)
-    );
+    let said = Said::from(procession(&["status", "--tls-ca-cert-file", "/nowhere.pem"]).output().unwrap());
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.starts_with("procession: cannot read /nowhere.pem: "), "{}", said.err);
+    for misused in
+        [&["--server-address", "http://x"][..], &["--tls-cert-file", "x"], &["--tls-key-file", "x"]]
+    {
+        let said = Said::from(procession(&["tree"]).args(misused).output().unwrap());
+        assert_eq!(said.code, Some(2), "{misused:?}");
+    }
 }
 
 #[test]
