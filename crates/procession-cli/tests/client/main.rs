@@ -285,6 +285,17 @@ fn why_names_who_owns_it_now() {
     assert_eq!(agent.run(&["why", "99999999999"]).code, Some(2));
 }
 
+/// Takes connections and never says a word.
+#[test]
+fn an_agent_that_is_silent_is_not_waited_for_longer_than_asked() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let arguments = ["status", "--timeout", "200ms", "--server-address", &address];
+    let said = Said::from(procession(&arguments).output().unwrap());
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.err, "procession: the agent took too long to answer\n");
+}
+
 #[test]
 fn status_fails_when_the_agent_does_not_observe() {
     for (is_observing, code, told) in [(true, 0, "observing"), (false, 1, "NOT observing")] {
@@ -363,12 +374,24 @@ fn without_an_agent_it_is_said_what_to_do() {
     let said = Said::from(procession(&["status", "--tls-ca-cert-file", "/nowhere.pem"]).output().unwrap());
     assert_eq!(said.code, Some(1));
     assert!(said.err.starts_with("procession: cannot read /nowhere.pem: "), "{}", said.err);
+    let said = with_tls_for_a_socket(folder.path());
+    assert_eq!(
+        said.err,
+        "procession: TLS is for an agent at a host and port: unix:///run/x.sock is a socket\n"
+    );
     for misused in
         [&["--server-address", "http://x"][..], &["--tls-cert-file", "x"], &["--tls-key-file", "x"]]
     {
         let said = Said::from(procession(&["tree"]).args(misused).output().unwrap());
         assert_eq!(said.code, Some(2), "{misused:?}");
     }
+}
+
+fn with_tls_for_a_socket(folder: &std::path::Path) -> Said {
+    let file = folder.join("ca.pem");
+    std::fs::write(&file, "").unwrap();
+    let address = ["status", "--server-address", "unix:///run/x.sock", "--tls-ca-cert-file"];
+    Said::from(procession(&address).arg(file).output().unwrap())
 }
 
 #[test]
