@@ -76,3 +76,23 @@ fn exec_id() {
 fn container_id() {
     check(procession_fuzz::container_id, "seeds/container_id");
 }
+
+#[test]
+fn filters_json() {
+    check(procession_fuzz::filters_json, "seeds/filters_json");
+}
+
+#[test]
+fn re2() {
+    check(procession_fuzz::re2, "seeds/re2");
+}
+
+#[test]
+fn cel() {
+    check(procession_fuzz::cel, "seeds/cel");
+}
+
+#[test]
+fn field_paths() {
+    check(procession_fuzz::field_paths, "seeds/field_paths");
+}

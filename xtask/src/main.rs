@@ -2,6 +2,7 @@
 
 mod bpf;
 mod proto;
+mod schema;
 mod tidy;
 
 use std::path::Path;

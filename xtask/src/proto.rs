@@ -1,4 +1,5 @@
-//! Generates Rust from the `.proto` files; the result is committed, so that a build generates nothing.
+//! Generates Rust from the `.proto` files, and the JSON schema of events; the result is committed, so
+//! that a build generates nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,6 +7,8 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
 use prost_types::FileDescriptorSet;
+
+use crate::schema;
 
 /// A folder of `.proto` files and the folder that holds what is made of them, and nothing else.
 struct Set {
@@ -61,6 +64,10 @@ const SETS: [Set; 3] = [
     },
 ];
 
+/// The message that is one line of JSON, the `.proto` files that have it, and the schema of the lines.
+const LINES: (&str, &str, &str) =
+    ("GetEventsResponse", "crates/procession-api/proto", "docs/events.schema.json");
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Fail if a committed file is not what its source makes, and write nothing.
@@ -84,7 +91,21 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
             replace_folder(&output, &generated)?;
         }
     }
-    Ok(())
+    run_schema(root, options)
+}
+
+fn run_schema(root: &Path, options: &Options) -> Result<()> {
+    let (message, sources, output) = LINES;
+    let path = root.join(output);
+    let generated = schema::of_lines(&compile(&root.join(sources))?.file_descriptor_set(), message);
+    if options.check {
+        ensure!(
+            fs::read_to_string(&path).with_context(|| format!("read {output}"))? == generated,
+            "{output} is not what {sources} makes: run `cargo xtask proto` and commit the result"
+        );
+        return Ok(());
+    }
+    fs::write(&path, generated).with_context(|| format!("write {output}"))
 }
 
 /// File name to content.

@@ -27,7 +27,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use procession::{BootTime, Event, ProcessKey};
+use procession::{BootTime, Event, ProcessKey, TableConfig};
 use procession_agent::{
     HoldConfig, Inventory, InventoryCounts, News, NodeInventory, Observation, ObservationConfig, Pipeline,
     Scope, Selection, Told,
@@ -182,7 +182,7 @@ fn change_pods(node: &Node, is_over: &AtomicBool) {
 fn run_observation(source: Burst, round: &Round, inventory: Box<dyn Inventory>) {
     // What is never told of would be given up after a while: here at once.
     let hold = HoldConfig { wait: Duration::ZERO, ..HoldConfig::default() };
-    let config = ObservationConfig { selection: facts(), hold, queue: QUEUE };
+    let config = ObservationConfig { hold, queue: QUEUE, ..ObservationConfig::new(facts()) };
     let observation = Observation::start(Box::new(source), config, inventory).unwrap();
     round.told.set(observation.told().clone()).unwrap();
     until("the end of a round", || round.is_over.load(Ordering::Acquire));
@@ -195,7 +195,8 @@ fn run_pipeline(source: Burst, round: &Round) {
     round.told.set(told).unwrap();
     thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let mut pipeline = Pipeline::start(Box::new(source), facts(), &mut drop).unwrap();
+            let mut pipeline =
+                Pipeline::start(Box::new(source), TableConfig::default().budget, facts(), &mut drop).unwrap();
             while !round.is_over.load(Ordering::Acquire) {
                 pipeline
                     .poll(Duration::ZERO, &mut |fact| sender.try_send(Told::from(fact)).unwrap())

@@ -13,7 +13,7 @@
 //!
 //! ```no_run
 //! use procession::LineageDetail;
-//! use procession_agent::{HoldConfig, NodeInventory, Observation, ObservationConfig, Scope, Selection};
+//! use procession_agent::{NodeInventory, Observation, ObservationConfig, Scope, Selection};
 //! use procession_filter::{Filter, Kinds};
 //! use procession_kube::RuntimesConfig;
 //! use procession_sensor::{EbpfConfig, open_best};
@@ -24,7 +24,7 @@
 //!     filter: Filter::new(Kinds::default()),
 //!     lineage: LineageDetail::Parent,
 //! };
-//! let config = ObservationConfig { selection, hold: HoldConfig::default(), queue: 1024 };
+//! let config = ObservationConfig::new(selection);
 //! let inventory = NodeInventory::new().runtimes(&RuntimesConfig::default())?;
 //! let observation = Observation::start(source, config, Box::new(inventory))?;
 //! for told in observation.told().iter().take(10) {
@@ -40,24 +40,42 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
+mod clock;
+mod control;
+mod export;
 mod hold;
+mod hub;
 mod inventory;
+pub mod metrics;
 mod node;
 mod observation;
+mod observed;
 mod pipeline;
 mod presenter;
+mod pulse;
 mod query;
+pub mod server;
 mod stream;
 mod tally;
 mod tell;
+pub mod web;
 
+pub use agent::{Agent, AgentConfig, AgentError, Detail, envelope};
+pub use clock::wall_clock;
+pub use control::LogLevel;
+pub use export::{
+    Envelope, ExportConfig, ExportCounts, ExportFilter, ExportHandle, ExportSink, Exporter, FileConfig,
+    Rotation,
+};
 pub use hold::{HoldConfig, HoldCounts};
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
-pub use node::{Node, NodeStatus};
+pub use node::{Node, NodeParts, NodeStatus};
 pub use observation::{Observation, ObservationConfig};
 pub use pipeline::{Account, Pipeline, Scope, Selection};
 pub use presenter::Presenter;
 pub use procession_kube::Told;
+pub use pulse::Pulse;
 pub use query::{Ended, Queries, View};
 pub use stream::{Batch, Event, EventLog, Form, LogConfig, Reader, ReaderCounts, ReaderKind};
 pub use tally::Tally;

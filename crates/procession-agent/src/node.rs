@@ -3,20 +3,32 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use procession_sensor::SourceKind;
+
 use crate::presenter::Presenter;
+use crate::pulse::Pulse;
 use crate::query::Queries;
 use crate::stream::EventLog;
 
 /// A node under observation, as those see it who serve it to others. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Node(Arc<Parts>);
+pub struct Node(Arc<NodeParts>);
 
+/// What a [`Node`] is made of.
 #[derive(Debug)]
-struct Parts {
-    log: EventLog,
-    queries: Queries,
-    presenter: Presenter,
-    started: SystemTime,
+pub struct NodeParts {
+    /// What happens.
+    pub log: EventLog,
+    /// Where to ask what is known.
+    pub queries: Queries,
+    /// Who makes messages.
+    pub presenter: Presenter,
+    /// Whether the observation goes on.
+    pub pulse: Pulse,
+    /// Where events come from.
+    pub source: SourceKind,
+    /// What that cannot see, each as a sentence.
+    pub shortcomings: Vec<String>,
 }
 
 /// How a node does.
@@ -37,6 +49,11 @@ pub struct NodeStatus {
 }
 
 impl Node {
+    /// A node of these parts.
+    pub fn new(parts: NodeParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
     /// What happens, for those who read it.
     pub fn log(&self) -> &EventLog {
         &self.0.log
@@ -52,15 +69,26 @@ impl Node {
         &self.0.presenter
     }
 
+    /// Whether the observation goes on.
+    pub fn pulse(&self) -> &Pulse {
+        &self.0.pulse
+    }
+
+    /// Where events come from.
+    pub fn source(&self) -> SourceKind {
+        self.0.source
+    }
+
     /// How it does.
     pub fn status(&self) -> NodeStatus {
+        let NodeParts { presenter, pulse, source, shortcomings, .. } = &*self.0;
         NodeStatus {
-            node_name: String::new(),
-            started: self.0.started,
-            source: String::new(),
-            shortcomings: Vec::new(),
-            last_event: None,
-            is_observing: false,
+            node_name: presenter.node_name().to_owned(),
+            started: pulse.began(),
+            source: source.to_string(),
+            shortcomings: shortcomings.clone(),
+            last_event: pulse.last_event(),
+            is_observing: pulse.is_observing(),
         }
     }
 }

@@ -6,13 +6,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use procession::Namespaces;
+use procession::{Namespaces, TableConfig};
 use procession_kube::Told;
 use procession_sensor::{Source, SourceError};
 
 use crate::hold::HoldConfig;
 use crate::inventory::Inventory;
 use crate::pipeline::{Account, Pipeline, Selection};
+use crate::pulse::Pulse;
+use crate::query::{Queries, Query, View};
 use crate::tell::Teller;
 
 /// What to observe, and how long it may wait where.
@@ -25,6 +27,16 @@ pub struct ObservationConfig {
     /// How many facts may wait for whoever presents them; those that find no room are dropped and
     /// counted.
     pub queue: usize,
+    /// The most bytes that the table may use: see [`TableConfig::budget`](procession::TableConfig::budget).
+    pub budget: usize,
+}
+
+impl ObservationConfig {
+    /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
+    /// [`TableConfig`], and room for 65,536 facts.
+    pub fn new(selection: Selection) -> Self {
+        Self { selection, hold: HoldConfig::default(), queue: 1 << 16, budget: TableConfig::default().budget }
+    }
 }
 
 /// A pipeline at work in a thread of its own.
@@ -33,6 +45,8 @@ pub struct Observation {
     found: Vec<Told>,
     told: Receiver<Told>,
     host_namespaces: Option<Namespaces>,
+    queries: Queries,
+    pulse: Pulse,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Account, SourceError>>,
 }
@@ -62,21 +76,24 @@ impl Observation {
         config: ObservationConfig,
         inventory: Box<dyn Inventory>,
     ) -> Result<Self, SourceError> {
-        let ObservationConfig { selection, hold, queue } = config;
+        let ObservationConfig { selection, hold, queue, budget } = config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
         let mut tell = |told| found.push(told);
-        let pipeline = Pipeline::start(source, selection, &mut |fact| teller.take(fact, &mut tell))?;
+        let pipeline = Pipeline::start(source, budget, selection, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
         let (sender, told) = bounded(queue);
-        let work = Work { pipeline, queue: Queue { told: sender, dropped: 0 }, teller };
+        let (queries, asked) = Queries::new();
+        let pulse = Pulse::new();
+        let queue = Queue { told: sender, dropped: 0 };
+        let work = Work { pipeline, queue, asked, pulse: pulse.clone(), teller };
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = Arc::clone(&stop);
             std::thread::Builder::new().name("pipeline".into()).spawn(move || work.run(&stop))
         };
         let thread = thread.map_err(SourceError::io("start a thread"))?;
-        Ok(Self { found, told, host_namespaces, stop, thread })
+        Ok(Self { found, told, host_namespaces, queries, pulse, stop, thread })
     }
 
     /// Takes what is told of processes that already ran at the start, as far as they are selected.
@@ -94,6 +111,16 @@ impl Observation {
     /// The namespaces of the host, as far as they are to be seen.
     pub fn host_namespaces(&self) -> Option<Namespaces> {
         self.host_namespaces
+    }
+
+    /// Where to ask what the table knows.
+    pub fn queries(&self) -> &Queries {
+        &self.queries
+    }
+
+    /// Whether it goes on.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Asks to stop, when what has happened until now is told.
@@ -118,13 +145,15 @@ struct Work {
     pipeline: Pipeline,
     /// Dropped before those who are asked, whose end may take a while.
     queue: Queue,
+    asked: Receiver<Query>,
+    pulse: Pulse,
     teller: Teller,
 }
 
 impl Work {
     fn run(mut self, stop: &AtomicBool) -> Result<Account, SourceError> {
         let observed = self.observe(stop);
-        let Self { pipeline, queue, teller } = &mut self;
+        let Self { queue, teller, .. } = &mut self;
         let end = Instant::now() + LAST_ANSWERS;
         while teller.is_waiting() && Instant::now() < end {
             std::thread::sleep(EAGER_POLL);
@@ -132,12 +161,17 @@ impl Work {
         }
         // Even when the source has failed, what it told of before is not lost.
         teller.finish(&mut |told| queue.offer(told));
-        observed.map(|()| Account {
-            told: teller.counts(),
-            inventory: teller.inventory().counts(),
-            dropped: queue.dropped,
-            ..pipeline.account()
-        })
+        self.pulse.end();
+        observed.map(|()| self.account())
+    }
+
+    fn account(&self) -> Account {
+        Account {
+            told: self.teller.counts(),
+            inventory: self.teller.inventory().counts(),
+            dropped: self.queue.dropped,
+            ..self.pipeline.account()
+        }
     }
 
     fn observe(&mut self, stop: &AtomicBool) -> Result<(), SourceError> {
@@ -146,16 +180,28 @@ impl Work {
         }
         // Sources other than eBPF may be told of an exit a moment after whoever waited for it.
         self.poll()?;
-        let Self { pipeline, queue, teller } = self;
+        let Self { pipeline, queue, teller, .. } = self;
         pipeline.finish(&mut |fact| teller.take(fact, &mut |told| queue.offer(told)))
     }
 
     fn poll(&mut self) -> Result<(), SourceError> {
-        let Self { pipeline, queue, teller } = self;
+        let Self { pipeline, queue, teller, .. } = self;
         let patience = if teller.is_waiting() { EAGER_POLL } else { POLL };
         pipeline.poll(patience, &mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
         teller.attend(&mut |told| queue.offer(told));
+        self.pulse.beat(self.pipeline.table().ledger().received());
+        self.answer();
         Ok(())
+    }
+
+    /// Answers what was asked meanwhile.
+    fn answer(&self) {
+        let account = || self.account();
+        let view =
+            View { table: self.pipeline.table(), inventory: self.teller.inventory(), account: &account };
+        for query in self.asked.try_iter() {
+            query(&view);
+        }
     }
 }
 

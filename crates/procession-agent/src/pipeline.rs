@@ -57,7 +57,7 @@ struct State {
 }
 
 /// What a pipeline did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Account {
     /// What became of every event.
     pub ledger: Ledger,
@@ -78,15 +78,17 @@ pub struct Account {
 }
 
 impl Pipeline {
-    /// Takes in what already runs, and hands out the facts about it that `selection` admits.
+    /// Takes in what already runs, and hands out the facts about it that `selection` admits. The table
+    /// uses `budget` bytes at most.
     pub fn start(
         mut source: Box<dyn Source>,
+        budget: usize,
         selection: Selection,
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
         // Names and paths are other people's input.
         let seed = RandomState::new().hash_one(0);
-        let table = Table::new(TableConfig { seed, ..TableConfig::default() });
+        let table = Table::new(TableConfig { budget, seed, ..TableConfig::default() });
         let mut state = State { table, selection, counter: Counter::default(), root: None, is_walking: true };
         source.walk(&mut |event| state.fold(event, out))?;
         state.is_walking = false;

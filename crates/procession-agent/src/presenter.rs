@@ -2,34 +2,125 @@
 //!
 //! Everything that shows a process outside goes through here, so that nothing leaves unredacted.
 
-use std::sync::RwLock;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use procession::{Entry, Process};
+use procession::{BootId, Entry, Process, WallClock};
+use procession_api::lineage;
+use procession_api::messages::MessageEncoder;
 use procession_api::proto::procession::v1;
 use procession_api::proto::tetragon;
-use procession_kube::{Told, Whose};
+use procession_api::users::{PasswdFile, Users};
+use procession_filter::Redaction;
+use procession_kube::{ContainerId, Told, Whose};
 
+use crate::clock::wall_clock;
 use crate::inventory::Inventory;
 
 /// Makes messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Presenter {
-    node_name: RwLock<String>,
+    encoder: MessageEncoder,
+    boot: Option<BootId>,
+    redaction: RwLock<Arc<Redaction>>,
+    surroundings: RwLock<Arc<Surroundings>>,
+    refreshed: Mutex<Refreshed>,
 }
 
+/// What a process does not say itself, and how it is shown depends on.
+#[derive(Debug)]
+struct Surroundings {
+    clock: WallClock,
+    users: Users,
+}
+
+#[derive(Debug)]
+struct Refreshed {
+    at: Instant,
+    passwd: PasswdFile,
+}
+
+/// How often clock and users are looked at.
+const REFRESH: Duration = Duration::from_secs(1);
+
 impl Presenter {
+    /// Of processes that were started since the boot of this machine that is called `boot`.
+    pub fn new(encoder: MessageEncoder, boot: Option<BootId>, redaction: Redaction) -> Self {
+        let mut passwd = PasswdFile::new("/etc/passwd");
+        // Without the file nobody has a name.
+        let _ = passwd.refresh();
+        let surroundings = Surroundings { clock: wall_clock(), users: passwd.users().clone() };
+        Self {
+            encoder,
+            boot,
+            redaction: RwLock::new(Arc::new(redaction)),
+            surroundings: RwLock::new(Arc::new(surroundings)),
+            refreshed: Mutex::new(Refreshed { at: Instant::now(), passwd }),
+        }
+    }
+
+    /// The name of the node.
+    pub fn node_name(&self) -> &str {
+        &self.encoder.node_name
+    }
+
+    /// The name of the cluster. Empty: none was given.
+    pub fn cluster_name(&self) -> &str {
+        &self.encoder.cluster_name
+    }
+
+    /// Hides something else from now on.
+    pub fn set_redaction(&self, redaction: Redaction) {
+        *self.redaction.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(redaction);
+    }
+
     /// The event of what is told. `None`: the reference has none for it.
-    pub fn event(&self, _told: &Told) -> Option<tetragon::GetEventsResponse> {
-        None
+    pub fn event(&self, told: &Told) -> Option<tetragon::GetEventsResponse> {
+        let surroundings = self.surroundings();
+        let mut event = self.encoder.event(told, &surroundings.clock, &surroundings.users)?;
+        self.redaction().apply(&mut event);
+        Some(event)
     }
 
     /// A process in the reference's form.
-    pub fn process(&self, _process: &Process, _whose: Option<&Whose>) -> tetragon::Process {
-        tetragon::Process::default()
+    pub fn process(&self, process: &Process, whose: Option<&Whose>) -> tetragon::Process {
+        let surroundings = self.surroundings();
+        let mut message = self.encoder.process(process, whose, &surroundings.clock, &surroundings.users);
+        self.redaction().apply_process(&mut message);
+        message
     }
 
     /// A process with all that is known of it.
-    pub fn entry(&self, _entry: Entry<'_>, _inventory: &dyn Inventory) -> v1::Process {
-        v1::Process::default()
+    pub fn entry(&self, entry: Entry<'_>, inventory: &dyn Inventory) -> v1::Process {
+        let container = entry.image().and_then(|image| ContainerId::of_cgroup(image.cgroup_path()));
+        let whose = container.and_then(|container| inventory.find(&container));
+        let Surroundings { clock, users } = &*self.surroundings();
+        let boot = self.boot.as_ref();
+        let mut message = lineage::process(&self.encoder, entry, whose.as_ref(), boot, clock, users);
+        if let Some(process) = &mut message.process {
+            self.redaction().apply_process(process);
+        }
+        message
+    }
+
+    /// Looks at clock and users again when that is due.
+    pub(crate) fn refresh(&self) {
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        if refreshed.at.elapsed() < REFRESH {
+            return;
+        }
+        refreshed.at = Instant::now();
+        // A file that cannot be read now leaves the names that are known.
+        let _ = refreshed.passwd.refresh();
+        let surroundings = Surroundings { clock: wall_clock(), users: refreshed.passwd.users().clone() };
+        *self.surroundings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(surroundings);
+    }
+
+    fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::clone(&self.surroundings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn redaction(&self) -> Arc<Redaction> {
+        Arc::clone(&self.redaction.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

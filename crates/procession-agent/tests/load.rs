@@ -25,7 +25,7 @@ use procession_sensor::{KernelCounts, Sink, Source, SourceError, SourceKind};
 use rustix::time::{ClockId, clock_gettime};
 
 use node::{Node, cgroup, pod_name};
-use support::{PATIENCE, exec, exit, fork, in_cgroup, outside, running, selection};
+use support::{PATIENCE, everything, exec, exit, fork, in_cgroup, outside, running, selection};
 
 const PODS: u64 = 1_000;
 const CHANGES_A_SECOND: u32 = 100;
@@ -242,6 +242,7 @@ fn config() -> ObservationConfig {
         // Nothing is given up, however slow the machine.
         hold: HoldConfig { wait: 2 * PATIENCE, ..HoldConfig::default() },
         queue: (EXECS * FACTS_PER_PROCESS) as usize,
+        ..everything()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use procession::{Nature, Origin, Process, WorkingDirectory};
-use serde::{Serialize, Serializer};
 
 /// The reference system's flag bits, printed as names.
 ///
@@ -77,6 +76,19 @@ impl Flags {
         self.0 == 0
     }
 
+    /// The names, as `Display` writes them.
+    pub(crate) fn to_text(self) -> String {
+        // Most processes have two or three.
+        let mut text = String::with_capacity(32);
+        for (_, name) in Self::NAMES.iter().filter(|(flag, _)| self.contains(*flag)) {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(name);
+        }
+        text
+    }
+
     const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -92,18 +104,7 @@ impl std::ops::BitOr for Flags {
 
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (_, name) in Self::NAMES.iter().filter(|(flag, _)| self.contains(*flag)) {
-            write!(f, "{separator}{name}")?;
-            separator = " ";
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Flags {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        f.pad(&self.to_text())
     }
 }
 

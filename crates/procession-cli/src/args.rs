@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
 
+use crate::agent;
 use crate::client::args::{DumpArgs, EventsArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs, WhyArgs};
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "procession", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -20,7 +22,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Watch(WatchArgs),
+    Watch(Box<WatchArgs>),
+    Agent(agent::Typed),
     Events(EventsArgs),
     Status(StatusArgs),
     Processes(ProcessesArgs),
@@ -28,6 +31,8 @@ pub(crate) enum Command {
     Why(WhyArgs),
     Dump(DumpArgs),
     Loglevel(LoglevelArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// Watch processes start and end, live.
@@ -67,6 +72,26 @@ pub(crate) struct WatchArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Write completions for a shell to standard output.
+///
+/// Where the shell finds them: for bash a file `procession` in
+/// ~/.local/share/bash-completion/completions, for zsh `_procession` in a directory of `$fpath`, for
+/// fish `procession.fish` in ~/.config/fish/completions.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Write the manual: all pages into a directory, or procession(1) to standard output.
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this directory, which is made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
 const WHERE: &str = "What to watch, and how long";
 
 const EXAMPLES: &str = "\
@@ -82,7 +107,14 @@ Examples:
   procession watch --host --exec            what runs outside all containers
   procession watch -o json --duration 1m    a minute of events for a program to read
 
-Conditions of different kinds must all hold; repeated ones are alternatives.";
+Conditions of different kinds must all hold; repeated ones are alternatives.
+
+Exit status:
+  0    ended by Ctrl-C, or when the time was up
+  1    failed
+  2    an option is wrong
+  124  the time was up before the command ended
+  other ones are those of the command";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What to show")]
@@ -139,7 +171,7 @@ pub(crate) struct SelectArgs {
     pub(crate) host: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Whose containers they are")]
 pub(crate) struct ContainerArgs {
     /// Ask the container runtime on this socket, for example `cri:/run/crio/crio.sock`; PROTOCOL is
@@ -237,8 +269,10 @@ pub(crate) enum SourceArg {
     /// eBPF programs in the kernel
     Ebpf,
     /// The kernel's proc connector, with details from /proc
+    #[value(alias = "proc-connector")]
     Connector,
     /// Reading /proc again and again
+    #[value(alias = "proc")]
     Polling,
 }
 
@@ -276,7 +310,7 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
 
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-fn parse_size(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u32, String> {
     let (number, scale) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),

@@ -2,14 +2,13 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use procession::{BootTime, Namespaces, WallClock};
-use procession_agent::Told;
+use procession::Namespaces;
+use procession_agent::{Told, wall_clock};
 use procession_api::json::{AnnotationOptions, JsonEncoder};
 use procession_api::users::PasswdFile;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::{ColorArg, ContainerArgs, OutputArg, ShowArgs, WatchArgs};
 use crate::render::{Compact, Form, Palette, Renderer, Surroundings, Text, TextOptions};
@@ -85,6 +84,7 @@ fn annotations(show: &ShowArgs, host: Option<Namespaces>) -> AnnotationOptions {
         // Where the host's are not to be seen, no process counts as being in them.
         namespaces: show.namespaces.then(|| host.unwrap_or_default()),
         ancestors: show.ancestors,
+        ..AnnotationOptions::default()
     }
 }
 
@@ -110,12 +110,4 @@ pub(crate) fn node_name(args: &ContainerArgs) -> String {
         .or_else(|| set("HUBBLE_NODE_NAME"))
         .or_else(|| set("NODE_NAME"))
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
-}
-
-fn wall_clock() -> WallClock {
-    let boot = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
-    let nanos = u64::try_from(boot.tv_nsec).unwrap_or_default();
-    let since_boot = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-    WallClock::new(BootTime::from_nanos(since_boot), SystemTime::now())
 }

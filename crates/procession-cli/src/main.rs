@@ -2,21 +2,25 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod args;
 mod child;
 mod client;
 mod containers;
 mod display;
+mod generate;
 mod log;
 mod output;
 mod render;
 mod signals;
+mod source;
 mod summary;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::{Cli, Command};
 
@@ -26,19 +30,42 @@ fn main() -> ExitCode {
         summary::tell(format_args!("there is no command after `--`"));
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
-    let result = log::start().and_then(|()| match cli.command {
-        Command::Watch(args) => watch::run(&args),
-        Command::Events(args) => client::events(&args),
-        Command::Status(args) => client::status(&args),
-        Command::Processes(args) => client::processes(&args),
-        Command::Tree(args) => client::tree(&args),
-        Command::Why(args) => client::why(&args),
-        Command::Dump(args) => client::dump(&args),
-        Command::Loglevel(args) => client::loglevel(&args),
-    });
+    let cli = Cli::try_parse().unwrap_or_else(|error| advise(error).exit());
+    let result = run(&cli.command);
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    // The agent has options for its log.
+    if !matches!(command, Command::Agent(_)) {
+        log::start(log::Level::Info, log::Format::Text)?;
+    }
+    match command {
+        Command::Watch(args) => watch::run(args),
+        Command::Agent(typed) => agent::run(typed),
+        Command::Events(args) => client::events(args),
+        Command::Status(args) => client::status(args),
+        Command::Processes(args) => client::processes(args),
+        Command::Tree(args) => client::tree(args),
+        Command::Why(args) => client::why(args),
+        Command::Dump(args) => client::dump(args),
+        Command::Loglevel(args) => client::loglevel(args),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
+    }
+}
+
+/// Says what there is in place of an option of the reference system's agent.
+fn advise(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some(advice) = agent::in_reference(typed.trim_start_matches('-'))
+    {
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
+    }
+    error
 }

@@ -9,7 +9,7 @@ use procession::{LineageDetail, Pid, Uid};
 use procession_agent::{HoldConfig, Observation, ObservationConfig, Scope, Selection};
 use procession_api::users::Users;
 use procession_filter::{Filter, Kinds};
-use procession_sensor::{Chosen, EbpfConfig, Source, open, open_best, own_pid_namespace};
+use procession_sensor::own_pid_namespace;
 
 use crate::args::{SelectArgs, WatchArgs};
 use crate::child::{self, Watched};
@@ -17,10 +17,8 @@ use crate::containers;
 use crate::display::{self, Display};
 use crate::output::Output;
 use crate::signals::Signals;
+use crate::source;
 use crate::summary;
-
-/// Facts that may wait for a slow terminal or pipe.
-const QUEUE: usize = 1 << 16;
 
 /// How soon a signal or the end of `--duration` is noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,7 +35,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch()?;
     // Before the source: pods are listed meanwhile.
     let inventory = containers::inventory(&args.containers)?;
-    let source = choose(args)?;
+    let source = source::open_told(args.source, args.ring_size)?;
     if let Some(unseen) = source.unseen_changes().filter(|_| args.select.change) {
         summary::tell(format_args!("{unseen}"));
     }
@@ -45,9 +43,8 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
     let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
     let config = ObservationConfig {
-        selection: Selection { scope, filter, lineage },
         hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
-        queue: QUEUE,
+        ..ObservationConfig::new(Selection { scope, filter, lineage })
     };
     let mut observation = Observation::start(source, config, Box::new(inventory))?;
     let display = Display::new(args, users, observation.host_namespaces());
@@ -166,18 +163,6 @@ fn is_past(limit: Option<Instant>) -> bool {
 /// What this process starts. In a pid namespace the kernel knows it by another number.
 fn this_process() -> Scope {
     Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: own_pid_namespace() }
-}
-
-fn choose(args: &WatchArgs) -> anyhow::Result<Box<dyn Source>> {
-    let config = EbpfConfig { ring_bytes: args.ring_size };
-    if let Some(kind) = args.source.only() {
-        let source = open(kind, config).with_context(|| format!("cannot watch with {kind}"))?;
-        summary::source(kind, &[]);
-        return Ok(source);
-    }
-    let Chosen { source, passed_over } = open_best(config)?;
-    summary::source(source.kind(), &passed_over);
-    Ok(source)
 }
 
 fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {

@@ -36,6 +36,10 @@ struct Encodings {
     json: OnceLock<Bytes>,
 }
 
+/// The most forms with fields left out that are kept of an event. For others it is made anew: clients
+/// may think up as many as they like.
+const MOST_FORMS: usize = 2;
+
 impl Form {
     /// With the fields that these filters leave.
     pub fn new(filters: FieldFilters) -> Self {
@@ -88,11 +92,11 @@ impl Event {
         })
     }
 
-    /// About how many bytes it takes, forms included.
-    pub(crate) fn bytes(&self) -> usize {
-        // The message, its two forms, and one that leaves fields out.
-        const FORMS: usize = 4;
-        size_of::<Self>() + FORMS * self.message.encoded_len()
+    /// About how many bytes it takes, its encodings included.
+    pub(super) fn bytes(&self) -> usize {
+        // The message, as protobuf, as JSON, and one that leaves fields out.
+        const COPIES: usize = 4;
+        size_of::<Self>() + COPIES * self.message.encoded_len()
     }
 
     fn encoded(
@@ -112,7 +116,9 @@ impl Event {
         }
         let message = filters.apply(&self.message).ok();
         let filtered = message.map(|message| Arc::new(Filtered { message, encodings: Encodings::default() }));
-        known.push((form.clone(), filtered.clone()));
+        if known.len() < MOST_FORMS {
+            known.push((form.clone(), filtered.clone()));
+        }
         filtered
     }
 }

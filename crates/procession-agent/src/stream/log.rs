@@ -104,6 +104,10 @@ struct ReaderAccount {
 /// The most events that are handed out at once.
 const BATCH: usize = 256;
 
+/// The most bytes that they take, about, unless a single one takes more: a reader that stands still keeps
+/// them.
+const BATCH_BYTES: usize = 512 << 10;
+
 impl EventLog {
     /// An empty log.
     pub fn new(config: LogConfig) -> Self {
@@ -177,6 +181,11 @@ impl EventLog {
         readers.map(|reader| (reader.kind, reader.counts(&state))).collect()
     }
 
+    /// How much it keeps at most.
+    pub fn config(&self) -> LogConfig {
+        self.0.config
+    }
+
     /// Events and bytes that are kept.
     pub fn kept(&self) -> (usize, usize) {
         let state = self.state();
@@ -205,8 +214,15 @@ impl State {
         let position = reader.position.load(Ordering::Relaxed);
         let lost = self.start.saturating_sub(position);
         let first = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        let events: Vec<_> =
-            self.events.iter().skip(first).take(BATCH).map(|(event, _)| Arc::clone(event)).collect();
+        let mut room = BATCH_BYTES;
+        let fits = |(_, bytes): &&(Arc<Event>, usize)| {
+            // The first always does.
+            let fits = room > 0;
+            room = room.saturating_sub(*bytes);
+            fits
+        };
+        let next = self.events.range(first.min(self.events.len())..).take(BATCH);
+        let events: Vec<_> = next.take_while(fits).map(|(event, _)| Arc::clone(event)).collect();
         if lost == 0 && events.is_empty() {
             return None;
         }

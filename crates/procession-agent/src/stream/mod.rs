@@ -8,3 +8,6 @@ mod log;
 
 pub use event::{Event, Form};
 pub use log::{Batch, EventLog, LogConfig, Reader, ReaderCounts, ReaderKind};
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Everything, with facts that wait for as long as the test likes.
 pub(crate) fn everything() -> ObservationConfig {
     let hold = HoldConfig { wait: Duration::from_hours(1), ..HoldConfig::default() };
-    ObservationConfig { selection: selection(Scope::Everything), hold, queue: 10_000 }
+    ObservationConfig { hold, queue: 10_000, ..ObservationConfig::new(selection(Scope::Everything)) }
 }
 
 /// Everything that happens in a scope.

@@ -1,34 +1,21 @@
 //! The reference system's JSON: one event per line, as its file export and its client write it.
 //!
-//! * `message` is the schema.
-//! * `convert` fills it from a fact, and `pod` from what is known of its containers.
-//! * `value` writes what serde alone would write differently.
-//! * `printable` keeps control characters out of the text.
+//! It is written from the messages: `view` says which members they have, in which order, and `value`
+//! what these look like. `printable` keeps control characters out of the text.
 
-mod convert;
-mod message;
-mod pod;
-mod printable;
-pub(crate) mod value;
+pub(crate) mod printable;
+mod value;
+mod view;
 
-use procession::{Namespaces, WallClock};
+use procession::WallClock;
 use procession_kube::Told;
 use serde::Serialize as _;
 
+pub use crate::messages::AnnotationOptions;
+use crate::messages::Converter;
+use crate::proto::tetragon::{GetEventsResponse, Process};
 use crate::users::Users;
-use convert::Converter;
-use printable::Printable;
-
-/// What to write beyond what every event has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AnnotationOptions {
-    /// Credentials and capabilities of every process, and how the exec raised its rights.
-    pub credentials: bool,
-    /// Namespaces of every process. Given are those of pid 1, to tell which are the host's.
-    pub namespaces: Option<Namespaces>,
-    /// Ancestors beyond the parent, as far as the fact has them.
-    pub ancestors: bool,
-}
+use value::{Json, Value};
 
 /// Writes what is told as lines of JSON.
 #[derive(Clone, Debug)]
@@ -40,26 +27,39 @@ pub struct JsonEncoder {
 }
 
 impl JsonEncoder {
-    /// Appends the line of what is told to `out`, and says whether there is one: the reference
-    /// system has no event for a fork.
-    ///
-    /// A container in no pod has a `pod` too, of which nothing but the `container` is there: the
-    /// schema has no other place for its name and image.
-    ///
-    /// `clock` turns boot times into dates, `users` may give names to the users of the host.
-    #[expect(clippy::missing_panics_doc, reason = "a vector takes all bytes, and member names are text")]
+    /// Appends the line of what is told to `out`, and says whether there is one: see
+    /// [`MessageEncoder::event`](crate::messages::MessageEncoder::event).
     pub fn encode(&self, told: &Told, clock: &WallClock, users: &Users, out: &mut Vec<u8>) -> bool {
-        let converter = Converter { node: &self.node_name, options: &self.options, clock, users };
+        let converter =
+            Converter { node: &self.node_name, cluster: "", options: &self.options, clock, users };
         let Some(event) = converter.event(told) else { return false };
-        let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Printable);
-        event.serialize(&mut serializer).expect("a vector takes all bytes, and member names are text");
-        out.push(b'\n');
+        write(&event, out);
         true
     }
 }
 
 /// Appends an event as one line.
-pub fn write(_event: &crate::proto::tetragon::GetEventsResponse, _out: &mut Vec<u8>) {}
+///
+/// A time that has no RFC 3339 form, because it lies before the year 1 or after the year 9999, is
+/// written as the Unix epoch.
+pub fn write(event: &GetEventsResponse, out: &mut Vec<u8>) {
+    write_line(event, out);
+}
 
+/// Appends a process as one line.
+pub fn write_process(process: &Process, out: &mut Vec<u8>) {
+    write_line(process, out);
+}
+
+fn write_line(message: &impl Value, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut serializer = serde_json::Serializer::new(&mut *out);
+    Json(message).serialize(&mut serializer).expect("a vector takes all bytes, and member names are text");
+    printable::escape(out, start);
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

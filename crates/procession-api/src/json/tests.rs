@@ -152,12 +152,12 @@ fn an_exec_names_its_process_and_its_parent() {
             r#"","flags":"execve clone","start_time":"2023-11-14T22:13:22.000000001Z","auid":1000,"#,
             r#""parent_exec_id":""#,
             SHELL,
-            r#"","tid":101,"user":{"name":"alice"}},"parent":{"exec_id":""#,
+            r#"","tid":101,"user":{"name":"alice"},"in_init_tree":false},"parent":{"exec_id":""#,
             SHELL,
             r#"","pid":100,"uid":0,"cwd":"/root","binary":"/bin/sh","flags":"execve clone","#,
             r#""start_time":"2023-11-14T22:13:21Z","auid":0,"parent_exec_id":""#,
             INIT,
-            r#"","tid":100}},"node_name":"n","time":"2023-11-14T22:13:22.000000001Z"}"#,
+            r#"","tid":100,"in_init_tree":false}},"node_name":"n","time":"2023-11-14T22:13:22.000000001Z"}"#,
         ],
     );
 }
@@ -170,7 +170,9 @@ fn an_exec_without_a_fork_has_the_replaced_image_as_its_parent() {
     let json = encode(AnnotationOptions::default(), &fact(&mut table, 2 * SECOND + 5, again));
     assert!(json.contains(r#""flags":"execve","#), "{json}");
     assert!(
-        json.contains(&format!(r#""parent_exec_id":"{LS}","tid":101}},"parent":{{"exec_id":"{LS}""#)),
+        json.contains(&format!(
+            r#""parent_exec_id":"{LS}","tid":101,"in_init_tree":false}},"parent":{{"exec_id":"{LS}""#
+        )),
         "{json}"
     );
 }
@@ -181,7 +183,12 @@ fn a_parent_that_is_only_inferred_is_named_and_not_shown() {
     fact(&mut table, 2 * SECOND, fork(subject(101, 2 * SECOND, 2 * SECOND), key(100, SECOND)));
     let json =
         encode(AnnotationOptions::default(), &fact(&mut table, 2 * SECOND + 1, exec_of_ls(ls(), user(0))));
-    assert!(json.contains(&format!(r#""parent_exec_id":"{SHELL}","tid":101}}}},"node_name""#)), "{json}");
+    assert!(
+        json.contains(&format!(
+            r#""parent_exec_id":"{SHELL}","tid":101,"in_init_tree":false}}}},"node_name""#
+        )),
+        "{json}"
+    );
 }
 
 #[test]
@@ -196,7 +203,7 @@ fn ancestors_run_from_the_grandparent_to_init() {
         r#""flags":"procFS rootcwd","start_time":"2023-11-14T22:13:20.000000002Z","#,
         r#""auid":4294967295,"parent_exec_id":""#,
         NO_PARENT,
-        r#"","tid":1}]},"node_name""#,
+        r#"","tid":1,"in_init_tree":false}]},"node_name""#,
     ];
     assert!(json.contains(&ancestors.concat()), "{json}");
 }
@@ -214,13 +221,16 @@ fn an_exit_has_a_code_or_the_name_of_a_signal() {
         fact(&mut table, 2 * SECOND + 1, exec_of_ls(ls(), user(0)));
         let json = encode(AnnotationOptions::default(), &fact(&mut table, 3 * SECOND, exit_of_ls(status)));
         let tail = [
-            r#","tid":100},"#,
+            r#","tid":100,"in_init_tree":false},"#,
             members,
             r#""time":"2023-11-14T22:13:23Z"},"node_name":"n","time":"2023-11-14T22:13:23Z"}"#,
             "\n",
         ];
         assert!(json.starts_with(r#"{"process_exit":{"process":{"exec_id""#), "{json}");
-        assert!(json.contains(r#""tid":103},"parent""#), "the thread that ended last: {json}");
+        assert!(
+            json.contains(r#""tid":103,"in_init_tree":false},"parent""#),
+            "the thread that ended last: {json}"
+        );
         assert!(json.ends_with(&tail.concat()), "{json}");
     }
 }
@@ -271,7 +281,7 @@ fn a_kernel_thread_is_found_with_its_name_in_brackets() {
             r#""binary":"[kthreadd]","flags":"procFS","start_time":"2023-11-14T22:13:20.010Z","#,
             r#""auid":4294967295,"parent_exec_id":""#,
             NO_PARENT,
-            r#"","tid":2}},"node_name":"n","time":"2023-11-14T22:13:21Z"}"#,
+            r#"","tid":2,"in_init_tree":false}},"node_name":"n","time":"2023-11-14T22:13:21Z"}"#,
         ],
     );
 }
@@ -300,7 +310,7 @@ fn credentials_are_written_for_all_and_binary_properties_for_the_process_of_an_e
         r#""securebits":["SecBitKeepCaps"]},"#,
         r#""binary_properties":{"setuid":0,"setgid":4294967295,"#,
         r#""privileges_changed":["PRIVILEGES_RAISED_EXEC_FILE_SETUID"],"#,
-        r#""file":{"inode":{"number":"1099511627776","links":0}}}},"parent""#,
+        r#""file":{"inode":{"number":"1099511627776","links":0}}},"in_init_tree":false},"parent""#,
     ];
     assert!(json.contains(&own.concat()), "{json}");
     assert!(json.contains(r#""cap":{},"tid":100,"process_credentials":{"uid":0,"#), "{json}");
@@ -320,7 +330,7 @@ fn namespaces_are_compared_with_the_hosts() {
     let json = encode(AnnotationOptions { namespaces: Some(host), ..AnnotationOptions::default() }, &fact);
     let ns = [
         r#""ns":{"uts":{"inum":1,"is_host":true},"mnt":{"inum":4},"user":{"inum":9,"is_host":true}},"#,
-        r#""tid":101},"parent""#,
+        r#""tid":101,"in_init_tree":false},"parent""#,
     ];
     assert!(json.contains(&ns.concat()), "nor is the user named by the host's file: {json}");
 }

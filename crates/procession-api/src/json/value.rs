@@ -1,227 +1,249 @@
-//! Values whose JSON form is not what serde would make of them.
+//! What values look like, and which are left out.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
-use jiff::fmt::StdFmtWrite;
-use jiff::fmt::temporal::DateTimePrinter;
-use procession::{CapabilitySet, ProcessKey, text};
-use procession_kube::ContainerId;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use prost_types::Timestamp;
 use serde::{Serialize, Serializer};
 
-/// The kernel's bytes as text: runs that are not UTF-8 become one U+FFFD each.
-#[derive(Default)]
-pub(super) struct Text<'a>(pub(super) Cow<'a, [u8]>);
+use crate::proto::tetragon::{CapabilitiesType, ProcessPrivilegesChanged, SecureBitsType, ThrottleType};
 
-impl Text<'_> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+/// What has a JSON form.
+pub(super) trait Value {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
-impl<'a> From<&'a [u8]> for Text<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self(Cow::Borrowed(bytes))
-    }
-}
+/// A value, for serde.
+pub(super) struct Json<'a, T: ?Sized>(pub(super) &'a T);
 
-impl Serialize for Text<'_> {
+impl<T: Value + ?Sized> Serialize for Json<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&text::to_valid_utf8(&self.0))
+        self.0.write(serializer)
     }
 }
 
-/// The printed id of an image.
-pub(super) struct ExecId<'a> {
-    pub(super) node: &'a str,
-    pub(super) key: ProcessKey,
+/// What may stand in a message.
+pub(super) trait Member {
+    /// What it is if it is set.
+    type Value: Value + ?Sized;
+
+    /// `None`: it is unset or empty, so it is left out.
+    fn get(&self) -> Option<&Self::Value>;
 }
 
-impl Serialize for ExecId<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.key.exec_id(self.node))
+/// One of protobuf's wrappers, which is told when it is set even if it is zero; or a message.
+impl<T: Value> Member for Option<T> {
+    type Value = T;
+
+    fn get(&self) -> Option<&T> {
+        self.as_ref()
     }
 }
 
-/// A container id, cut to the length that the reference has.
-pub(super) struct Docker(pub(super) ContainerId);
+macro_rules! members {
+    ($($member:ty, $is_empty:expr;)*) => {$(
+        impl Member for $member {
+            type Value = Self;
 
-impl Serialize for Docker {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.wire())
+            fn get(&self) -> Option<&Self> {
+                let is_empty: fn(&Self) -> bool = $is_empty;
+                (!is_empty(self)).then_some(self)
+            }
+        }
+    )*};
+}
+
+members! {
+    String, Self::is_empty;
+    BTreeMap<String, String>, Self::is_empty;
+    bool, |value| !*value;
+    u32, |value| *value == 0;
+    u64, |value| *value == 0;
+}
+
+impl<T: Value> Member for Vec<T> {
+    type Value = [T];
+
+    fn get(&self) -> Option<&[T]> {
+        (!self.is_empty()).then_some(self)
     }
 }
 
-/// A point in time: RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second, the fewest that are exact.
-pub(super) struct Timestamp(pub(super) SystemTime);
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A wall clock beyond the year 9999 has no RFC 3339 form.
-        let time = jiff::Timestamp::try_from(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let digits = match time.subsec_nanosecond() {
-            0 => 0,
-            nanos if nanos % 1_000_000 == 0 => 3,
-            nanos if nanos % 1_000 == 0 => 6,
-            _ => 9,
-        };
-        let printer = DateTimePrinter::new().precision(Some(digits));
-        printer.print_timestamp(&time, StdFmtWrite(f)).map_err(|_| fmt::Error)
-    }
+macro_rules! plain {
+    ($($value:ty: $serialize:ident;)*) => {$(
+        impl Value for $value {
+            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.$serialize(*self)
+            }
+        }
+    )*};
 }
 
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+plain! {
+    bool: serialize_bool;
+    i32: serialize_i32;
+    u32: serialize_u32;
+}
+
+/// Text, because readers in JavaScript would round a number.
+impl Value for u64 {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// An unsigned 64-bit number: text, because readers in JavaScript would round it.
-pub(super) struct Wide(pub(super) u64);
-
-impl Serialize for Wide {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+impl Value for String {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
     }
 }
+
+impl Value for BTreeMap<String, String> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self)
+    }
+}
+
+impl<T: Value> Value for [T] {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Json))
+    }
+}
+
+/// RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second, the fewest that are exact.
+impl Value for Timestamp {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_date = YEARS.contains(&self.seconds) && (0..1_000_000_000).contains(&self.nanos);
+        serializer.collect_str(&if is_date { *self } else { Self::default() })
+    }
+}
+
+/// The seconds of the years that RFC 3339 has, 1 to 9999.
+const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Bytes: base64 with padding.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
+impl Member for Bytes<'_> {
+    type Value = Self;
+
+    fn get(&self) -> Option<&Self> {
+        (!self.0.is_empty()).then_some(self)
+    }
+}
+
+impl Value for Bytes<'_> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &BASE64))
+    }
+}
+
+/// An enumeration of the schema.
+pub(super) trait Enumeration: TryFrom<i32> {
+    fn name(self) -> &'static str;
+}
+
+macro_rules! enumerations {
+    ($($enumeration:ty),*) => {$(
+        impl Enumeration for $enumeration {
+            fn name(self) -> &'static str {
+                self.as_str_name()
+            }
+        }
+    )*};
+}
+
+enumerations!(CapabilitiesType, ProcessPrivilegesChanged, SecureBitsType, ThrottleType);
 
 /// A value of an enumeration: its name, or its number when the schema has no name for it.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum EnumValue {
-    Name(&'static str),
-    Number(u32),
-}
+pub(super) struct Name<E>(i32, PhantomData<E>);
 
-/// The members of a capability set.
-pub(super) struct CapabilityList(pub(super) CapabilitySet);
-
-impl CapabilityList {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+impl<E> From<&i32> for Name<E> {
+    fn from(number: &i32) -> Self {
+        Self(*number, PhantomData)
     }
 }
 
-impl Serialize for CapabilityList {
+impl<E> Member for Name<E>
+where
+    Self: Value,
+{
+    type Value = Self;
+
+    fn get(&self) -> Option<&Self> {
+        (self.0 != 0).then_some(self)
+    }
+}
+
+impl<E: Enumeration> Value for Name<E> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+}
+
+impl<E: Enumeration> Serialize for Name<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = |number| capability_name(number).map_or(EnumValue::Number(number), EnumValue::Name);
-        serializer.collect_seq(self.0.iter().map(name))
+        match E::try_from(self.0) {
+            Ok(value) => serializer.serialize_str(value.name()),
+            Err(_) => serializer.serialize_i32(self.0),
+        }
     }
 }
 
-/// `SECBIT_*` flags.
-pub(super) struct SecureBits(pub(super) u32);
+/// Values of an enumeration.
+pub(super) struct Names<'a, E>(&'a [i32], PhantomData<E>);
 
-impl SecureBits {
-    pub(super) fn is_empty(&self) -> bool {
-        self.named().next().is_none()
-    }
-
-    fn named(&self) -> impl Iterator<Item = &'static str> {
-        let bits = self.0;
-        SECURE_BITS.into_iter().enumerate().filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name)
+impl<'a, E> Names<'a, E> {
+    pub(super) fn of(numbers: &'a [i32]) -> Self {
+        Self(numbers, PhantomData)
     }
 }
 
-impl Serialize for SecureBits {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.named())
+impl<E: Enumeration> Member for Names<'_, E> {
+    type Value = Self;
+
+    fn get(&self) -> Option<&Self> {
+        (!self.0.is_empty()).then_some(self)
     }
 }
 
-/// The schema's name of a capability, by the kernel's number. That of number 1 has no `CAP_`.
-pub fn capability_name(number: u32) -> Option<&'static str> {
-    CAPABILITIES.get(usize::try_from(number).ok()?).copied()
+impl<E: Enumeration> Value for Names<'_, E> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Name::<E>::from))
+    }
 }
-
-/// By number. The schema's name of number 1 has no `CAP_`.
-const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN",
-    "DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
-/// By bit.
-const SECURE_BITS: [&str; 8] = [
-    "SecBitNoRoot",
-    "SecBitNoRootLocked",
-    "SecBitNoSetUidFixup",
-    "SecBitNoSetUidFixupLocked",
-    "SecBitKeepCaps",
-    "SecBitKeepCapsLocked",
-    "SecBitNoCapAmbientRaise",
-    "SecBitNoCapAmbientRaiseLocked",
-];
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use super::*;
 
     #[test]
     fn a_time_has_the_fewest_groups_of_digits_that_are_exact() {
-        for (nanos, text) in [
-            (0, "2023-11-14T22:13:20Z"),
-            (500_000_000, "2023-11-14T22:13:20.500Z"),
-            (1_000, "2023-11-14T22:13:20.000001Z"),
-            (1, "2023-11-14T22:13:20.000000001Z"),
+        for (seconds, nanos, text) in [
+            (1_700_000_000, 0, "2023-11-14T22:13:20Z"),
+            (1_700_000_000, 500_000_000, "2023-11-14T22:13:20.500Z"),
+            (1_700_000_000, 1_000, "2023-11-14T22:13:20.000001Z"),
+            (1_700_000_000, 1, "2023-11-14T22:13:20.000000001Z"),
+            (-1, 750_000_000, "1969-12-31T23:59:59.750Z"),
+            (*YEARS.start(), 0, "0001-01-01T00:00:00Z"),
+            (*YEARS.end(), 999_999_999, "9999-12-31T23:59:59.999999999Z"),
+            (*YEARS.start() - 1, 0, "1970-01-01T00:00:00Z"),
+            (*YEARS.end() + 1, 0, "1970-01-01T00:00:00Z"),
+            (1, -1, "1970-01-01T00:00:00Z"),
+            (1, 1_000_000_000, "1970-01-01T00:00:00Z"),
         ] {
-            let time = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, nanos);
-            assert_eq!(Timestamp(time).to_string(), text);
+            let json = serde_json::to_string(&Json(&Timestamp { seconds, nanos })).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
         }
     }
 
     #[test]
     fn enumerations_are_written_by_name_and_unknown_members_by_number() {
-        for (bits, json) in [
-            (1 << 1 | 1 << 21, r#"["DAC_OVERRIDE","CAP_SYS_ADMIN"]"#),
-            (1 << 40 | 1 << 41, r#"["CAP_CHECKPOINT_RESTORE",41]"#),
-        ] {
-            let list = CapabilityList(CapabilitySet(bits));
-            assert_eq!(serde_json::to_string(&list).unwrap(), json);
-        }
-        let bits = SecureBits(1 << 7 | 1 << 0 | 1 << 30);
-        let json = r#"["SecBitNoRoot","SecBitNoCapAmbientRaiseLocked"]"#;
-        assert_eq!(serde_json::to_string(&bits).unwrap(), json);
+        let numbers = vec![1, 21, 40, 41, -1];
+        let json = serde_json::to_string(&Json(&Names::<CapabilitiesType>::of(&numbers))).unwrap();
+        assert_eq!(json, r#"["DAC_OVERRIDE","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE",41,-1]"#);
     }
 }

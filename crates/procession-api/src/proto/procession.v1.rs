@@ -30,6 +30,9 @@ pub struct Process {
     /// As whom it ran before, without another program.
     #[prost(message, repeated, tag = "9")]
     pub past: ::prost::alloc::vec::Vec<Spell>,
+    /// How many of those there were before, of which nothing more is known.
+    #[prost(uint32, tag = "13")]
+    pub forgotten_spells: u32,
     /// It is only a tombstone, of so many programs: memory was short. Zero: it is whole.
     #[prost(uint32, tag = "10")]
     pub stands_for: u32,
@@ -44,6 +47,7 @@ pub struct Process {
 /// How a program ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct End {
+    /// Of a process that vanished: when that showed.
     #[prost(message, optional, tag = "1")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(oneof = "end::How", tags = "2, 3, 4, 5")]
@@ -81,6 +85,9 @@ pub struct Spell {
     pub credentials: ::core::option::Option<super::super::tetragon::ProcessCredentials>,
     #[prost(message, optional, tag = "3")]
     pub namespaces: ::core::option::Option<super::super::tetragon::Namespaces>,
+    /// The path of its control group in its hierarchy. Empty: unknown.
+    #[prost(string, tag = "4")]
+    pub cgroup: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FollowRequest {
@@ -432,9 +439,15 @@ impl Relation {
 }
 /// Generated client implementations.
 pub mod lineage_service_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct LineageServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -454,18 +467,22 @@ pub mod lineage_service_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> LineageServiceClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LineageServiceClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             LineageServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -504,16 +521,25 @@ pub mod lineage_service_client {
         pub async fn follow(
             &mut self,
             request: impl tonic::IntoRequest<super::FollowRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::FollowResponse>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FollowResponse>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/Follow");
+            let path = http::uri::PathAndQuery::from_static(
+                "/procession.v1.LineageService/Follow",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "Follow"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("procession.v1.LineageService", "Follow"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Processes that run, in no particular order.
@@ -527,11 +553,20 @@ pub mod lineage_service_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/ListProcesses");
+            let path = http::uri::PathAndQuery::from_static(
+                "/procession.v1.LineageService/ListProcesses",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "ListProcesses"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("procession.v1.LineageService", "ListProcesses"),
+                );
             self.inner.server_streaming(req, path, codec).await
         }
         /// A process and all that descends from it. Parents come before their children.
@@ -545,56 +580,93 @@ pub mod lineage_service_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetTree");
+            let path = http::uri::PathAndQuery::from_static(
+                "/procession.v1.LineageService/GetTree",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetTree"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("procession.v1.LineageService", "GetTree"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// A process and every image that led to it.
         pub async fn get_lineage(
             &mut self,
             request: impl tonic::IntoRequest<super::GetLineageRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetLineageResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetLineageResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetLineage");
+            let path = http::uri::PathAndQuery::from_static(
+                "/procession.v1.LineageService/GetLineage",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetLineage"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("procession.v1.LineageService", "GetLineage"));
             self.inner.unary(req, path, codec).await
         }
         /// The account of every event, and what was lost where.
         pub async fn get_ledger(
             &mut self,
             request: impl tonic::IntoRequest<super::GetLedgerRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetLedgerResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetLedgerResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetLedger");
+            let path = http::uri::PathAndQuery::from_static(
+                "/procession.v1.LineageService/GetLedger",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetLedger"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("procession.v1.LineageService", "GetLedger"));
             self.inner.unary(req, path, codec).await
         }
         /// How the agent does, what it observes with, and what that cannot see.
         pub async fn get_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetStatusResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/procession.v1.LineageService/GetStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/procession.v1.LineageService/GetStatus",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("procession.v1.LineageService", "GetStatus"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("procession.v1.LineageService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
     }

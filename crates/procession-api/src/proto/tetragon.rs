@@ -223,8 +223,12 @@ impl ProcessPrivilegesChanged {
         match value {
             "PRIVILEGES_CHANGED_UNSET" => Some(Self::PrivilegesChangedUnset),
             "PRIVILEGES_RAISED_EXEC_FILE_CAP" => Some(Self::PrivilegesRaisedExecFileCap),
-            "PRIVILEGES_RAISED_EXEC_FILE_SETUID" => Some(Self::PrivilegesRaisedExecFileSetuid),
-            "PRIVILEGES_RAISED_EXEC_FILE_SETGID" => Some(Self::PrivilegesRaisedExecFileSetgid),
+            "PRIVILEGES_RAISED_EXEC_FILE_SETUID" => {
+                Some(Self::PrivilegesRaisedExecFileSetuid)
+            }
+            "PRIVILEGES_RAISED_EXEC_FILE_SETGID" => {
+                Some(Self::PrivilegesRaisedExecFileSetgid)
+            }
             _ => None,
         }
     }
@@ -311,16 +315,20 @@ pub struct Pod {
     #[prost(message, optional, tag = "4")]
     pub container: ::core::option::Option<Container>,
     #[prost(btree_map = "string, string", tag = "5")]
-    pub pod_labels:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub pod_labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     /// What the pod belongs to, such as a deployment.
     #[prost(string, tag = "6")]
     pub workload: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
     pub workload_kind: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "8")]
-    pub pod_annotations:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub pod_annotations: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Container {
@@ -610,8 +618,10 @@ pub struct CreateContainer {
     #[prost(string, tag = "2")]
     pub root_dir: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "3")]
-    pub annotations:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub annotations: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     #[prost(string, tag = "4")]
     pub container_name: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
@@ -854,9 +864,14 @@ pub struct GetEventsResponse {
     #[prost(string, tag = "1003")]
     pub cluster_name: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "1004")]
-    pub node_labels:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
-    #[prost(oneof = "get_events_response::Event", tags = "1, 5, 9, 10, 11, 12, 27, 28, 29, 40000, 40001")]
+    pub node_labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(
+        oneof = "get_events_response::Event",
+        tags = "1, 5, 9, 10, 11, 12, 27, 28, 29, 40000, 40001"
+    )]
     pub event: ::core::option::Option<get_events_response::Event>,
 }
 /// Nested message and enum types in `GetEventsResponse`.
@@ -1026,9 +1041,15 @@ pub struct GetEventLogParamsResponse {
 }
 /// Generated client implementations.
 pub mod event_log_service_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct EventLogServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1056,13 +1077,14 @@ pub mod event_log_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             EventLogServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -1100,29 +1122,53 @@ pub mod event_log_service_client {
         pub async fn set_event_log_params(
             &mut self,
             request: impl tonic::IntoRequest<super::SetEventLogParamsRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetEventLogParamsResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::SetEventLogParamsResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.EventLogService/SetEventLogParams");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.EventLogService/SetEventLogParams",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.EventLogService", "SetEventLogParams"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tetragon.EventLogService", "SetEventLogParams"),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn get_event_log_params(
             &mut self,
             request: impl tonic::IntoRequest<super::GetEventLogParamsRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetEventLogParamsResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetEventLogParamsResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.EventLogService/GetEventLogParams");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.EventLogService/GetEventLogParams",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.EventLogService", "GetEventLogParams"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tetragon.EventLogService", "GetEventLogParams"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -1263,7 +1309,10 @@ pub struct ProcessInternal {
     pub refcnt: ::core::option::Option<u32>,
     /// How often it was referred to and let go, by reason.
     #[prost(btree_map = "string, int32", tag = "4")]
-    pub refcnt_ops: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, i32>,
+    pub refcnt_ops: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        i32,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddTracingPolicyRequest {}
@@ -1379,9 +1428,15 @@ impl LogLevel {
 }
 /// Generated client implementations.
 pub mod fine_guidance_sensors_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct FineGuidanceSensorsClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1409,13 +1464,14 @@ pub mod fine_guidance_sensors_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             FineGuidanceSensorsClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -1461,261 +1517,455 @@ pub mod fine_guidance_sensors_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/GetEvents");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/GetEvents",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetEvents"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn get_health(
             &mut self,
             request: impl tonic::IntoRequest<super::GetHealthStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetHealthStatusResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthStatusResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/GetHealth");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/GetHealth",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetHealth"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetHealth"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn get_version(
             &mut self,
             request: impl tonic::IntoRequest<super::GetVersionRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetVersionResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetVersionResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/GetVersion");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/GetVersion",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetVersion"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetVersion"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn get_info(
             &mut self,
             request: impl tonic::IntoRequest<super::GetInfoRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetInfoResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetInfoResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/GetInfo");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/GetInfo",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetInfo"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetInfo"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn runtime_hook(
             &mut self,
             request: impl tonic::IntoRequest<super::RuntimeHookRequest>,
-        ) -> std::result::Result<tonic::Response<super::RuntimeHookResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::RuntimeHookResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/RuntimeHook");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/RuntimeHook",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "RuntimeHook"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "RuntimeHook"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn get_debug(
             &mut self,
             request: impl tonic::IntoRequest<super::GetDebugRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDebugResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetDebugResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/GetDebug");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/GetDebug",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetDebug"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "GetDebug"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn set_debug(
             &mut self,
             request: impl tonic::IntoRequest<super::SetDebugRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetDebugResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::SetDebugResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/SetDebug");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/SetDebug",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "SetDebug"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "SetDebug"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn add_tracing_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::AddTracingPolicyRequest>,
-        ) -> std::result::Result<tonic::Response<super::AddTracingPolicyResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::AddTracingPolicyResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/AddTracingPolicy");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/AddTracingPolicy",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "AddTracingPolicy"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tetragon.FineGuidanceSensors", "AddTracingPolicy"),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn delete_tracing_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteTracingPolicyRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeleteTracingPolicyResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteTracingPolicyResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/DeleteTracingPolicy");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/DeleteTracingPolicy",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "DeleteTracingPolicy"));
+                .insert(
+                    GrpcMethod::new(
+                        "tetragon.FineGuidanceSensors",
+                        "DeleteTracingPolicy",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn list_tracing_policies(
             &mut self,
             request: impl tonic::IntoRequest<super::ListTracingPoliciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListTracingPoliciesResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::ListTracingPoliciesResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/ListTracingPolicies");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/ListTracingPolicies",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "ListTracingPolicies"));
+                .insert(
+                    GrpcMethod::new(
+                        "tetragon.FineGuidanceSensors",
+                        "ListTracingPolicies",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn configure_tracing_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::ConfigureTracingPolicyRequest>,
-        ) -> std::result::Result<tonic::Response<super::ConfigureTracingPolicyResponse>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<super::ConfigureTracingPolicyResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/ConfigureTracingPolicy");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/ConfigureTracingPolicy",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "ConfigureTracingPolicy"));
+                .insert(
+                    GrpcMethod::new(
+                        "tetragon.FineGuidanceSensors",
+                        "ConfigureTracingPolicy",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn enable_tracing_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::EnableTracingPolicyRequest>,
-        ) -> std::result::Result<tonic::Response<super::EnableTracingPolicyResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::EnableTracingPolicyResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/EnableTracingPolicy");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/EnableTracingPolicy",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "EnableTracingPolicy"));
+                .insert(
+                    GrpcMethod::new(
+                        "tetragon.FineGuidanceSensors",
+                        "EnableTracingPolicy",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn disable_tracing_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::DisableTracingPolicyRequest>,
-        ) -> std::result::Result<tonic::Response<super::DisableTracingPolicyResponse>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<super::DisableTracingPolicyResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/DisableTracingPolicy");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/DisableTracingPolicy",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "DisableTracingPolicy"));
+                .insert(
+                    GrpcMethod::new(
+                        "tetragon.FineGuidanceSensors",
+                        "DisableTracingPolicy",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn list_domains(
             &mut self,
             request: impl tonic::IntoRequest<super::ListDomainsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDomainsResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::ListDomainsResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/ListDomains");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/ListDomains",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "ListDomains"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "ListDomains"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn list_sensors(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSensorsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSensorsResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::ListSensorsResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/ListSensors");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/ListSensors",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "ListSensors"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "ListSensors"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn enable_sensor(
             &mut self,
             request: impl tonic::IntoRequest<super::EnableSensorRequest>,
-        ) -> std::result::Result<tonic::Response<super::EnableSensorResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::EnableSensorResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/EnableSensor");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/EnableSensor",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "EnableSensor"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "EnableSensor"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn disable_sensor(
             &mut self,
             request: impl tonic::IntoRequest<super::DisableSensorRequest>,
-        ) -> std::result::Result<tonic::Response<super::DisableSensorResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::DisableSensorResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/DisableSensor");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/DisableSensor",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "DisableSensor"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tetragon.FineGuidanceSensors", "DisableSensor"),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn remove_sensor(
             &mut self,
             request: impl tonic::IntoRequest<super::RemoveSensorRequest>,
-        ) -> std::result::Result<tonic::Response<super::RemoveSensorResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveSensorResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/RemoveSensor");
+            let path = http::uri::PathAndQuery::from_static(
+                "/tetragon.FineGuidanceSensors/RemoveSensor",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "RemoveSensor"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tetragon.FineGuidanceSensors", "RemoveSensor"));
             self.inner.unary(req, path, codec).await
         }
     }

@@ -92,7 +92,7 @@ fn write_escape(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
 }
 
 /// Whether a character would not show as itself, and nothing but itself.
-pub(super) fn is_deceptive(c: char) -> bool {
+pub(crate) fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}'                        // soft hyphen

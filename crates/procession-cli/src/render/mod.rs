@@ -33,7 +33,7 @@ use procession_api::users::Users;
 
 pub(crate) use compact::Compact;
 pub(crate) use duration::duration;
-pub(crate) use escape::{Sentence, Visible};
+pub(crate) use escape::{Sentence, Visible, is_deceptive};
 pub(crate) use list::{List, Listed};
 pub(crate) use message::{
     MessageView, is_kernel_thread, markers_of, name_of, place_of, timestamp, user_of, words_of,

@@ -4,9 +4,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use procession::{Counted, LineageDetail, Pid};
-use procession_agent::{
-    Account, HoldConfig, NodeInventory, Observation, ObservationConfig, Scope, Selection,
-};
+use procession_agent::{Account, NodeInventory, Observation, ObservationConfig, Scope, Selection};
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{EbpfConfig, SourceKind, open};
 
@@ -43,7 +41,7 @@ fn storm(processes: u64, ring_bytes: u32) -> Account {
         filter: Filter::new(Kinds::default()),
         lineage: LineageDetail::Parent,
     };
-    let config = ObservationConfig { selection, hold: HoldConfig::default(), queue: 1 << 20 };
+    let config = ObservationConfig { queue: 1 << 20, ..ObservationConfig::new(selection) };
     let observation = Observation::start(source, config, Box::new(NodeInventory::new())).unwrap();
     let mut actor = Command::new(crate::actor());
     let status = actor.args(["storm", &processes.to_string(), "--truth"]).arg(&file).status().unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use procession::{Fact, FactKind, LineageDetail, Pid};
-use procession_agent::{HoldConfig, NodeInventory, Observation, ObservationConfig, Scope, Selection};
+use procession_agent::{NodeInventory, Observation, ObservationConfig, Scope, Selection};
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{EbpfConfig, SourceKind, open};
 
@@ -27,7 +27,7 @@ impl Observer {
             filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true, change: true }),
             lineage: LineageDetail::Parent,
         };
-        let config = ObservationConfig { selection, hold: HoldConfig::default(), queue: 1 << 20 };
+        let config = ObservationConfig { queue: 1 << 20, ..ObservationConfig::new(selection) };
         Self(Observation::start(source, config, Box::new(NodeInventory::new())).unwrap())
     }
 

@@ -1,0 +1,21 @@
+//! Clocks of this machine.
+
+use std::time::SystemTime;
+
+use procession::{BootTime, WallClock};
+use rustix::time::{ClockId, clock_gettime};
+
+/// What turns times since boot into dates, as the clocks stand now.
+///
+/// To be renewed now and then: wall clocks are stepped.
+pub fn wall_clock() -> WallClock {
+    WallClock::new(boot_time(), SystemTime::now())
+}
+
+/// The time since boot, sleep included.
+fn boot_time() -> BootTime {
+    let boot = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(boot.tv_nsec).unwrap_or_default();
+    BootTime::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}

@@ -1,0 +1,82 @@
+//! Whether an observation goes on, for those who are asked how it does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Signs of life of an observation. Cheap to clone and to read.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<Signs>);
+
+#[derive(Debug)]
+struct Signs {
+    began: Instant,
+    began_at: SystemTime,
+    /// Milliseconds after `began`.
+    beat: AtomicU64,
+    /// The same, of the last beat that found new events.
+    events: AtomicU64,
+    received: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// How long an observation may be silent. It gives a sign every 20 ms; but an answer to a question about
+/// the whole table may take a while.
+const SILENCE: Duration = Duration::from_secs(5);
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Signs {
+            began: Instant::now(),
+            began_at: SystemTime::now(),
+            beat: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        }))
+    }
+
+    /// The source was read, and has given `received` events so far.
+    pub(crate) fn beat(&self, received: u64) {
+        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.beat.store(now, Ordering::Relaxed);
+        if self.0.received.swap(received, Ordering::Relaxed) != received {
+            self.0.events.store(now, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether the source is attached and read.
+    pub fn is_observing(&self) -> bool {
+        let silence = self.0.began.elapsed().saturating_sub(self.since_began(&self.0.beat));
+        !self.is_over() && silence < SILENCE
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.0.is_over.load(Ordering::Acquire)
+    }
+
+    /// When it began.
+    pub fn began(&self) -> SystemTime {
+        self.0.began_at
+    }
+
+    /// When the source was last read.
+    pub fn last_poll(&self) -> SystemTime {
+        self.0.began_at + self.since_began(&self.0.beat)
+    }
+
+    /// When the last event came. `None`: none has since the beginning.
+    pub fn last_event(&self) -> Option<SystemTime> {
+        let since = self.since_began(&self.0.events);
+        (self.0.received.load(Ordering::Relaxed) > 0).then(|| self.0.began_at + since)
+    }
+
+    fn since_began(&self, millis: &AtomicU64) -> Duration {
+        Duration::from_millis(millis.load(Ordering::Relaxed))
+    }
+}

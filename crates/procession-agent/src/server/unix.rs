@@ -1,0 +1,123 @@
+//! Sockets in the file system.
+//!
+//! A socket is made under another name and renamed, so that its path never leads to one that is not
+//! ready or whose permissions are too wide.
+
+use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::net::{UnixListener, UnixStream};
+
+/// A socket's file; it is removed with this, unless it is another's by then.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+/// Owner and group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Of a directory that is made for the socket.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// The longest path that the address of a socket holds.
+const LONGEST_PATH: usize = 107;
+
+/// Connections that wait until they are accepted; the kernel's own limit is often lower.
+const BACKLOG: i32 = 1024;
+
+/// How long whoever listens on a path may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Listens on `path`, in place of a socket there on which nobody answers.
+pub(super) async fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+    let temporary = temporary_name(directory);
+    let longest = path.as_os_str().len().max(temporary.as_os_str().len());
+    if longest > LONGEST_PATH {
+        let text = format!("the path is too long for a socket by {} bytes", longest - LONGEST_PATH);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    refuse_what_is_in_use(path).await?;
+    let listener = make(&temporary).and_then(|listener| {
+        fs::rename(&temporary, path)?;
+        Ok(listener)
+    });
+    let listener = listener.inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) };
+    Ok((UnixListener::from_std(listener)?, file))
+}
+
+/// Short, and of this process only.
+fn temporary_name(directory: &Path) -> PathBuf {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    directory.join(format!(".{:x}.{made:x}", std::process::id()))
+}
+
+fn make(path: &Path) -> io::Result<StdListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Before it listens nobody can connect, whatever the permissions are.
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(StdListener::from(socket))
+}
+
+async fn refuse_what_is_in_use(path: &Path) -> io::Result<()> {
+    let file = match fs::symlink_metadata(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !file.file_type().is_socket() {
+        let text = "there is a file that is not a socket; remove it or choose another path";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    let is_stale = match tokio::time::timeout(ANSWER, UnixStream::connect(path)).await {
+        Ok(Err(error)) => {
+            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        }
+        Ok(Ok(_)) | Err(_) => false,
+    };
+    if is_stale {
+        return Ok(());
+    }
+    let text = "another agent listens there; stop it or choose another path";
+    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}

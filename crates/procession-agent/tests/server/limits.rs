@@ -1,0 +1,106 @@
+//! What clients do wrong stays theirs.
+
+use std::io;
+use std::time::Duration;
+
+use procession_agent::server::{ServerAddress, ServerConfig};
+use procession_api::proto::tetragon::{Filter, GetEventsRequest, GetVersionRequest};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tonic::Code;
+
+use crate::lab::{Lab, Plan, within};
+
+trait Raw: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Raw for T {}
+
+/// A connection on which nothing was said yet.
+async fn raw(lab: &Lab) -> Box<dyn Raw> {
+    match &lab.address {
+        ServerAddress::Unix(path) => Box::new(UnixStream::connect(path).await.unwrap()),
+        ServerAddress::Tcp(address) => Box::new(TcpStream::connect(address).await.unwrap()),
+    }
+}
+
+/// Waits until the other side has closed.
+async fn closed(connection: &mut dyn Raw) {
+    let mut rest = Vec::new();
+    match within(connection.read_to_end(&mut rest)).await {
+        Ok(_) => {}
+        Err(error) => assert!(
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe),
+            "{error}"
+        ),
+    }
+}
+
+async fn assert_serves(lab: &Lab) {
+    let version = lab.sensors().await.get_version(GetVersionRequest {}).await.unwrap().into_inner();
+    assert_eq!(version.version, env!("CARGO_PKG_VERSION"));
+}
+
+fn hasty() -> ServerConfig {
+    ServerConfig { opening_timeout: Duration::from_millis(50), ..ServerConfig::default() }
+}
+
+#[tokio::test]
+async fn who_does_not_speak_http_2_is_turned_away() {
+    for plan in [Plan::of(ServerConfig::default()), Plan::tcp(ServerConfig::default())] {
+        let lab = Lab::plan(plan).await;
+        for garbage in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0; 1000], &vec![0xff; 100_000]] {
+            let mut connection = raw(&lab).await;
+            // The server may have closed before all is written.
+            let _ = connection.write_all(garbage).await;
+            closed(&mut *connection).await;
+        }
+        lab.until("all gone", |counts| counts.open == 0 && counts.accepted == 3).await;
+        assert_serves(&lab).await;
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_too_little_is_turned_away() {
+    for plan in [Plan::of(hasty()), Plan::tcp(hasty())] {
+        let lab = Lab::plan(plan).await;
+        for beginning in ["", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut connection = raw(&lab).await;
+            connection.write_all(beginning.as_bytes()).await.unwrap();
+            closed(&mut *connection).await;
+        }
+        lab.until("all gone", |counts| counts.open == 0 && counts.failed == 3).await;
+        assert_serves(&lab).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_quiet_after_the_beginning_stays() {
+    let lab = Lab::plan(Plan::of(hasty())).await;
+    let mut client = lab.sensors().await;
+    tokio::time::sleep(4 * hasty().opening_timeout).await;
+    client.get_version(GetVersionRequest {}).await.unwrap();
+    assert_eq!(lab.counts().accepted, 1, "on the same connection");
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused() {
+    let lab = Lab::new().await;
+    let mut client = lab.sensors().await;
+    let allow_list = vec![Filter { binary_regex: vec!["a".repeat(5 << 20)], ..Filter::default() }];
+    let error = client.get_events(GetEventsRequest { allow_list, ..GetEventsRequest::default() }).await;
+    assert_eq!(error.unwrap_err().code(), Code::OutOfRange);
+    client.get_version(GetVersionRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_at_once() {
+    let config = ServerConfig { max_connections: 2, ..ServerConfig::default() };
+    let lab = Lab::plan(Plan::of(config)).await;
+    let first = lab.sensors().await;
+    let mut second = lab.sensors().await;
+    closed(&mut *raw(&lab).await).await;
+    assert_eq!((lab.counts().open, lab.counts().refused), (2, 1));
+    second.get_version(GetVersionRequest {}).await.unwrap();
+    drop(first);
+    lab.until("room", |counts| counts.open == 1).await;
+    assert_serves(&lab).await;
+}

@@ -1,0 +1,160 @@
+//! `procession.v1.LineageService`, but for what follows.
+
+use procession::ProcessKey;
+use procession_api::proto::procession::v1::target::Name;
+use procession_api::proto::procession::v1::{
+    GetLedgerRequest, GetLineageRequest, GetStatusRequest, GetTreeRequest, ListProcessesRequest, Relation,
+    Target,
+};
+use procession_api::proto::tetragon::{Filter, GetEventsRequest};
+use tonic::Code;
+
+use crate::lab::{Lab, NODE, Plan, drain, fork_by, until};
+use crate::support::{Script, exec, exit, fork, image, key, running, steps};
+
+/// Init; a shell that runs `ls`, which has a child that has ended with a child of its own.
+async fn lab() -> Lab {
+    let script = Script {
+        walk: vec![running(1, ProcessKey::NONE), running(5, key(1))],
+        live: steps![
+            fork(5, 10),
+            exec(10, 1),
+            exec(10, 2),
+            fork_by(image(10, 2), 11),
+            fork(11, 12),
+            exit(11, 0)
+        ]
+        .into(),
+        ..Script::default()
+    };
+    let is_played = script.is_played.clone();
+    let lab = Lab::plan(Plan { script, ..Plan::default() }).await;
+    until("the script is played", || is_played.load(std::sync::atomic::Ordering::Acquire)).await;
+    lab
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as requests want it")]
+fn pid(pid: u32) -> Option<Target> {
+    Some(Target { name: Some(Name::Pid(pid)) })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as requests want it")]
+fn image_of(exec_id: impl Into<String>) -> Option<Target> {
+    Some(Target { name: Some(Name::ExecId(exec_id.into())) })
+}
+
+#[tokio::test]
+async fn processes_are_listed() {
+    let lab = lab().await;
+    let list = async |request: ListProcessesRequest| {
+        let stream = lab.lineage().await.list_processes(request).await.unwrap().into_inner();
+        let (listed, end) = drain(stream).await;
+        assert!(end.is_none());
+        let process = |item: &procession_api::proto::procession::v1::ListProcessesResponse| {
+            item.process.clone().unwrap().process.unwrap().pid.unwrap()
+        };
+        let mut pids: Vec<_> = listed.iter().map(process).collect();
+        pids.sort_unstable();
+        pids
+    };
+    assert_eq!(list(ListProcessesRequest::default()).await, [1, 5, 10, 12]);
+    let with_ended = ListProcessesRequest { with_ended: true, ..Default::default() };
+    assert_eq!(list(with_ended.clone()).await, [1, 5, 10, 11, 12]);
+    let allow_list = vec![Filter { pid: vec![11, 12], ..Filter::default() }];
+    assert_eq!(list(ListProcessesRequest { allow_list, ..with_ended }).await, [11, 12]);
+}
+
+#[tokio::test]
+async fn many_processes_are_listed() {
+    let walk =
+        std::iter::once(running(1, ProcessKey::NONE)).chain((2..=2_000).map(|pid| running(pid, key(1))));
+    let script = Script { walk: walk.collect(), ..Script::default() };
+    let lab = Lab::plan(Plan { script, ..Plan::default() }).await;
+    let request = ListProcessesRequest::default();
+    let stream = lab.lineage().await.list_processes(request).await.unwrap().into_inner();
+    let (listed, end) = drain(stream).await;
+    assert_eq!((listed.len(), end.is_none()), (2_000, true));
+    let stream = lab.lineage().await.get_tree(GetTreeRequest::default()).await.unwrap().into_inner();
+    assert_eq!(drain(stream).await.0.len(), 2_000);
+}
+
+#[tokio::test]
+async fn a_tree_has_levels() {
+    let lab = lab().await;
+    let tree = async |request: GetTreeRequest| {
+        let stream = lab.lineage().await.get_tree(request).await.unwrap().into_inner();
+        let (items, end) = drain(stream).await;
+        assert!(end.is_none());
+        let each = items.into_iter();
+        each.map(|item| (item.process.unwrap().process.unwrap().pid.unwrap(), item.level)).collect::<Vec<_>>()
+    };
+    let all = GetTreeRequest::default();
+    assert_eq!(tree(all.clone()).await, [(1, 0), (5, 1), (10, 2), (12, 3)]);
+    let from_ls = GetTreeRequest { root: pid(10), with_ended: true };
+    assert_eq!(tree(from_ls).await, [(10, 0), (11, 1), (12, 2)]);
+    let first_image = GetTreeRequest { root: image_of(image(10, 1).exec_id(NODE)), ..all };
+    assert_eq!(tree(first_image).await, [(10, 0), (12, 1)]);
+}
+
+#[tokio::test]
+async fn a_lineage_leads_to_init() {
+    let lab = lab().await;
+    let lineage = async |target| {
+        let answer =
+            lab.lineage().await.get_lineage(GetLineageRequest { target }).await.unwrap().into_inner();
+        let link = |link: &procession_api::proto::procession::v1::Link| {
+            let process = link.process.clone().unwrap().process.unwrap();
+            (process.pid.unwrap(), link.relation())
+        };
+        (answer.chain.iter().map(link).collect::<Vec<_>>(), answer.is_cut)
+    };
+    let chain = vec![
+        (12, Relation::Self_),
+        (11, Relation::Parent),
+        (10, Relation::Parent),
+        (10, Relation::Previous),
+        (5, Relation::Parent),
+        (1, Relation::Parent),
+    ];
+    assert_eq!(lineage(pid(12)).await, (chain.clone(), false));
+    assert_eq!(lineage(pid(11)).await.0[1..], chain[2..], "who had the pid last");
+    assert_eq!(lineage(image_of(image(10, 1).exec_id(NODE))).await.0[1..], chain[4..]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told() {
+    let lab = lab().await;
+    for (target, code, text) in [
+        (None, Code::InvalidArgument, "set `pid` or `exec_id`"),
+        (image_of("%"), Code::InvalidArgument, "base64 of `node:start:pid`"),
+        (pid(99), Code::NotFound, "pid 99"),
+        (image_of(image(10, 7).exec_id(NODE)), Code::NotFound, "pid 10"),
+        (image_of(key(5).exec_id("elsewhere")), Code::Ok, ""),
+        (image_of(image(9, 7).exec_id("elsewhere")), Code::NotFound, "`elsewhere`, and this is `node-1`"),
+    ] {
+        let answer = lab.lineage().await.get_lineage(GetLineageRequest { target: target.clone() }).await;
+        let status = answer.err().unwrap_or_else(|| tonic::Status::ok(""));
+        assert!(status.code() == code && status.message().contains(text), "{target:?}: {status:?}");
+        if target.is_some() && code != Code::Ok {
+            let request = GetTreeRequest { root: target, with_ended: false };
+            assert_eq!(lab.lineage().await.get_tree(request).await.unwrap_err().code(), code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_account_and_the_status_are_told() {
+    let lab = lab().await;
+    let stream = lab.events(GetEventsRequest::default()).await;
+    let ledger = lab.lineage().await.get_ledger(GetLedgerRequest {}).await.unwrap().into_inner();
+    let received: Vec<_> =
+        ledger.accounts.iter().map(|account| (account.kind.as_str(), account.received)).collect();
+    assert_eq!(received, [("fork", 3), ("exec", 2), ("exit", 1), ("running", 2), ("change", 0)]);
+    assert_eq!(ledger.memory.unwrap().running, 4);
+    assert_eq!(ledger.readers.iter().map(|reader| reader.name.as_str()).collect::<Vec<_>>(), ["grpc"]);
+    let status = lab.lineage().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.node_name.as_str(), status.processes, status.clients), (NODE, 4, 1));
+    assert!(status.is_observing && status.last_event.is_some() && status.started.is_some());
+    assert_eq!(status.shortcomings.len(), 1);
+    drop(stream);
+}

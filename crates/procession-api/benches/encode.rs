@@ -1,0 +1,3 @@
+//! See the figures that it prints.
+
+fn main() {}

@@ -1,0 +1,372 @@
+//! The options of `procession agent`: their one definition, wherever a value comes from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{
+    BoolishValueParser, NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, Resettable,
+};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Id};
+
+use super::catalogue::{Catalogue, Kind};
+use super::settings::{Origin, Setting};
+use crate::args::{ContainerArgs, SourceArg, parse_duration, parse_size};
+use crate::log;
+
+/// Observe this node, and serve what happens to others.
+///
+/// Follows every process of this machine, and gives what it sees to clients of the gRPC API, to a
+/// file of JSON lines, and to Prometheus. Speaks Tetragon's API, so that its clients work unchanged.
+///
+/// Every option can be given in five ways, which are listed at the end.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(after_long_help = MORE)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
+pub(crate) struct AgentArgs {
+    /// Where events come from; `auto` takes the best that works
+    #[arg(long, value_enum, default_value_t, help_heading = SOURCE)]
+    pub(crate) source: SourceArg,
+
+    /// Kernel memory in which events wait to be read (eBPF), rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size)]
+    #[arg(help_heading = SOURCE)]
+    pub(crate) ring_size: u32,
+
+    /// The most memory for what is known of processes; 48M is room for some 150,000 live ones
+    #[arg(long, value_name = "SIZE", default_value = "48M", value_parser = parse_budget)]
+    #[arg(help_heading = SOURCE)]
+    pub(crate) table_budget: usize,
+
+    /// A name for the cluster that this node is in, to be put into each event
+    #[arg(long, value_name = "NAME", default_value = "", help_heading = EVENTS)]
+    pub(crate) cluster_name: String,
+
+    /// Add credentials and capabilities
+    #[arg(long, help_heading = EVENTS)]
+    pub(crate) enable_process_cred: bool,
+
+    /// Add namespaces
+    #[arg(long, help_heading = EVENTS)]
+    pub(crate) enable_process_ns: bool,
+
+    /// Add the chain of parents
+    #[arg(long, help_heading = EVENTS)]
+    pub(crate) enable_ancestors: bool,
+
+    /// Make secrets in arguments unreadable, for all readers: what a group of a regular expression
+    /// matches becomes `*****`
+    ///
+    /// Filters as JSON objects, for example {"redact": ["--password[= ](\\S+)"]}.
+    #[arg(long, value_name = "JSON", default_value = "", help_heading = EVENTS)]
+    pub(crate) redaction_filters: String,
+
+    #[command(flatten)]
+    pub(crate) containers: ContainerArgs,
+
+    /// Serve the gRPC API here: `unix:///PATH` or HOST:PORT; without a port it is 54321. Repeatable;
+    /// an empty one serves nobody
+    #[arg(long, value_name = "ADDRESS", default_value = "unix:///run/procession/procession.sock")]
+    #[arg(help_heading = SERVER)]
+    pub(crate) server_address: Vec<String>,
+
+    /// Certificate of the server, in PEM; with --server-tls-key-file it speaks TLS
+    #[arg(long, value_name = "FILE", help_heading = SERVER)]
+    pub(crate) server_tls_cert_file: Option<PathBuf>,
+
+    /// Private key to the certificate, in PEM
+    #[arg(long, value_name = "FILE", help_heading = SERVER)]
+    pub(crate) server_tls_key_file: Option<PathBuf>,
+
+    /// Certificates of those who may vouch for clients, in PEM (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = SERVER)]
+    pub(crate) server_tls_client_ca_files: Vec<PathBuf>,
+
+    /// Serve only clients that show a certificate from --server-tls-client-ca-files
+    #[arg(long, help_heading = SERVER)]
+    pub(crate) server_tls_require_client_cert: bool,
+
+    /// The most clients at a time
+    #[arg(long, value_name = "NUMBER", default_value = "1024", help_heading = SERVER)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) server_max_connections: u32,
+
+    /// Serve gRPC health checks alone here too: HOST:PORT. They are on --server-address anyway
+    #[arg(long, value_name = "ADDRESS", default_value = "", help_heading = SERVER)]
+    pub(crate) health_server_address: String,
+
+    /// Events kept for the slowest reader, of the API or the export; what is older it has lost
+    #[arg(long, value_name = "NUMBER", default_value = "10000", help_heading = SERVER)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) event_queue_size: u32,
+
+    /// The most memory for these events
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_queue_bytes)]
+    #[arg(help_heading = SERVER)]
+    pub(crate) event_queue_bytes: usize,
+
+    /// Serve /metrics, /healthz and /readyz here: HOST:PORT. Empty: nowhere
+    #[arg(long, value_name = "ADDRESS", default_value = "", help_heading = METRICS)]
+    pub(crate) metrics_server: String,
+
+    /// Labels that metrics of events have. Fewer make fewer series
+    #[arg(long, value_name = "LABEL", default_value = "namespace,workload,pod,binary")]
+    #[arg(value_parser = labels(), help_heading = METRICS)]
+    pub(crate) metrics_label_filter: Vec<String>,
+
+    /// Count events by what they are and whose
+    #[arg(long, default_value = "true", help_heading = METRICS)]
+    pub(crate) enable_event_metrics: bool,
+
+    /// Write events to this file as JSON lines; `-` is standard output. Empty: no export
+    #[arg(long, value_name = "FILE", default_value = "", help_heading = EXPORT)]
+    pub(crate) export_filename: String,
+
+    /// Begin another file above this size, in MiB
+    #[arg(long, value_name = "MIB", default_value = "10", help_heading = EXPORT)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) export_file_max_size_mb: u32,
+
+    /// Begin another file after this time, for example `24h`; `0s` is never
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_interval)]
+    #[arg(help_heading = EXPORT)]
+    pub(crate) export_file_rotation_interval: Duration,
+
+    /// Full files to keep
+    #[arg(long, value_name = "NUMBER", default_value = "5", help_heading = EXPORT)]
+    pub(crate) export_file_max_backups: u32,
+
+    /// Compress full files with gzip
+    #[arg(long, help_heading = EXPORT)]
+    pub(crate) export_file_compress: bool,
+
+    /// Who may read and write the file, as chmod has it; its owner always may, others never write
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = parse_mode)]
+    #[arg(help_heading = EXPORT)]
+    pub(crate) export_file_perm: u32,
+
+    /// Events to write a minute at most; -1 is without limit, 0 writes none
+    #[arg(long, value_name = "NUMBER", default_value = "-1", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(-1..=i64::from(u32::MAX)), help_heading = EXPORT)]
+    pub(crate) export_rate_limit: i64,
+
+    /// Write only events that one of these filters matches: JSON objects, separated by white space
+    #[arg(long, value_name = "JSON", default_value = "", help_heading = EXPORT)]
+    pub(crate) export_allowlist: String,
+
+    /// Write no event that one of these filters matches
+    #[arg(long, value_name = "JSON", default_value = "", help_heading = EXPORT)]
+    pub(crate) export_denylist: String,
+
+    /// Write only some fields, or leave some out: JSON objects such as
+    /// {"fields": "process.pod", "action": "EXCLUDE"}
+    #[arg(long, value_name = "JSON", default_value = "", help_heading = EXPORT)]
+    pub(crate) field_filters: String,
+
+    /// What to log; `PROCESSION_LOG=TARGET=LEVEL,...` says it in more detail, and wins
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL", help_heading = LOG)]
+    pub(crate) log_level: log::Level,
+
+    /// Form of the log, which is on standard error
+    #[arg(long, value_enum, default_value_t, value_name = "FORM", help_heading = LOG)]
+    pub(crate) log_format: log::Format,
+}
+
+/// Where options come from. Not options themselves: no file can give them.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "Where options come from")]
+pub(crate) struct PlaceArgs {
+    /// Read options from this file, which must be there [default: /etc/procession/agent.toml, which
+    /// need not]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) config: Option<String>,
+
+    /// Read options from this directory: one file for each, with its name, that holds the value
+    #[arg(long, value_name = "DIR", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) config_dir: Option<String>,
+
+    /// Show every option with its value and where it comes from, as a file for --config, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+const SOURCE: &str = "What to observe";
+const EVENTS: &str = "What events tell";
+const SERVER: &str = "The API";
+const METRICS: &str = "Metrics";
+const EXPORT: &str = "Export to a file";
+const LOG: &str = "The log";
+
+const MORE: &str = "\
+Places that are read; what is later in this list wins:
+  1. the defaults
+  2. /usr/lib/procession/agent.conf.d/NAME, a file for each option that holds its value
+  3. /usr/local/lib/procession/agent.conf.d/NAME
+  4. /etc/procession/agent.toml, or the file of --config:  NAME = VALUE
+  5. /etc/procession/agent.conf.d/NAME
+  6. the directory of --config-dir, for example a Kubernetes ConfigMap
+  7. the environment: PROCESSION_NAME, in capitals and with _ for -
+  8. the command line
+
+A list is taken whole from one place. Its items are separated by commas; in the TOML file it may be
+an array. A name that no option has is an error in a file, and a warning in the environment.
+
+Signals:
+  SIGTERM, SIGINT  stop, and write what is under way; a second one ends at once
+  SIGHUP           read all this again. Log level, filters, rate limit and labels change at
+                   once; what needs a restart is logged. After an error nothing changes
+
+Examples:
+  procession agent                                 serve the API on a Unix socket
+  procession agent --server-address localhost --metrics-server :2112
+                                                   on TCP port 54321, with metrics
+  procession agent --export-filename - --server-address ''
+                                                   only write JSON lines to standard output
+  procession agent --export-filename /var/log/procession/events.log \\
+      --export-denylist '{\"namespace\": [\"\", \"kube-system\"]}'
+                                                   a file without the host and the system's pods
+  procession agent --print-config                  what applies here, and why
+
+Exit status:
+  0    stopped by a signal
+  1    failed
+  2    an option is wrong";
+
+/// What was typed for `procession agent`: the layer that wins over all others.
+#[derive(Clone, Debug)]
+pub(crate) struct Typed {
+    pub(super) settings: Vec<Setting>,
+    pub(super) places: PlaceArgs,
+}
+
+impl FromArgMatches for Typed {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut settings = Vec::new();
+        for option in &Catalogue::new().options {
+            if matches.value_source(&option.id) == Some(ValueSource::CommandLine) {
+                settings.push(Setting {
+                    name: option.name.clone(),
+                    values: option.values_of(matches)?,
+                    origin: Origin::CommandLine,
+                });
+            }
+        }
+        Ok(Self { settings, places: PlaceArgs::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Typed {
+    fn augment_args(command: Command) -> Command {
+        AgentArgs::augment_args(PlaceArgs::augment_args(command)).mut_args(open_to_layers)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// Lets a later layer take back what an earlier one said: switches can be off, lists are one value,
+/// and what excludes each other is judged when all layers are known.
+fn open_to_layers(arg: Arg) -> Arg {
+    if arg.get_id() == "print_config" {
+        return arg;
+    }
+    let arg = arg.conflicts_with(Resettable::<Id>::Reset);
+    match Kind::of(&arg) {
+        Kind::Switch => {
+            let is_set_already = !arg.get_default_values().is_empty();
+            let arg = if is_set_already { arg } else { arg.default_value("false").hide_default_value(true) };
+            arg.action(ArgAction::Set)
+                .value_parser(BoolishValueParser::new())
+                .value_name("BOOL")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .hide_possible_values(true)
+        }
+        Kind::List => arg.value_delimiter(','),
+        Kind::Number | Kind::Text => arg,
+    }
+}
+
+/// The labels that metrics can have. An empty one stands for none.
+fn labels() -> PossibleValuesParser {
+    let none = PossibleValue::new("").hide(true);
+    PossibleValuesParser::new(
+        ["namespace", "workload", "pod", "binary"].map(PossibleValue::new).into_iter().chain([none]),
+    )
+}
+
+fn parse_budget(text: &str) -> Result<usize, String> {
+    bytes(text).filter(|bytes| *bytes >= procession::MINIMUM_BUDGET).ok_or_else(|| {
+        format!("expected a size from {}K on, for example 48M", procession::MINIMUM_BUDGET >> 10)
+    })
+}
+
+fn parse_queue_bytes(text: &str) -> Result<usize, String> {
+    bytes(text)
+        .filter(|bytes| *bytes >= 1 << 20)
+        .ok_or_else(|| "expected a size from 1M on, for example 64M".to_owned())
+}
+
+/// A number of bytes, as `48M`.
+fn bytes(text: &str) -> Option<usize> {
+    let (number, shift) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 20),
+        b'g' | b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let is_plain = number.bytes().all(|digit| digit.is_ascii_digit());
+    number.parse::<usize>().ok().filter(|_| is_plain)?.checked_mul(1 << shift)
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    if text.starts_with('-') {
+        return Err("a time cannot be negative; 0s is never".to_owned());
+    }
+    parse_duration(text)
+}
+
+/// Permissions of a file that holds no program and that others do not write.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode @ 0..=0o777) if !digits.starts_with('+') => Ok(mode & 0o664 | 0o600),
+        _ => Err("expected three octal digits as for chmod, for example 640".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_and_no_sign() {
+        for (text, size) in [("1", 1), ("2k", 2 << 10), ("48M", 48 << 20), ("3G", 3 << 30)] {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        for bad in
+            ["", "M", "+1M", "-1", "1.5M", "1MB", "99999999999999999999", "18446744073709551615G", "1é"]
+        {
+            assert_eq!(bytes(bad), None, "{bad}");
+        }
+        assert!(parse_budget("1").is_err() && parse_queue_bytes("1023K").is_err());
+    }
+
+    #[test]
+    fn a_mode_keeps_the_owner_in_and_others_from_writing() {
+        for (text, mode) in [("600", 0o600), ("0o640", 0o640), ("777", 0o664), ("0", 0o600), ("0644", 0o644)]
+        {
+            assert_eq!(parse_mode(text), Ok(mode), "{text}");
+        }
+        for bad in ["", "8", "rw", "1777", "-1", "+600"] {
+            assert!(parse_mode(bad).is_err(), "{bad}");
+        }
+    }
+}

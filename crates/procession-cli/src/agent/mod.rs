@@ -1,0 +1,113 @@
+//! `procession agent`.
+//!
+//! Options come from many places (`layers`), each of which is checked as if it were typed
+//! (`catalogue`), and are told apart by their origins (`settings`). What they come to is an
+//! [`AgentConfig`].
+
+mod args;
+mod catalogue;
+mod config;
+mod layers;
+mod life;
+mod print;
+mod reload;
+mod settings;
+mod strangers;
+#[cfg(test)]
+mod tests;
+mod wiring;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use procession_agent::Agent;
+
+pub(crate) use args::Typed;
+use config::{AgentConfig, Destination};
+use layers::Layers;
+use life::{Life, Turn};
+use reload::Reloader;
+use settings::Settings;
+pub(crate) use strangers::in_reference;
+
+use crate::log;
+use crate::summary;
+
+/// The status when an option is wrong, as for what is typed wrongly.
+const WRONG_OPTION: u8 = 2;
+
+/// Runs the agent until it is asked to stop.
+pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
+    let layers = Layers::new(typed.clone());
+    let reading = match layers.read() {
+        Ok(reading) => reading,
+        Err(problems) => {
+            for problem in &problems.0 {
+                summary::tell(format_args!("{}", crate::render::Sentence(problem)));
+            }
+            return Ok(ExitCode::from(WRONG_OPTION));
+        }
+    };
+    let log = log::start(reading.config.log.level, reading.config.log.format)?;
+    for warning in &reading.warnings {
+        tracing::warn!("{warning}");
+    }
+    if typed.places.print_config {
+        return print_config(&print::print(&reading));
+    }
+    let settings = reading.settings.clone();
+    let life = Life::begin(Reloader::new(layers, &reading))?;
+    observe(reading.config, &settings, life, &log)
+}
+
+/// Who stops reading has seen enough.
+fn print_config(text: &str) -> anyhow::Result<ExitCode> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Runs the agent from its start to its end.
+fn observe(
+    config: AgentConfig,
+    settings: &Settings,
+    mut life: Life,
+    log: &log::Control,
+) -> anyhow::Result<ExitCode> {
+    let exports = config.export.as_ref().map(|export| export.destination.clone());
+    let agent = wiring::start(config, settings, log)?;
+    tell_where(&agent, exports.as_ref());
+    while !agent.has_failed() {
+        match life.next()? {
+            Turn::Tick => life.is_well(),
+            Turn::Reload(config) => reload(&agent, &config, log),
+            Turn::Stop => break,
+        }
+    }
+    let account = agent.stop().context("the source of events failed")?;
+    summary::account(&account);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_where(agent: &Agent, exports: Option<&Destination>) {
+    for address in agent.addresses() {
+        tracing::info!("serving the API at {address}");
+    }
+    if agent.addresses().is_empty() {
+        tracing::info!("serving no API: there is no `server-address`");
+    }
+    match exports {
+        Some(Destination::File(file)) => tracing::info!("exporting events to {}", file.path.display()),
+        Some(Destination::Stdout) => tracing::info!("exporting events to standard output"),
+        None => {}
+    }
+}
+
+fn reload(agent: &Agent, config: &AgentConfig, log: &log::Control) {
+    log.configure(config.log.level);
+    if let Err(error) = wiring::reconfigure(agent, config) {
+        tracing::error!("{error:#}; filters stay as they were");
+    }
+}

@@ -1,0 +1,175 @@
+//! The life of `procession agent`, as a service manager sees it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An agent that observes what anybody may, and serves nobody.
+struct Agent {
+    child: Child,
+    manager: UnixDatagram,
+    home: TempDir,
+}
+
+impl Agent {
+    fn start(config: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (socket, file) = (home.path().join("notify"), home.path().join("agent.toml"));
+        let manager = UnixDatagram::bind(&socket).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        fs::write(&file, config).unwrap();
+        let child = command(&file)
+            .args(["--source=polling", "--server-address=", "--no-runtimes"])
+            .env("NOTIFY_SOCKET", socket)
+            .env("WATCHDOG_USEC", "100000")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, manager, home }
+    }
+
+    fn configure(&self, config: &str) {
+        fs::write(self.home.path().join("agent.toml"), config).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the service manager has been told something that begins so.
+    fn tells(&self, what: &str) -> String {
+        let mut message = [0; 1024];
+        loop {
+            let length = self.manager.recv(&mut message).unwrap();
+            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            if text.starts_with(what) {
+                return text;
+            }
+        }
+    }
+
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap(), said)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It has ended already, unless a test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
+    command.args([OsStr::new("agent"), OsStr::new("--config"), config.as_os_str()]);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PROCESSION_"))
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+#[test]
+fn it_says_when_it_serves_reloads_and_stops() {
+    let agent = Agent::start("log-level = 'info'");
+    agent.tells("READY=1");
+    agent.tells("WATCHDOG=1");
+
+    agent.configure("log-level = 'debug'\nring-size = '16M'");
+    agent.signal(Signal::HUP);
+    assert!(agent.tells("RELOADING=1").contains("\nMONOTONIC_USEC="));
+    agent.tells("READY=1");
+
+    agent.configure("log-level = 'debug'\nbanana = 1");
+    agent.signal(Signal::HUP);
+    agent.tells("RELOADING=1");
+    agent.tells("READY=1");
+
+    agent.signal(Signal::TERM);
+    agent.tells("STOPPING=1");
+    let (status, said) = agent.end();
+    assert!(status.success(), "{status} {said}");
+    for sentence in [
+        "procession: `log-level` changed; from: info; to: debug",
+        "procession: `ring-size` changes only with a restart; from: 8M; to: 16M",
+        "agent.toml:2: there is no option `banana`",
+        "procession: the options are wrong now, so nothing changes",
+    ] {
+        assert!(said.contains(sentence), "{sentence} in {said}");
+    }
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let agent = Agent::start("log-format = 'json'");
+    agent.tells("READY=1");
+    agent.signal(Signal::HUP);
+    agent.tells("RELOADING=1");
+    agent.tells("READY=1");
+    agent.signal(Signal::INT);
+    let (status, said) = agent.end();
+    assert!(status.success(), "{status} {said}");
+    assert!(!said.is_empty());
+    for line in said.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["message"].is_string() && line["time"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn wrong_options_end_it_with_a_status_of_their_own() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("agent.toml");
+    fs::write(&file, "ring-sise = '8M'\nlog-level = 'loud'").unwrap();
+    let output = command(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(
+        said.lines().all(|line| line.starts_with("procession: ") && line.contains("agent.toml:")),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_applies_is_printed_as_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    let (file, copy) = (home.path().join("agent.toml"), home.path().join("copy.toml"));
+    fs::write(&file, "cluster-name = 'a \"b\"'").unwrap();
+    let printed = command(&file).args(["--print-config", "--enable-ancestors"]).output().unwrap();
+    assert!(printed.status.success());
+    fs::write(&copy, &printed.stdout).unwrap();
+    let again = command(&copy).arg("--print-config").output().unwrap();
+    let settings = |text: Vec<u8>| -> Vec<String> {
+        let text = String::from_utf8(text).unwrap();
+        let lines = text.lines().filter_map(|line| line.split_once("  #"));
+        lines.map(|(setting, _)| setting.trim().to_owned()).collect()
+    };
+    let (printed, again) = (settings(printed.stdout), settings(again.stdout));
+    assert!(printed.len() > 30);
+    assert_eq!(printed, again);
+}
+
+#[test]
+fn options_of_the_reference_system_are_translated() {
+    let output = command(Path::new("/dev/null")).args(["--rb-size", "3"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("tip: use `ring-size`"), "{said}");
+}

@@ -1,0 +1,69 @@
+//! The API of the agent, used by clients that share no code with it: Python's grpcio, Node's grpc-js and
+//! `buf curl`, over a unix socket, TCP, and TLS with certificates.
+//!
+//! They need what the `install` script here installs, root and eBPF. Without them the tests are reported
+//! as ignored and why is said; with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
+
+mod agent;
+mod clients;
+mod hostile;
+mod schemas;
+mod tls;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use procession_sensor::{EbpfConfig, SourceKind};
+
+/// A test by its name.
+type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They observe the whole machine.
+    arguments.test_threads = Some(1);
+    let unable = unable();
+    let is_required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
+    if let Some(reason) = unable.as_ref().filter(|_| !is_required) {
+        eprintln!("SKIPPED: all tests with other clients: {reason}");
+    }
+    let tests = clients::TESTS.iter().chain(&schemas::TESTS).chain(&hostile::TESTS);
+    let trials = tests.map(|&(name, test)| match unable.clone() {
+        None => Trial::test(name, move || {
+            test();
+            Ok(())
+        }),
+        Some(reason) => Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!is_required),
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Why the tests cannot run.
+fn unable() -> Option<String> {
+    let sensor = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
+    let missing = || format!("no clients in {}: run tests/peers/install", peers().display());
+    let has_peers = peers().join("installed").exists();
+    sensor.map(|error| error.to_string()).or_else(|| (!has_peers).then(missing))
+}
+
+/// Where the clients are installed.
+fn peers() -> PathBuf {
+    // target/PROFILE/deps/peers-HASH
+    let own = || env::current_exe().unwrap().ancestors().nth(3).unwrap().join("peers");
+    env::var_os("PROCESSION_PEERS").map_or_else(own, PathBuf::from)
+}
+
+/// The folder of this test's files.
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers"))
+}
+
+/// The `.proto` files.
+fn protos() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../procession-api/proto"))
+}
