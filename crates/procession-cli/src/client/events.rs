@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::tz::TimeZone;
+use procession_api::json;
 use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::{FollowRequest, FollowResponse, Process};
 use procession_api::proto::tetragon::get_events_response::Event;
@@ -21,7 +22,7 @@ use super::args::EventsArgs;
 use super::connect::{Agent, refusal};
 use super::depth::Depths;
 use super::screen::{Reader, Screen};
-use super::{answer, filter, json, screen};
+use super::{answer, filter, screen};
 use crate::args::OutputArg;
 use crate::render::{Compact, MessageForm, MessageView, Text, TextOptions, View as _};
 use crate::{display, summary};
@@ -276,7 +277,7 @@ impl Presenter {
             return;
         }
         match (&mut self.form, view) {
-            (None, _) => put_json(event, out),
+            (None, _) => json::write(event, out),
             (Some(form), Some(view)) => form.render(&view, &self.zone, out),
             (Some(_), None) => {}
         }
@@ -291,7 +292,7 @@ impl Presenter {
         match &mut self.form {
             Some(form) => form.render(&view, &self.zone, out),
             // As if it were run now: programs that read events need to know no other message.
-            None => put_json(&as_event(entry), out),
+            None => json::write(&as_event(entry), out),
         }
     }
 }
@@ -301,9 +302,4 @@ fn as_event(entry: &Process) -> GetEventsResponse {
     let time = process.as_ref().and_then(|process| process.start_time);
     let exec = ProcessExec { process, ..ProcessExec::default() };
     GetEventsResponse { event: Some(Event::ProcessExec(exec)), time, ..GetEventsResponse::default() }
-}
-
-fn put_json(event: &GetEventsResponse, out: &mut Vec<u8>) {
-    out.extend_from_slice(json::line(event).as_bytes());
-    out.push(b'\n');
 }

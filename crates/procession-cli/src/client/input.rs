@@ -9,8 +9,8 @@ use std::thread;
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use jiff::tz::TimeZone;
-use procession_api::proto::tetragon::{Filter, GetEventsResponse};
-use procession_filter::FieldFilters;
+use procession_api::proto::tetragon::GetEventsResponse;
+use procession_filter::{EventFilter, FieldFilters, FilterOptions};
 
 use super::args::EventsArgs;
 use super::events::{Presenter, Request, Told};
@@ -22,13 +22,16 @@ use crate::summary;
 /// The longest line that is taken for an event, as in the reference client.
 const LONGEST_LINE: u64 = 10 << 20;
 
+/// What the agent had added that wrote the events, nobody knows here.
+const EVERYTHING: FilterOptions = FilterOptions { credentials: true, ancestors: true };
+
 /// Lines that may wait.
 const QUEUE: usize = 1_024;
 
 pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::Result<ExitCode> {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let request = Request::new(args)?;
-    let mut filter = Admission::new(&request.allow)?;
+    let mut filter = EventFilter::new(&request.allow, &[], EVERYTHING)?;
     let fields = FieldFilters::new(&request.fields)?;
     let lines = open(path).with_context(|| format!("cannot read {name}"))?;
     let mut presenter = Presenter::new(args, TimeZone::system());
@@ -61,25 +64,6 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
         summary::tell(format_args!("lines of {name} that are no events, and were skipped: {unreadable}"));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether an event is asked for.
-struct Admission;
-
-impl Admission {
-    /// # Errors
-    ///
-    /// A filter is not well formed.
-    fn new(allow: &[Filter]) -> anyhow::Result<Self> {
-        // `procession_filter::EventFilter::new(allow, &[], options)` belongs here, and `admits` below.
-        anyhow::ensure!(allow.is_empty(), "events of a file cannot be selected yet");
-        Ok(Self)
-    }
-
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "what is to come has a state")]
-    fn admits(&mut self, _event: &GetEventsResponse) -> bool {
-        true
-    }
 }
 
 /// Lines, read by a thread of its own: who waits for a pipe cannot look for signals.

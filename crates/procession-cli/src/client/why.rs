@@ -215,6 +215,10 @@ impl Story<'_> {
             let acting = user(process).unwrap_or_else(|| "another".to_owned());
             lines.push(format!("Its real user is {}; it acts as {acting}.", self.user(real)));
         }
+        if entry.forgotten_spells > 0 {
+            let count = entry.forgotten_spells;
+            lines.push(format!("It changed as whom or where it ran {count} times that are forgotten."));
+        }
         let euid = |credentials: &Option<tetragon::ProcessCredentials>| credentials.as_ref()?.euid;
         let after = entry.past.iter().skip(1).map(|spell| euid(&spell.credentials)).chain([process.uid]);
         for (spell, after) in entry.past.iter().zip(after) {

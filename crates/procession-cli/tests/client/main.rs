@@ -221,6 +221,29 @@ fn events_are_read_from_a_file_and_what_is_none_is_counted() {
     assert!(said.err.ends_with("standard input that are no events, and were skipped: 1\n"), "{}", said.err);
     assert_eq!(said.code, Some(0));
 
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &json).unwrap();
+    let path = file.path().to_str().unwrap();
+    for (conditions, shown) in [
+        (&["--exit"][..], 1),
+        (&["--user", "0", "--exec"], 1),
+        (&["--user", "0"], 2),
+        (&["--user", "1"], 0),
+        (&["--user", "0", "--cel-expression", "process_exit.status == 1u"], 1),
+        (&["--user", "0", "--cel-expression", "process_exit.status == 2u"], 0),
+        (&["--host"], 2),
+        (&["--container", "0123456789ab"], 0),
+        (&["--binary", "^/bin/l", "--pid", "7"], 2),
+    ] {
+        let said = Said::from(procession(&["events", "--input", path]).args(conditions).output().unwrap());
+        assert_eq!((said.code, said.out.lines().count()), (Some(0), shown), "{conditions:?}: {said:?}");
+    }
+
+    let mut command = procession(&["events", "--input", path, "-o", "json", "-f", "process.pid"]);
+    let said = Said::from(command.output().unwrap());
+    let first = said.out.lines().next().unwrap();
+    assert!(first.starts_with(r#"{"process_exec":{"process":{"pid":7}},"#), "{first}");
+
     let said = Said::from(procession(&["events", "--input", "/nowhere"]).output().unwrap());
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("cannot read /nowhere"), "{}", said.err);
