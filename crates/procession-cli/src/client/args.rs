@@ -133,6 +133,7 @@ pub(crate) struct SelectArgs {
 /// Which events to show.
 #[derive(Args, Debug)]
 #[command(next_help_heading = SELECT)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub(crate) struct EventSelectArgs {
     /// Only programs that are run; with no such option, --exec and --exit are on
     #[arg(long, conflicts_with = "event_types")]

@@ -34,6 +34,8 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // Of several, as an agent takes them from the same variable, the first.
+        let text = text.split(',').next().unwrap_or(text).trim();
         if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
             if !path.starts_with('/') {
                 return Err("the path of a socket begins with a slash, as in unix:///run/x.sock".to_owned());
@@ -103,6 +105,9 @@ impl Agent {
 
 fn endpoint(args: &ServerArgs) -> anyhow::Result<Endpoint> {
     let tls = tls(args)?;
+    if let (Address::Unix(_), Some(_)) = (&args.server_address, &tls) {
+        return Err(anyhow!("TLS is for an agent at a host and port: {} is a socket", args.server_address));
+    }
     let scheme = if tls.is_some() { "https" } else { "http" };
     let uri = match &args.server_address {
         Address::Unix(path) => format!("unix://{}", path.display()),
@@ -150,7 +155,7 @@ fn no_agent(address: &Address, error: &tonic::transport::Error) -> anyhow::Error
         (_, Some(ErrorKind::ConnectionRefused)) => {
             anyhow!("no agent listens at {address}: {hint}")
         }
-        _ => anyhow!("cannot reach an agent at {address}: {}; {hint}", causes(error)),
+        _ => anyhow!("cannot reach an agent at {address}: {}", causes(error)),
     }
 }
 
@@ -170,25 +175,34 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut error = Some(error);
     while let Some(this) = error {
-        let text = this.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
+        let text = match this.downcast_ref::<Status>() {
+            Some(status) => status.message().to_owned(),
+            None => this.to_string(),
+        };
+        // What every one of them is.
+        let is_news = text != "transport error" && texts.last().is_none_or(|last| !last.contains(&text));
+        if is_news && !text.is_empty() {
             texts.push(text);
         }
         error = this.source();
     }
-    Sentence(&texts.join(": ")).to_string()
+    if texts.is_empty() { "the connection broke".to_owned() } else { Sentence(&texts.join(": ")).to_string() }
 }
 
 /// What an agent's refusal means.
 pub(crate) fn refusal(status: &Status) -> anyhow::Error {
-    let message = Sentence(status.message()).to_string();
+    let why = causes(status);
     match status.code() {
         Code::Unimplemented => anyhow!("the agent cannot do that: it is another program, or an older one"),
-        Code::Unavailable => anyhow!("the agent went away: {}", causes(status)),
-        Code::PermissionDenied | Code::Unauthenticated => anyhow!("the agent does not allow it: {message}"),
-        Code::DeadlineExceeded | Code::Cancelled => anyhow!("the agent took too long to answer"),
-        _ if message.is_empty() => anyhow!("the agent refuses: {}", status.code()),
-        _ => anyhow!("the agent refuses: {message}"),
+        Code::Unavailable => anyhow!("the agent went away: {why}"),
+        Code::PermissionDenied | Code::Unauthenticated => anyhow!("the agent does not allow it: {why}"),
+        Code::DeadlineExceeded => anyhow!("the agent took too long to answer"),
+        // The connection, not the agent.
+        Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
+            anyhow!("cannot speak with the agent: {why}; does one of the two want TLS?")
+        }
+        _ if status.message().is_empty() => anyhow!("the agent refuses: {}", status.code()),
+        _ => anyhow!("the agent refuses: {why}"),
     }
 }
 
@@ -207,6 +221,7 @@ mod tests {
             ("::1", Some("[::1]:54321")),
             ("[::1]:7", Some("[::1]:7")),
             ("[::1]", Some("[::1]:54321")),
+            ("unix:///run/p.sock,0.0.0.0:7", Some("unix:///run/p.sock")),
             ("unix://p.sock", None),
             ("http://x", None),
             ("x:y", None),

@@ -10,7 +10,7 @@ use procession_api::proto::tetragon::{
 use super::args::DumpArgs;
 use super::connect::{Agent, refusal};
 use super::screen::{Reader, Screen};
-use super::{answer, json};
+use super::{answer, json, next};
 
 pub(super) async fn run(agent: &Agent, args: &DumpArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
     if args.tetragon {
@@ -19,7 +19,8 @@ pub(super) async fn run(agent: &Agent, args: &DumpArgs, screen: &mut Screen<'_>)
     let request = ListProcessesRequest { with_ended: true, ..ListProcessesRequest::default() };
     let stream = answer(args.server.timeout, agent.lineage().list_processes(request)).await;
     let mut stream = stream.map_err(|status| refusal(&status))?;
-    while let Some(response) = stream.message().await.map_err(|status| refusal(&status))? {
+    let timeout = args.server.timeout;
+    while let Some(response) = next(timeout, &mut stream).await.map_err(|status| refusal(&status))? {
         let line = response.process.as_ref().map(json::line).unwrap_or_default();
         screen.put_line(&line);
         if screen.write_some()? == Reader::Gone {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::tz::TimeZone;
+use procession_api::json;
 use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::{FollowRequest, FollowResponse, Process};
 use procession_api::proto::tetragon::get_events_response::Event;
@@ -21,7 +22,7 @@ use super::args::EventsArgs;
 use super::connect::{Agent, refusal};
 use super::depth::Depths;
 use super::screen::{Reader, Screen};
-use super::{answer, filter, json, screen};
+use super::{answer, filter, screen};
 use crate::args::OutputArg;
 use crate::render::{Compact, MessageForm, MessageView, Text, TextOptions, View as _};
 use crate::{display, summary};
@@ -33,7 +34,7 @@ const RECONNECT_WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) allow: Vec<Filter>,
-    fields: Vec<FieldFilter>,
+    pub(super) fields: Vec<FieldFilter>,
     has_snapshot: bool,
 }
 
@@ -51,7 +52,7 @@ impl Request {
 
 pub(super) async fn run(args: &EventsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
     let request = Request::new(args)?;
-    let mut presenter = Presenter::new(args);
+    let mut presenter = Presenter::new(args, TimeZone::system());
     let mut is_said = false;
     loop {
         let failure = match follow(args, &request, &mut presenter, screen, &mut is_said).await {
@@ -107,20 +108,27 @@ async fn follow(
     }
     loop {
         let mut next = Some(feed.next().await);
+        let mut failure = None;
         // What is ready by now is written with it.
         while let Some(told) = next {
-            let told = told.ok_or_else(|| Failure::Passing(anyhow!("the agent has ended the stream")))??;
-            presenter.show(&told, screen.lines());
-            for note in presenter.notes.drain(..) {
-                summary::tell(format_args!("{note}"));
+            match told {
+                Some(Ok(told)) => presenter.show(&told, screen.lines()),
+                Some(Err(status)) => failure = Some(status.into()),
+                None => failure = Some(Failure::Passing(anyhow!("the agent has ended the stream"))),
             }
-            if screen.write_some().map_err(Failure::Lasting)? == Reader::Gone {
-                return Ok(Reader::Gone);
+            if failure.is_some() || screen.write_some().map_err(Failure::Lasting)? == Reader::Gone {
+                break;
             }
             next = feed.ready().await;
         }
-        if screen.write().map_err(Failure::Lasting)? == Reader::Gone {
-            return Ok(Reader::Gone);
+        let reader = screen.write().map_err(Failure::Lasting)?;
+        for note in presenter.notes.drain(..) {
+            summary::tell(format_args!("{note}"));
+        }
+        match (reader, failure) {
+            (Reader::Gone, _) => return Ok(Reader::Gone),
+            (Reader::Reads, Some(failure)) => return Err(failure),
+            (Reader::Reads, None) => {}
         }
     }
 }
@@ -209,7 +217,7 @@ pub(super) struct Presenter {
 }
 
 impl Presenter {
-    pub(super) fn new(args: &EventsArgs) -> Self {
+    pub(super) fn new(args: &EventsArgs, zone: TimeZone) -> Self {
         let show = &args.show;
         let form = match show.output {
             OutputArg::Text => Some(MessageForm::Text(Text::new(TextOptions {
@@ -231,7 +239,7 @@ impl Presenter {
         Self {
             has_losses: form.is_none() && (types.is_empty() || types.contains(&EventType::RateLimitInfo)),
             form,
-            zone: TimeZone::system(),
+            zone,
             depths: Depths::default(),
             is_host_only: args.select.host,
             notes: Vec::new(),
@@ -269,7 +277,7 @@ impl Presenter {
             return;
         }
         match (&mut self.form, view) {
-            (None, _) => put_json(event, out),
+            (None, _) => json::write(event, out),
             (Some(form), Some(view)) => form.render(&view, &self.zone, out),
             (Some(_), None) => {}
         }
@@ -284,7 +292,7 @@ impl Presenter {
         match &mut self.form {
             Some(form) => form.render(&view, &self.zone, out),
             // As if it were run now: programs that read events need to know no other message.
-            None => put_json(&as_event(entry), out),
+            None => json::write(&as_event(entry), out),
         }
     }
 }
@@ -294,9 +302,4 @@ fn as_event(entry: &Process) -> GetEventsResponse {
     let time = process.as_ref().and_then(|process| process.start_time);
     let exec = ProcessExec { process, ..ProcessExec::default() };
     GetEventsResponse { event: Some(Event::ProcessExec(exec)), time, ..GetEventsResponse::default() }
-}
-
-fn put_json(event: &GetEventsResponse, out: &mut Vec<u8>) {
-    out.extend_from_slice(json::line(event).as_bytes());
-    out.push(b'\n');
 }

@@ -8,7 +8,9 @@ use std::thread;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use procession_api::proto::tetragon::{Filter, GetEventsResponse};
+use jiff::tz::TimeZone;
+use procession_api::proto::tetragon::GetEventsResponse;
+use procession_filter::{EventFilter, FieldFilters, FilterOptions};
 
 use super::args::EventsArgs;
 use super::events::{Presenter, Request, Told};
@@ -20,14 +22,19 @@ use crate::summary;
 /// The longest line that is taken for an event, as in the reference client.
 const LONGEST_LINE: u64 = 10 << 20;
 
+/// What the agent had added that wrote the events, nobody knows here.
+const EVERYTHING: FilterOptions = FilterOptions { credentials: true, ancestors: true };
+
 /// Lines that may wait.
 const QUEUE: usize = 1_024;
 
 pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::Result<ExitCode> {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-    let mut filter = Admission::new(&Request::new(args)?.allow)?;
+    let request = Request::new(args)?;
+    let mut filter = EventFilter::new(&request.allow, &[], EVERYTHING)?;
+    let fields = FieldFilters::new(&request.fields)?;
     let lines = open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut presenter = Presenter::new(args);
+    let mut presenter = Presenter::new(args, TimeZone::system());
     let mut screen = Screen::new(signals);
     let mut unreadable = 0_u64;
     let mut reader = Reader::Reads;
@@ -42,6 +49,7 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
         };
         match json::parse::<GetEventsResponse>(&line) {
             Some(event) if filter.admits(&event) => {
+                let event = if fields.is_empty() { event } else { fields.apply(&event)? };
                 presenter.show(&Told::Event(event), screen.lines());
                 presenter.notes.drain(..).for_each(|note| summary::tell(format_args!("{note}")));
             }
@@ -56,25 +64,6 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
         summary::tell(format_args!("lines of {name} that are no events, and were skipped: {unreadable}"));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether an event is asked for.
-struct Admission;
-
-impl Admission {
-    /// # Errors
-    ///
-    /// A filter is not well formed.
-    fn new(allow: &[Filter]) -> anyhow::Result<Self> {
-        // `procession_filter::EventFilter::new(allow, &[], options)` belongs here, and `admits` below.
-        anyhow::ensure!(allow.is_empty(), "events of a file cannot be selected yet");
-        Ok(Self)
-    }
-
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "what is to come has a state")]
-    fn admits(&mut self, _event: &GetEventsResponse) -> bool {
-        true
-    }
 }
 
 /// Lines, read by a thread of its own: who waits for a pipe cannot look for signals.

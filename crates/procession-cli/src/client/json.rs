@@ -1,14 +1,7 @@
 //! Messages as JSON, and back.
 
-use std::sync::LazyLock;
-
-use procession_api::proto::DESCRIPTORS;
+use procession_api::dynamic::{self, Unknown};
 use prost::Message;
-use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions,
-};
-
-static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
 /// The messages that are written here.
 pub(crate) trait Named: Message {
@@ -34,28 +27,10 @@ named! {
 
 /// The JSON form of `message` in one line, its members named as in the `.proto` files.
 pub(crate) fn line<M: Named>(message: &M) -> String {
-    let written = descriptor(M::NAME).and_then(|descriptor| {
-        let mut dynamic = DynamicMessage::new(descriptor);
-        dynamic.transcode_from(message).ok()?;
-        let mut writer = serde_json::Serializer::new(Vec::new());
-        let options = SerializeOptions::new().use_proto_field_name(true);
-        dynamic.serialize_with_options(&mut writer, &options).ok()?;
-        String::from_utf8(writer.into_inner()).ok()
-    });
-    // The descriptors are of the messages: that there is no form would be an error in the build.
-    written.unwrap_or_else(|| "{}".to_owned())
+    dynamic::write_json(message, M::NAME, false)
 }
 
 /// The message in a line of JSON; members that are not known are skipped. `None`: it is none.
 pub(crate) fn parse<M: Named + Default>(line: &[u8]) -> Option<M> {
-    let mut reader = serde_json::Deserializer::from_slice(line);
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let dynamic =
-        DynamicMessage::deserialize_with_options(descriptor(M::NAME)?, &mut reader, &options).ok()?;
-    reader.end().ok()?;
-    dynamic.transcode_to().ok()
-}
-
-fn descriptor(name: &str) -> Option<MessageDescriptor> {
-    POOL.as_ref()?.get_message_by_name(name)
+    dynamic::parse_json(M::NAME, str::from_utf8(line).ok()?, Unknown::Ignore).ok()
 }

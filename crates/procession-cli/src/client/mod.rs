@@ -86,9 +86,10 @@ fn ask(
     let signals = Signals::catch()?;
     block_on(&signals, ExitCode::from(INTERRUPTED), async {
         let mut screen = Screen::new(&signals);
-        let code = question(Agent::connect(server).await?, &mut screen).await?;
+        let code = question(Agent::connect(server).await?, &mut screen).await;
+        // Even if the rest did not come.
         screen.write()?;
-        Ok(code)
+        code
     })
 }
 
@@ -126,13 +127,16 @@ async fn answer<T>(
 /// All that a stream gives, if nothing takes longer than `timeout`.
 async fn collect<T>(timeout: Duration, mut stream: tonic::Streaming<T>) -> Result<Vec<T>, Status> {
     let mut all = Vec::new();
-    loop {
-        let next = tokio::time::timeout(timeout, stream.message()).await;
-        match next.unwrap_or_else(|_| Err(Status::deadline_exceeded("")))? {
-            Some(item) => all.push(item),
-            None => return Ok(all),
-        }
+    while let Some(item) = next(timeout, &mut stream).await? {
+        all.push(item);
     }
+    Ok(all)
+}
+
+/// What a stream gives next, if that takes no longer than `timeout`.
+async fn next<T>(timeout: Duration, stream: &mut tonic::Streaming<T>) -> Result<Option<T>, Status> {
+    let next = tokio::time::timeout(timeout, stream.message()).await;
+    next.unwrap_or_else(|_| Err(Status::deadline_exceeded("")))
 }
 
 /// The process that was named.

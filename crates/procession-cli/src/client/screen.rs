@@ -15,6 +15,7 @@ use crate::signals::Signals;
 pub(super) struct Screen<'s> {
     signals: &'s Signals,
     lines: Vec<u8>,
+    is_unread: bool,
 }
 
 /// Whether to go on.
@@ -30,7 +31,7 @@ const ENOUGH: usize = 64 << 10;
 
 impl<'s> Screen<'s> {
     pub(super) fn new(signals: &'s Signals) -> Self {
-        Self { signals, lines: Vec::new() }
+        Self { signals, lines: Vec::new(), is_unread: false }
     }
 
     /// Where lines are put.
@@ -49,12 +50,17 @@ impl<'s> Screen<'s> {
         if self.lines.len() < ENOUGH { Ok(Reader::Reads) } else { self.write() }
     }
 
-    /// Writes what is gathered.
+    /// Writes what is gathered. For a reader that is gone nothing is.
     pub(super) fn write(&mut self) -> anyhow::Result<Reader> {
-        let go_on = |_: Duration| !self.signals.is_any();
-        let written = write_patiently(&self.lines, &go_on);
+        let reader = if self.is_unread { Ok(Reader::Gone) } else { self.write_lines() };
         self.lines.clear();
-        match written {
+        self.is_unread = !matches!(reader, Ok(Reader::Reads));
+        reader
+    }
+
+    fn write_lines(&self) -> anyhow::Result<Reader> {
+        let go_on = |_: Duration| !self.signals.is_any();
+        match write_patiently(&self.lines, &go_on) {
             Ok(true) => Ok(Reader::Reads),
             Ok(false) => Ok(Reader::Gone),
             // `procession tree | head` is no error.

@@ -98,7 +98,9 @@ fn guides(are_last: &[bool]) -> String {
         are_last[1..drawn].iter().map(|is_last| if *is_last { "   " } else { "│  " }).collect();
     guides.push_str(if *is_last { "└─ " } else { "├─ " });
     if level > DEEPEST {
-        guides.push_str(&format!("(level {level}) "));
+        guides += "(level ";
+        guides += &level.to_string();
+        guides += ") ";
     }
     guides
 }

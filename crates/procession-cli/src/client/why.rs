@@ -83,14 +83,12 @@ impl<'a> Program<'a> {
         self.process.start_time.as_ref().map(timestamp)
     }
 
-    /// `/bin/sh as root in pod shop/cart-0`, where a program is to be told that another ran.
+    /// `/bin/sh as root`, without the user if that of the `other` is the same.
     fn told_beside(&self, other: &Self) -> String {
-        let mut text = command(self.process);
-        let user = user(self.process).filter(|user| Some(user) != super::words::user(other.process).as_ref());
-        if let Some(user) = user {
-            text += &format!(" as {user}");
-        }
-        text
+        let [own, others] = [self, other].map(|program| user(program.process));
+        let user = own.filter(|own| Some(own) != others.as_ref());
+        let as_whom = user.map(|user| format!(" as {user}")).unwrap_or_default();
+        command(self.process) + &as_whom
     }
 }
 
@@ -128,18 +126,15 @@ impl Story<'_> {
         let (entry, process) = (program.entry, program.process);
         let who = capitalized(called(process));
         let as_whom = as_whom_and_where(process);
-        let since = program.start().map(|start| self.moment.at_and_ago(start));
-        let mut line = if is_kernel_thread(process) {
+        let word = if entry.end.is_some() { "from" } else { "since" };
+        let since = program.start().map(|start| format!(", {word} {}", self.moment.at_and_ago(start)));
+        let line = if is_kernel_thread(process) {
             format!("{who} is a thread of the kernel")
         } else {
             let verb = if entry.end.is_some() { "ran" } else { "runs" };
             format!("{who} {verb} {}{as_whom}", command(process))
         };
-        if let Some(since) = since {
-            let word = if entry.end.is_some() { "from" } else { "since" };
-            line += &format!(", {word} {since}");
-        }
-        let mut lines = vec![line + "." + mark_of_origin(entry)];
+        let mut lines = vec![line + &since.unwrap_or_default() + "." + mark_of_origin(entry)];
         if let Some(end) = &entry.end {
             lines.push(format!("It {}.", self.end(end)));
         }
@@ -151,7 +146,7 @@ impl Story<'_> {
     /// Who logged in, if that is another than who it runs as. Those above have the same login.
     fn login(&self, process: &tetragon::Process) -> Option<String> {
         let login = process.auid.filter(|login| *login != Uid::INVALID.0 && Some(*login) != process.uid)?;
-        Some(format!("It belongs to a login of {}.", self.user(login)))
+        Some(format!("It belongs to a login session of {}.", self.user(login)))
     }
 
     /// What became of a process after it had started another.
@@ -174,13 +169,10 @@ impl Story<'_> {
         let at = when.as_ref().map(|when| format!(" at {when}")).unwrap_or_default();
         match &end.how {
             Some(end::How::Status(code)) => format!("exited with status {code}{at}"),
-            Some(end::How::Signal(name)) => {
-                format!("was ended by the signal {}{at}", Visible(name.as_bytes()))
-            }
-            Some(end::How::Replaced(_)) => format!("has run another program since{}", {
-                when.map(|when| format!(" {when}")).unwrap_or_default()
-            }),
-            Some(end::How::Vanished(_)) | None => {
+            Some(end::How::Signal(name)) => format!("was ended by {}{at}", Visible(name.as_bytes())),
+            Some(end::How::Replaced(_)) => format!("went on to run another program{at}"),
+            None => format!("ended{at}; with which status nobody saw"),
+            Some(end::How::Vanished(_)) => {
                 let by = when.map(|when| format!(" by {when}")).unwrap_or_default();
                 format!("must have ended{by}; how is not known [inferred: its pid went to another process]")
             }
@@ -203,11 +195,12 @@ impl Story<'_> {
                 other => format!("It is marked: {other}."),
             });
         }
-        if entry.stands_for > 0 {
-            lines.push(format!(
-                "Only its name is left, and {} older programs before it are forgotten: memory was short.",
-                entry.stands_for
-            ));
+        match entry.stands_for {
+            0 => {}
+            1 => lines.push("Memory was short, and only its name is left.".to_owned()),
+            count => lines.push(format!(
+                "Memory was short, and this name is all that is left of {count} programs in the chain."
+            )),
         }
         lines.extend(self.identities(program));
         lines
@@ -221,6 +214,10 @@ impl Story<'_> {
         if let Some(real) = real.filter(|real| Some(*real) != process.uid) {
             let acting = user(process).unwrap_or_else(|| "another".to_owned());
             lines.push(format!("Its real user is {}; it acts as {acting}.", self.user(real)));
+        }
+        if entry.forgotten_spells > 0 {
+            let count = entry.forgotten_spells;
+            lines.push(format!("It changed as whom or where it ran {count} times that are forgotten."));
         }
         let euid = |credentials: &Option<tetragon::ProcessCredentials>| credentials.as_ref()?.euid;
         let after = entry.past.iter().skip(1).map(|spell| euid(&spell.credentials)).chain([process.uid]);
@@ -284,9 +281,9 @@ impl Story<'_> {
 
     /// Who started it.
     fn start(&self, person: &Person<'_>, parent: Option<&Person<'_>>) -> String {
-        let (first, last) = (person.programs.last(), &person.programs[0]);
-        let entry = first.unwrap_or(last).entry;
-        let Some(parent) = parent else { return self.beginning(last) };
+        // The fork led to the first of its programs.
+        let first = person.programs.last().unwrap_or(&person.programs[0]);
+        let Some(parent) = parent else { return self.beginning(first) };
         let parent = &parent.programs[0];
         let who = called(parent.process);
         let ran = if is_kernel_thread(parent.process) {
@@ -294,19 +291,20 @@ impl Story<'_> {
         } else {
             format!("which then ran {}{}", command(parent.process), as_whom_and_where(parent.process))
         };
-        let outside = match (place(last.process), place(parent.process)) {
+        let outside = match (place(first.process), place(parent.process)) {
             (Some(_), None) => ", outside the container",
             _ => "",
         };
-        let began = entry.began.as_ref().map(|time| format!(" at {}", self.moment.at(timestamp(time))));
-        let at = began.unwrap_or_default();
-        match last.entry.parent_provenance() {
+        let began = first.entry.began.as_ref().map(|time| format!(" at {}", self.moment.at(timestamp(time))));
+        let at = began.as_deref().unwrap_or_default();
+        let began = began.as_ref().map(|at| format!("It began{at}. ")).unwrap_or_default();
+        match first.entry.parent_provenance() {
             Provenance::Found => format!(
-                "It began{at}. When it was found running, its parent was {who}, {ran}{outside} \
+                "{began}When it was found running, its parent was {who}, {ran}{outside} \
                  [found, not seen: another may have started it]."
             ),
             Provenance::Inferred => format!(
-                "It began{at}. It must have been started by {who}, {ran}{outside} \
+                "{began}It must have been started by {who}, {ran}{outside} \
                  [inferred: the event that says so is missing]."
             ),
             Provenance::Observed | Provenance::Unspecified => {
@@ -322,10 +320,10 @@ impl Story<'_> {
             "The kernel starts it when the machine boots.".to_owned()
         } else if is_kernel_thread(process) {
             "The kernel started it.".to_owned()
-        } else if self.lineage.is_cut {
-            "Who started it is not known any more: what was before is forgotten.".to_owned()
         } else if program.entry.origin() == Origin::Running {
             "It ran before the agent began to watch, and who started it is not known.".to_owned()
+        } else if self.lineage.is_cut {
+            "Who started it is not known: the record begins here.".to_owned()
         } else {
             "Who started it is not known.".to_owned()
         }

@@ -74,14 +74,17 @@ pub(super) fn bytes(count: u64) -> String {
 pub(super) fn called(process: &Process) -> String {
     let pid = process.pid.unwrap_or_default();
     match name_of(process) {
-        Name::Unknown => format!("a process whose program nobody saw (pid {pid})"),
+        Name::Unknown => format!("a process (pid {pid})"),
         name => format!("{} (pid {pid})", name.short()),
     }
 }
 
 /// `/bin/bash -c 'run cart'`.
 pub(super) fn command(process: &Process) -> String {
-    let mut text = name_of(process).to_string();
+    let mut text = match name_of(process) {
+        Name::Unknown => "a program that nobody saw".to_owned(),
+        name => name.to_string(),
+    };
     words_of(process, &mut |word| {
         // Writing to a text cannot fail.
         let _ = write!(text, " {word}");

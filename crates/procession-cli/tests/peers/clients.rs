@@ -157,7 +157,9 @@ fn buf(transport: &Transport) {
             "tetragon.FineGuidanceSensors/GetEvents" => {
                 r#"{"allow_list":[{"arguments_regex":["peer-buf"]}]}"#
             }
-            "tetragon.FineGuidanceSensors/RuntimeHook" => r#"{"createContainer":{"cgroupsPath":"/a","rootDir":"/"}}"#,
+            "tetragon.FineGuidanceSensors/RuntimeHook" => {
+                r#"{"createContainer":{"cgroupsPath":"/a","rootDir":"/"}}"#
+            }
             "tetragon.FineGuidanceSensors/SetDebug" => r#"{"level":"LOG_LEVEL_INFO"}"#,
             "procession.v1.LineageService/GetTree" | "procession.v1.LineageService/GetLineage" => {
                 if method.ends_with("Tree") { r#"{"root":{"pid":1}}"# } else { r#"{"target":{"pid":1}}"# }
