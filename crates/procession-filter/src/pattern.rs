@@ -22,6 +22,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// For what the operator wrote: more than anyone writes.
+    pub(crate) fn of_operator() -> Self {
+        Self(4_096)
+    }
+
     pub(crate) fn take(&mut self) -> Result<(), FilterError> {
         let left = self.0.checked_sub(1);
         self.0 = left.ok_or_else(|| FilterError::new("there are too many regular expressions"))?;
