@@ -193,6 +193,6 @@ fn size_and_depth_are_bounded() {
     // These are short when they are read.
     assert!(is_true(&deep("!", "", 1_000), &exec()));
     assert!(is_true(&vec!["process_exec.process.pid == 7"; 64].join(" || "), &exec()));
-    let many = vec!["process_exec.process.pid == 7"; 65];
+    let many = vec!["process_exec.process.pid == 7"; 257];
     assert!(EventFilter::new(&[filter(&many)], &[], ALL).is_err());
 }

@@ -29,9 +29,6 @@ use crate::{FilterError, schema};
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 4096;
 
-/// Most expressions of one filter.
-const MAX_EXPRESSIONS: usize = 64;
-
 /// How deep the parser may go.
 const MAX_NESTING: u16 = 64;
 
@@ -66,12 +63,10 @@ enum Answer {
 
 impl Expressions {
     pub(crate) fn new(texts: &[String], budget: &mut Budget) -> Result<Self, FilterError> {
-        if texts.len() > MAX_EXPRESSIONS {
-            return Err(FilterError::new(format_args!("at most {MAX_EXPRESSIONS} expressions are taken")));
-        }
         let mut patterns = Vec::new();
         let mut expressions = Vec::new();
         for (index, text) in texts.iter().enumerate() {
+            budget.take()?;
             let expression = Expression::new(text, &mut patterns, budget);
             expressions.push(expression.map_err(|error| error.within(format_args!("[{index}]")))?);
         }
