@@ -22,8 +22,7 @@ impl FilterError {
     }
 
     pub(crate) fn bad_pattern(pattern: &str, why: &str) -> Self {
-        const SHOWN: usize = 200;
-        let shown: String = pattern.chars().take(SHOWN).collect();
+        let shown = shown(pattern);
         Self::new(format_args!("`{shown}` is not a regular expression that can be used: {why}"))
     }
 
@@ -33,6 +32,13 @@ impl FilterError {
         self.place = format!("{place}{dot}{}", self.place);
         self
     }
+}
+
+/// The beginning of what somebody wrote, for an error's text.
+pub(crate) fn shown(text: &str) -> String {
+    const SHOWN: usize = 200;
+    let shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() { shown + "..." } else { shown }
 }
 
 /// The reason alone: the error draws the pattern over several lines, which an option's error is not for.

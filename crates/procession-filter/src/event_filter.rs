@@ -28,7 +28,7 @@ pub struct FilterOptions {
 ///
 /// The fields of a filter must all match; of several values in a field, one is enough; a filter without
 /// fields matches every event. An event without process, such as one of throttling, does not match a
-/// field that looks at one.
+/// field that looks at one. `in_init_tree` is false where nobody said that it is true.
 ///
 /// Where nobody can tell, an event is kept back: a filter that cannot decide (its expression fails on
 /// the event, or it asks for capabilities that nobody saw) does not match in the allow list, and does

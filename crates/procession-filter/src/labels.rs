@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::FilterError;
+use crate::error::shown;
 
 /// A selector: every requirement must hold. One without requirements selects all.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ impl Selector {
         let requirements = parser.selector();
         requirements
             .map(Self)
-            .map_err(|why| FilterError::new(format_args!("`{text}` is no label selector: {why}")))
+            .map_err(|why| FilterError::new(format_args!("`{}` is no label selector: {why}", shown(text))))
     }
 
     pub(crate) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {

@@ -10,8 +10,8 @@ const SIZE_LIMIT: usize = 1 << 20;
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 4096;
 
-/// How many more fields with expressions may be compiled for the same reader: what bounds the memory
-/// and the time that it can ask for.
+/// How many more expressions, or fields with regular ones, may be compiled for the same reader: what
+/// bounds the memory and the time that it can ask for.
 #[derive(Debug)]
 pub(crate) struct Budget(usize);
 
@@ -22,9 +22,14 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// For what the operator wrote: more than anyone writes.
+    pub(crate) fn of_operator() -> Self {
+        Self(4_096)
+    }
+
     pub(crate) fn take(&mut self) -> Result<(), FilterError> {
         let left = self.0.checked_sub(1);
-        self.0 = left.ok_or_else(|| FilterError::new("there are too many regular expressions"))?;
+        self.0 = left.ok_or_else(|| FilterError::new("there are too many expressions"))?;
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Redaction {
     /// Compiles filters. `match` is ignored, as it is in the reference system.
     pub fn new(filters: &[RedactionFilter]) -> Result<Self, FilterError> {
         let mut redaction = Self::default();
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_operator();
         for (index, filter) in filters.iter().enumerate() {
             let place = format!("redaction_filters[{index}]");
             let compiled = Compiled::new(filter, &mut budget).map_err(|error| error.within(&place))?;

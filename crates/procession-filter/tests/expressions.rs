@@ -5,7 +5,10 @@
 
 mod support;
 
-use procession_api::proto::tetragon::{Filter, GetEventsResponse, Process};
+use procession_api::proto::tetragon::get_events_response::Event;
+use procession_api::proto::tetragon::{
+    EnvVar, Filter, GetEventsResponse, Process, ProcessCredentials, Test, UserNamespace,
+};
 use procession_filter::{EventFilter, FilterOptions};
 use support::*;
 
@@ -49,6 +52,8 @@ fn fields_are_values() {
         ("process_exec.process.cap.permitted.all(c, c > 10)", true),
         ("process_exec.ancestors.exists(a, a.binary == '/sbin/init')", true),
         ("process_exec.ancestors.filter(a, a.pid == 1)[0].binary.startsWith('/sbin')", true),
+        ("process_exec.ancestors.exists_one(a, a.pid == 1)", true),
+        ("process_exec.process.binary + process_exec.process.cwd == '/usr/bin/curl/'", true),
         ("process_exec.ancestors.map(a, a.binary) == ['/sbin/init']", true),
         ("has(process_exec.ancestors[0].pod)", false),
         ("size(process_exec.ancestors) == 1 && process_exec.ancestors.size() == 1", true),
@@ -68,6 +73,36 @@ fn fields_are_values() {
     assert!(is_true("process_exit.status == 3u", &exit()));
     assert!(is_true("process_throttle.cgroup == '/x'", &throttle()));
     assert!(!is_true("process_exec.process.pid == 7", &GetEventsResponse::default()));
+}
+
+#[test]
+fn numbers_keep_their_sign_and_size() {
+    let event = event(Event::Test(Test { arg0: 1, arg3: u64::MAX, ..Test::default() }));
+    assert!(is_true("test.arg0 == 1 && test.arg3 == 18446744073709551615u && test.arg1 == 0u", &event));
+    let user_ns = Some(UserNamespace { level: Some(-1), ..UserNamespace::default() });
+    let process_credentials = Some(ProcessCredentials { user_ns, ..ProcessCredentials::default() });
+    let event = exec_of(Process { process_credentials, ..process() });
+    assert!(is_true("process_exec.process.process_credentials.user_ns.level == -1", &event));
+}
+
+#[test]
+fn a_loop_over_a_large_event_ends() {
+    let variables = (0..5_000).map(|it| EnvVar { key: format!("K{it}"), value: "v".repeat(64) });
+    let large = exec_of(Process { environment_variables: variables.collect(), ..process() });
+    let variables = "process_exec.process.environment_variables";
+    let once = format!("{variables}.exists(e, e.Key == 'K4999')");
+    assert!(is_true(&once, &large));
+    let squared =
+        format!("{variables}.exists(e, size({variables}) == 0 || process_exec.process.cwd == e.Key)");
+    let mut filter = EventFilter::new(&[filter(&[&squared])], &[], ALL).unwrap();
+    assert!(!filter.admits(&large));
+    assert_eq!(filter.errors(), 1);
+}
+
+#[test]
+fn filters_may_go_to_other_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<EventFilter>();
 }
 
 #[test]
@@ -96,6 +131,7 @@ fn what_is_wrong_is_said_before_there_is_an_event() {
             "process_exec.ancestors.exists(a, process_exec.ancestors.exists(b, b.pid == a.pid))",
             "takes too long",
         ),
+        ("process_exec.ancestors.map(a, a.cwd + a.cwd) == []", "too much memory"),
         ("has(dyn(process_exec.process).x)", "nothing is known"),
         (
             "CapabilitiesType.CAP_SYS_ADMINN == 1 && process_exec.process.pid == 1",
@@ -157,6 +193,6 @@ fn size_and_depth_are_bounded() {
     // These are short when they are read.
     assert!(is_true(&deep("!", "", 1_000), &exec()));
     assert!(is_true(&vec!["process_exec.process.pid == 7"; 64].join(" || "), &exec()));
-    let many = vec!["process_exec.process.pid == 7"; 65];
+    let many = vec!["process_exec.process.pid == 7"; 257];
     assert!(EventFilter::new(&[filter(&many)], &[], ALL).is_err());
 }

@@ -19,7 +19,7 @@ use crate::schema;
 const MAX_DEPTH: usize = 64;
 
 /// How many operators, names and constants it may have.
-const MAX_NODES: usize = 1_000;
+const MAX_NODES: usize = 500;
 
 /// Functions that take and give values. All take time in proportion to what they are given.
 const FUNCTIONS: [&str; 11] =
@@ -191,6 +191,14 @@ impl Checker {
     }
 
     fn call(&mut self, call: &mut CallExpr) -> Known {
+        if self.is_in_loop
+            && call.func_name == operators::ADD
+            && !call.args.first().is_some_and(is_accumulator)
+        {
+            return Err(
+                "nothing can be added up inside of a loop, which could take too much memory".to_owned()
+            );
+        }
         let mut known = Vec::new();
         for argument in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
             known.push(self.expression(argument)?);
@@ -305,6 +313,11 @@ impl Type {
             _ => Self::Unknown,
         }
     }
+}
+
+/// What a loop has found so far, which no expression can name.
+fn is_accumulator(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Ident(name) if name.starts_with('@'))
 }
 
 fn message_field(message: &MessageDescriptor, name: &str) -> Known {

@@ -8,6 +8,7 @@ mod check;
 mod value;
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -15,10 +16,11 @@ use cel::common::types::{CelBool, CelNull};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
 use cel::{Context, Env, IdedExpr, Value};
-use procession_api::proto::tetragon::EventType;
+use procession_api::proto::tetragon::{EventType, GetEventsResponse};
 use prost_reflect::MessageDescriptor;
 use regex::bytes::Regex;
 
+use crate::error::shown;
 use crate::event_filter::Verdict;
 use crate::pattern::{Budget, compile};
 use crate::view::View;
@@ -27,14 +29,14 @@ use crate::{FilterError, schema};
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 4096;
 
-/// Most expressions of one filter.
-const MAX_EXPRESSIONS: usize = 64;
-
 /// How deep the parser may go.
 const MAX_NESTING: u16 = 64;
 
 /// For the parser, which takes kilobytes for each level, whatever thread compiles the filter.
 const PARSER_STACK: usize = 64 << 20;
+
+/// How much may be read for one expression on one event: see [`value::Message`]. About a millisecond.
+const MAX_STEPS: usize = 50_000;
 
 /// The function that an expression's `matches` becomes.
 const MATCHES: &str = "@matches";
@@ -61,12 +63,10 @@ enum Answer {
 
 impl Expressions {
     pub(crate) fn new(texts: &[String], budget: &mut Budget) -> Result<Self, FilterError> {
-        if texts.len() > MAX_EXPRESSIONS {
-            return Err(FilterError::new(format_args!("at most {MAX_EXPRESSIONS} expressions are taken")));
-        }
         let mut patterns = Vec::new();
         let mut expressions = Vec::new();
         for (index, text) in texts.iter().enumerate() {
+            budget.take()?;
             let expression = Expression::new(text, &mut patterns, budget);
             expressions.push(expression.map_err(|error| error.within(format_args!("[{index}]")))?);
         }
@@ -84,10 +84,9 @@ impl Expressions {
         if expressions.peek().is_none() {
             return Verdict::No;
         }
-        let names = Names { kind: Some(kind), event: view.encoded() };
         let mut most = Verdict::No;
         for expression in expressions {
-            let verdict = match self.evaluate(expression, &names) {
+            let verdict = match self.evaluate(expression, &Names::new(view)) {
                 Ok(Answer::Bool(is_true)) => is_true.into(),
                 Ok(Answer::Null | Answer::Other) | Err(_) => Verdict::Unknown,
             };
@@ -113,9 +112,10 @@ impl Expressions {
 
     /// Finds what gives something else, as far as an empty event shows it.
     fn try_out(&self) -> Result<(), FilterError> {
-        let names = Names { kind: None, event: &[] };
+        let nothing = GetEventsResponse::default();
+        let view = View::of(&nothing);
         for (index, expression) in self.expressions.iter().enumerate() {
-            if matches!(self.evaluate(expression, &names), Ok(Answer::Other)) {
+            if matches!(self.evaluate(expression, &Names::new(&view)), Ok(Answer::Other)) {
                 return Err(FilterError::new("it must be true or false").within(format_args!("[{index}]")));
             }
         }
@@ -140,7 +140,7 @@ impl Expression {
             return Err(FilterError::new(format_args!("at most {MAX_LENGTH} bytes are taken")));
         }
         let checked = checked(text, patterns.len());
-        let checked = checked.map_err(|why| FilterError::new(format_args!("`{text}`: {why}")))?;
+        let checked = checked.map_err(|why| FilterError::new(format_args!("`{}`: {why}", shown(text))))?;
         for pattern in &checked.patterns {
             patterns.push(compile(pattern, budget)?);
         }
@@ -188,6 +188,14 @@ fn context(patterns: Vec<Regex>) -> Result<Context<'static, 'static>, FilterErro
 struct Names<'a> {
     kind: Option<EventType>,
     event: &'a [u8],
+    /// What may still be read.
+    steps: AtomicUsize,
+}
+
+impl<'a> Names<'a> {
+    fn new(view: &'a View<'_>) -> Self {
+        Self { kind: view.kind, event: view.encoded(), steps: AtomicUsize::new(MAX_STEPS) }
+    }
 }
 
 impl VariableResolver for Names<'_> {
@@ -195,7 +203,7 @@ impl VariableResolver for Names<'_> {
         let (number, descriptor) = event(name)?;
         let is_told = self.kind.is_some_and(|kind| u32::try_from(kind as i32) == Ok(*number));
         let encoded = if is_told { self.event } else { &[] };
-        Some(CowVal::owned(value::Message::new(descriptor.clone(), encoded)))
+        Some(CowVal::owned(value::Message::new(descriptor.clone(), encoded, &self.steps)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages as values of expressions, read from their encoding when they are asked for something.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cel::ExecutionError;
 use cel::common::traits::Indexer;
@@ -9,6 +10,7 @@ use cel::common::types::{
     Type,
 };
 use cel::common::value::{CowVal, Val};
+use prost::bytes::Buf as _;
 use prost::encoding::{WireType, decode_varint};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
@@ -21,28 +23,57 @@ type Boxed<'a> = Box<dyn Val + 'a>;
 pub(super) const HAS: &str = "@has ";
 
 /// A message that may be empty: one that is not there is, as protobuf has it.
+///
+/// Every field that is passed takes a step, and every [`STEP`] bytes that are handed out take another,
+/// so that a loop over large events ends.
 #[derive(Clone, Debug)]
 pub(super) struct Message<'a> {
     descriptor: MessageDescriptor,
     encoded: &'a [u8],
+    steps: &'a AtomicUsize,
+}
+
+/// So many bytes are read in about the time of a step.
+const STEP: usize = 64;
+
+/// Why a field has no value.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("it takes too long")]
+    Exhausted,
 }
 
 impl<'a> Message<'a> {
-    pub(super) fn new(descriptor: MessageDescriptor, encoded: &'a [u8]) -> Self {
-        Self { descriptor, encoded }
+    pub(super) fn new(descriptor: MessageDescriptor, encoded: &'a [u8], steps: &'a AtomicUsize) -> Self {
+        Self { descriptor, encoded, steps }
+    }
+
+    fn inner(&self, descriptor: &MessageDescriptor, encoded: &'a [u8]) -> Self {
+        Self::new(descriptor.clone(), encoded, self.steps)
+    }
+
+    fn take(&self, steps: usize) -> Result<(), Failure> {
+        let left = self.steps.load(Ordering::Relaxed).checked_sub(steps).ok_or(Failure::Exhausted)?;
+        self.steps.store(left, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The values of a field, as often as it was written.
-    fn values(&self, number: u32) -> impl Iterator<Item = Result<Value<'a>, Malformed>> {
-        let fields = Fields::new(self.encoded);
-        fields.filter_map(move |field| match field {
-            Ok(field) => (field.number == number).then_some(Ok(field.value)),
-            Err(error) => Some(Err(error)),
+    fn values(&self, number: u32) -> impl Iterator<Item = Result<Value<'a>, Failure>> {
+        Fields::new(self.encoded).filter_map(move |field| match field {
+            Ok(field) if field.number == number => {
+                let bytes = if let Value::Bytes(bytes) = field.value { bytes.len() } else { 0 };
+                Some(self.take(1 + bytes / STEP).map(|()| field.value))
+            }
+            Ok(_) => self.take(1).err().map(Err),
+            Err(error) => Some(Err(error.into())),
         })
     }
 
-    fn last(&self, number: u32) -> Result<Option<Value<'a>>, Malformed> {
-        self.values(number).last().transpose()
+    fn last(&self, number: u32) -> Result<Option<Value<'a>>, Failure> {
+        self.values(number).try_fold(None, |_, value| value.map(Some))
     }
 
     fn select(&self, name: &str) -> Result<Boxed<'a>, ExecutionError> {
@@ -60,57 +91,95 @@ impl<'a> Message<'a> {
         self.value(&field).map_err(failed)
     }
 
-    fn value(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Malformed> {
+    fn value(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Failure> {
         if field.is_map() {
             return self.map(field);
         }
         if field.is_list() {
             return self.list(field);
         }
-        one(&field.kind(), self.last(field.number())?)
+        self.one(&field.kind(), self.last(field.number())?)
     }
 
-    fn list(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Malformed> {
+    fn list(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Failure> {
         let kind = field.kind();
         let mut values = Vec::new();
         for value in self.values(field.number()) {
             match value? {
-                Value::Bytes(packed) if field.is_packed() => unpack(&kind, packed, &mut values)?,
-                value => values.push(one(&kind, Some(value))?),
+                Value::Bytes(packed) if field.is_packed() => self.unpack(&kind, packed, &mut values)?,
+                value => values.push(self.one(&kind, Some(value))?),
             }
         }
         Ok(Box::new(CelList::from(values)))
     }
 
-    fn map(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Malformed> {
-        let Kind::Message(entry) = field.kind() else { return Err(Malformed) };
+    fn map(&self, field: &FieldDescriptor) -> Result<Boxed<'a>, Failure> {
+        let Kind::Message(entry) = field.kind() else { return Err(Malformed.into()) };
         let value_field = entry.map_entry_value_field();
         let mut map = HashMap::new();
         for encoded in self.values(field.number()) {
-            let Value::Bytes(encoded) = encoded? else { return Err(Malformed) };
-            let entry = Message::new(entry.clone(), encoded);
+            let Value::Bytes(encoded) = encoded? else { return Err(Malformed.into()) };
+            let entry = self.inner(&entry, encoded);
             let key = match entry.last(1)? {
                 Some(Value::Bytes(key)) => str::from_utf8(key).map_err(|_| Malformed)?,
                 // All maps of the API are by text.
-                Some(_) => return Err(Malformed),
+                Some(_) => return Err(Malformed.into()),
                 None => "",
             };
             map.insert(CelMapKey::String(CelString::from(key)), entry.value(&value_field)?);
         }
         Ok(Box::new(CelMap::from(map)))
     }
+
+    /// A single value, or what stands for one that is not there.
+    fn one(&self, kind: &Kind, value: Option<Value<'a>>) -> Result<Boxed<'a>, Failure> {
+        match (kind, value) {
+            (Kind::Message(descriptor), value) => self.message(descriptor, value),
+            (kind, Some(value)) => Ok(scalar(kind, value)?),
+            (kind, None) => Ok(default(kind)),
+        }
+    }
+
+    /// A message, or the value that it wraps.
+    fn message(
+        &self,
+        descriptor: &MessageDescriptor,
+        value: Option<Value<'a>>,
+    ) -> Result<Boxed<'a>, Failure> {
+        let encoded = match value {
+            Some(Value::Bytes(encoded)) => Some(encoded),
+            Some(_) => return Err(Malformed.into()),
+            None => None,
+        };
+        match (wrapped(descriptor), encoded) {
+            (Some(_), None) => Ok(Box::new(CelNull)),
+            (Some(field), Some(encoded)) => self.inner(descriptor, encoded).value(&field),
+            (None, encoded) => Ok(Box::new(self.inner(descriptor, encoded.unwrap_or_default()))),
+        }
+    }
+
+    /// Numbers in a row, without keys.
+    fn unpack(&self, kind: &Kind, packed: &'a [u8], values: &mut Vec<Boxed<'a>>) -> Result<(), Failure> {
+        let mut rest = packed;
+        while !rest.is_empty() {
+            let value = match kind.wire_type() {
+                WireType::Varint => decode_varint(&mut rest).map(Value::Varint).map_err(|_| Malformed)?,
+                WireType::ThirtyTwoBit => rest.try_get_u32_le().map(Value::Fixed32).map_err(|_| Malformed)?,
+                _ => rest.try_get_u64_le().map(Value::Fixed64).map_err(|_| Malformed)?,
+            };
+            self.take(1)?;
+            values.push(self.one(kind, Some(value))?);
+        }
+        Ok(())
+    }
 }
 
-fn failed(error: Malformed) -> ExecutionError {
+fn failed(error: Failure) -> ExecutionError {
     ExecutionError::InternalError(error.to_string())
 }
 
-/// A single value, or what stands for one that is not there.
-fn one<'a>(kind: &Kind, value: Option<Value<'a>>) -> Result<Boxed<'a>, Malformed> {
-    if let Kind::Message(descriptor) = kind {
-        return message(descriptor, value);
-    }
-    let Some(value) = value else { return Ok(default(kind)) };
+/// A value that is no message.
+fn scalar<'a>(kind: &Kind, value: Value<'a>) -> Result<Boxed<'a>, Malformed> {
     Ok(match (kind, value) {
         (Kind::Bool, Value::Varint(it)) => Box::new(CelBool::from(it != 0)),
         (Kind::Int32 | Kind::Int64 | Kind::Enum(_), Value::Varint(it)) => {
@@ -146,49 +215,11 @@ fn default<'a>(kind: &Kind) -> Boxed<'a> {
     }
 }
 
-/// A message, or the value that it wraps.
-fn message<'a>(descriptor: &MessageDescriptor, value: Option<Value<'a>>) -> Result<Boxed<'a>, Malformed> {
-    let encoded = match value {
-        Some(Value::Bytes(encoded)) => Some(encoded),
-        Some(_) => return Err(Malformed),
-        None => None,
-    };
-    let wrapped = wrapped(descriptor);
-    match (wrapped, encoded) {
-        (Some(_), None) => Ok(Box::new(CelNull)),
-        (Some(field), Some(encoded)) => Message::new(descriptor.clone(), encoded).value(&field),
-        (None, encoded) => Ok(Box::new(Message::new(descriptor.clone(), encoded.unwrap_or_default()))),
-    }
-}
-
 /// The only field of a message that stands for a value that may be null.
 pub(super) fn wrapped(descriptor: &MessageDescriptor) -> Option<FieldDescriptor> {
     (schema::is_well_known(descriptor) && descriptor.name().ends_with("Value"))
         .then(|| descriptor.get_field_by_name("value"))
         .flatten()
-}
-
-fn unpack<'a>(kind: &Kind, packed: &'a [u8], values: &mut Vec<Boxed<'a>>) -> Result<(), Malformed> {
-    match kind.wire_type() {
-        WireType::Varint => {
-            let mut rest = packed;
-            while !rest.is_empty() {
-                let value = decode_varint(&mut rest).map_err(|_| Malformed)?;
-                values.push(one(kind, Some(Value::Varint(value)))?);
-            }
-        }
-        WireType::ThirtyTwoBit => {
-            for chunk in packed.as_chunks().0 {
-                values.push(one(kind, Some(Value::Fixed32(u32::from_le_bytes(*chunk))))?);
-            }
-        }
-        _ => {
-            for chunk in packed.as_chunks().0 {
-                values.push(one(kind, Some(Value::Fixed64(u64::from_le_bytes(*chunk))))?);
-            }
-        }
-    }
-    Ok(())
 }
 
 impl Val for Message<'_> {
