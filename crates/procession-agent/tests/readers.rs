@@ -19,7 +19,9 @@ use bytes::{Buf, BufMut};
 use hyper_util::rt::TokioIo;
 use procession::ProcessKey;
 use procession_agent::server::ServerAddress;
-use procession_agent::{Agent, AgentConfig, NodeInventory, ReaderCounts, ReaderKind};
+use procession_agent::{
+    Agent, AgentConfig, ExportConfig, ExportSink, NodeInventory, ReaderCounts, ReaderKind,
+};
 use procession_api::proto::tetragon::GetEventsRequest;
 use procession_sensor::{KernelCounts, Sink, Source, SourceError, SourceKind};
 use prost::encoding::{DecodeContext, WireType, skip_field};
@@ -188,8 +190,12 @@ fn nobody_pays_for_a_slow_reader() {
     let (socket, export) = (folder.path().join("socket"), folder.path().join("events.log"));
     let may_begin = Arc::new(AtomicBool::new(false));
     let load = Load { may_begin: Arc::clone(&may_begin), begin: None, started: 0 };
-    let config =
-        AgentConfig::new("node").serve_at(ServerAddress::Unix(socket.clone())).export_to(export.clone());
+    let config = AgentConfig::new("node").serve_at(ServerAddress::Unix(socket.clone()));
+    let mut config = config.export_to(export.clone());
+    if let Some(ExportConfig { sink: ExportSink::File(file), .. }) = &mut config.export {
+        // All lines are looked for in one file.
+        file.rotation.max_size_bytes = 0;
+    }
     let agent = Agent::start(Box::new(load), Box::new(NodeInventory::new()), config).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
 

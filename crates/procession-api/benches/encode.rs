@@ -29,9 +29,9 @@ use prost_reflect::{DynamicMessage, SerializeOptions};
 
 use workload::{Load, Loads};
 
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 31;
 /// Encodings in a round, for each side.
-const OPERATIONS: u32 = 4_096;
+const OPERATIONS: u32 = 1_024;
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();

@@ -1,6 +1,7 @@
 //! The names of processes: pid, key, and the printable `exec_id`.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -56,10 +57,15 @@ impl ProcessKey {
     /// assert_eq!(key.exec_id("node1"), "bm9kZTE6MjEwMzQ5NzUwODk0MDM6NDY5ODc=");
     /// ```
     pub fn exec_id(&self, node: &str) -> String {
-        // The longest numbers, with their colons.
-        let mut plain = String::with_capacity(node.len() + ":18446744073709551615:4294967295".len());
-        let _ = write!(plain, "{node}:{}:{}", self.start.as_nanos(), self.pid);
-        BASE64.encode(plain)
+        // Every event has a few of these, and names of nodes are short: only the text is on the heap.
+        let mut plain = [0; 128];
+        let mut rest = &mut plain[..];
+        let (start, pid) = (self.start.as_nanos(), self.pid);
+        if write!(rest, "{node}:{start}:{pid}").is_err() {
+            return BASE64.encode(format!("{node}:{start}:{pid}"));
+        }
+        let unused = rest.len();
+        BASE64.encode(&plain[..plain.len() - unused])
     }
 
     /// Reads an `exec_id` back into the node's name and the key.
@@ -94,6 +100,15 @@ mod tests {
     fn exec_id_test_vectors_of_the_reference() {
         assert_eq!(BASE64.decode(key(1, 2).exec_id("my-node")).unwrap(), b"my-node:2:1");
         assert_eq!(ProcessKey::NONE.exec_id("node1"), "bm9kZTE6MTow");
+    }
+
+    #[test]
+    fn an_exec_id_of_any_length_is_whole() {
+        let key = key(u32::MAX, u64::MAX);
+        for length in [0, 80, 94, 95, 96, 97, 98, 128, 253] {
+            let node = "n".repeat(length);
+            assert_eq!(ProcessKey::parse_exec_id(&key.exec_id(&node)), Some((node, key)), "{length}");
+        }
     }
 
     #[test]

@@ -15,12 +15,14 @@ use procession_agent::server::{
 use procession_agent::{
     Event, EventLog, LogConfig, Node, NodeInventory, NodeParts, Observation, ObservationConfig, Presenter,
 };
+use procession_api::messages::MessageEncoder;
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
 use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
 use procession_api::proto::tetragon::get_events_response::Event as Kind;
 use procession_api::proto::tetragon::{
     CreateContainer, GetEventsRequest, GetEventsResponse, Process, ProcessExec, ProcessExit,
 };
+use procession_filter::Redaction;
 use procession_sensor::SourceKind;
 use tempfile::TempDir;
 use tokio::sync::oneshot;

@@ -40,7 +40,7 @@ fn of_api(found: &Found, process: &Process) -> Pod {
 /// A runtime knows neither of workloads nor of probes.
 fn of_runtime(info: &ContainerInfo, process: &Process) -> Pod {
     let container = Container {
-        id: format!("{}://{}", info.runtime, info.id),
+        id: [&info.runtime, "://", info.id.as_str()].concat(),
         name: info.name.clone(),
         image: image(&info.image_id, &info.image),
         start_time: info.started_at.map(Into::into),

@@ -83,7 +83,8 @@ pub struct Container {
 impl Container {
     /// The id as the API writes it: `containerd://<64 hex digits>`.
     pub fn full_id(&self) -> String {
-        if self.runtime.is_empty() { self.id.to_string() } else { format!("{}://{}", self.runtime, self.id) }
+        let separator = if self.runtime.is_empty() { "" } else { "://" };
+        [&*self.runtime, separator, self.id.as_str()].concat()
     }
 }
 
