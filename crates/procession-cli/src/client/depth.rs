@@ -41,7 +41,7 @@ impl Depths {
         if let Some(depth) = self.depths.get(&process.exec_id) {
             return *depth;
         }
-        let above = self.depths.get(&process.parent_exec_id).copied();
+        let above = self.depths.get(&process.parent_exec_id).copied().or_else(|| self.forked(parent?));
         // A program that was replaced ran in the same process.
         let is_same = parent.is_some_and(|parent| parent.pid == process.pid);
         let depth = above.map_or(0, |above| if is_same { above } else { above.saturating_add(1) });
@@ -50,6 +50,11 @@ impl Depths {
         }
         self.depths.insert(process.exec_id.clone(), depth);
         depth
+    }
+
+    /// Of a parent that has run nothing of its own, so that no event was about it: a subshell.
+    fn forked(&self, parent: &Process) -> Option<u16> {
+        self.depths.get(&parent.parent_exec_id).map(|above| above.saturating_add(1))
     }
 
     fn end(&mut self, exec_id: &str) {
@@ -100,6 +105,21 @@ mod tests {
         assert_eq!(depths.of_event(&exec(3, "c", 2, "b2")), 2);
         assert_eq!(depths.of_event(&exit(2, "b2")), 1);
         assert_eq!(depths.of_event(&exec(4, "d", 2, "b2")), 2, "told later than the end of its parent");
+    }
+
+    #[test]
+    fn a_parent_that_ran_nothing_of_its_own_is_a_level_too() {
+        let mut depths = Depths::default();
+        depths.of_event(&exec(1, "a", 0, "unseen"));
+        let subshell = process(2, "fork", "a");
+        let exec = ProcessExec {
+            process: Some(process(3, "c", "fork")),
+            parent: Some(subshell),
+            ..ProcessExec::default()
+        };
+        let event = Event::ProcessExec(exec);
+        let event = GetEventsResponse { event: Some(event), ..GetEventsResponse::default() };
+        assert_eq!(depths.of_event(&event), 2);
     }
 
     #[test]

@@ -232,7 +232,7 @@ fn why_says_what_was_not_seen() {
         &v1::GetLineageResponse { is_cut: true, ..lineage },
         &[],
         "\
-A process (pid 60) runs a program that nobody saw. [inferred: others speak of it, its own events were missed]
+Process 60 runs a program that nobody saw. [inferred: others speak of it, its own events were missed]
   It must have been started by found (pid 50), which then ran /bin/found as root [inferred: the event that says so is missing].
 
 found (pid 50) still runs that. [found running: its start was not seen]
@@ -277,6 +277,13 @@ fn why_an_ended_one_was_there_and_all_that_it_ran() {
         told[22..],
         ["    from 12:04:40: /bin/p19", "    and 5 others before", "  Who started it is not known."]
     );
+}
+
+#[test]
+fn why_leaves_names_as_they_are() {
+    let lineage = chain(vec![(Self_, seen(process(7, "/bin/process", "", 0)))]);
+    let story = why::Story { lineage: &lineage, owners: [].into(), moment: moment() }.told();
+    assert!(story.starts_with("process (pid 7) runs /bin/process as root"), "{story}");
 }
 
 #[test]

@@ -355,10 +355,11 @@ fn mark_of_origin(entry: &Process) -> &'static str {
     }
 }
 
-/// Only the article of one without a name: names are as they are.
+/// Only one without a name begins with a word: names are as they are.
 fn capitalized(text: String) -> String {
-    match text.strip_prefix("a process") {
-        Some(rest) => format!("A process{rest}"),
-        None => text,
+    match text.strip_prefix("process ") {
+        // A program may be called that; its name is followed by the pid in brackets.
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("Process {rest}"),
+        _ => text,
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn bytes(count: u64) -> String {
 pub(super) fn called(process: &Process) -> String {
     let pid = process.pid.unwrap_or_default();
     match name_of(process) {
-        Name::Unknown => format!("a process (pid {pid})"),
+        Name::Unknown => format!("process {pid}"),
         name => format!("{} (pid {pid})", name.short()),
     }
 }
@@ -82,7 +82,8 @@ pub(super) fn called(process: &Process) -> String {
 /// `/bin/bash -c 'run cart'`.
 pub(super) fn command(process: &Process) -> String {
     let mut text = match name_of(process) {
-        Name::Unknown => "a program that nobody saw".to_owned(),
+        Name::Unknown if process.arguments.is_empty() => "a program that nobody saw".to_owned(),
+        Name::Unknown => "a program that nobody saw, with".to_owned(),
         name => name.to_string(),
     };
     words_of(process, &mut |word| {
