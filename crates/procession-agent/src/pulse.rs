@@ -51,7 +51,7 @@ impl Pulse {
 
     /// Whether the source is attached and read.
     pub fn is_observing(&self) -> bool {
-        let silence = self.0.began.elapsed().saturating_sub(self.since_began(&self.0.beat));
+        let silence = self.0.began.elapsed().saturating_sub(read(&self.0.beat));
         !self.is_over() && silence < SILENCE
     }
 
@@ -67,16 +67,16 @@ impl Pulse {
 
     /// When the source was last read.
     pub fn last_poll(&self) -> SystemTime {
-        self.0.began_at + self.since_began(&self.0.beat)
+        self.0.began_at + read(&self.0.beat)
     }
 
     /// When the last event came. `None`: none has since the beginning.
     pub fn last_event(&self) -> Option<SystemTime> {
-        let since = self.since_began(&self.0.events);
+        let since = read(&self.0.events);
         (self.0.received.load(Ordering::Relaxed) > 0).then(|| self.0.began_at + since)
     }
+}
 
-    fn since_began(&self, millis: &AtomicU64) -> Duration {
-        Duration::from_millis(millis.load(Ordering::Relaxed))
-    }
+fn read(millis: &AtomicU64) -> Duration {
+    Duration::from_millis(millis.load(Ordering::Relaxed))
 }
