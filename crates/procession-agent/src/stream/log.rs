@@ -186,6 +186,13 @@ impl EventLog {
         self.0.config
     }
 
+    /// How many events it keeps, about: fewer than it may if they are large.
+    pub(crate) fn room(&self) -> u64 {
+        let (state, config) = (self.state(), self.0.config);
+        let is_short = state.bytes >= config.bytes / 2;
+        if is_short { state.events.len() as u64 } else { config.events as u64 }
+    }
+
     /// Events and bytes that are kept.
     pub fn kept(&self) -> (usize, usize) {
         let state = self.state();

@@ -263,9 +263,18 @@ pub(super) fn unreadable(args: &AgentArgs) -> Vec<(&'static str, String)> {
     let addresses = addresses.filter(|(_, address)| !address.is_empty());
     let wrong_addresses = addresses
         .filter_map(|(option, address)| Some((option, ServerAddress::from_str(address).err()?.to_string())));
+    let metrics = wrong_address(&args.metrics_server).map(|reason| ("metrics-server", reason));
     let wrong =
         checks.into_iter().filter_map(|(option, check)| Some((option, format!("{:#}", check.err()?))));
-    wrong.chain(wrong_addresses).collect()
+    wrong.chain(wrong_addresses).chain(metrics).collect()
+}
+
+/// What is wrong with an address of which the port has no default.
+fn wrong_address(address: &str) -> Option<String> {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    let is_wrong = !address.is_empty() && !matches!(port, Some(Ok(_)));
+    is_wrong
+        .then(|| format!("`{address}` is no address to listen on: write HOST:PORT, such as localhost:2112"))
 }
 
 fn redaction(text: &str) -> anyhow::Result<()> {

@@ -23,13 +23,13 @@ use crate::{containers, display, log, source};
 
 /// Starts the agent that `config` describes. `settings` are shown to clients.
 pub(super) fn start(
-    config: config::AgentConfig,
+    config: &config::AgentConfig,
     settings: &Settings,
     log: &log::Control,
 ) -> anyhow::Result<Agent> {
     // Pods are listed while the programs are loaded.
     let inventory = containers::inventory(&config.containers)?;
-    let config_of_agent = agent(&config, settings, log)?;
+    let config_of_agent = agent(config, settings, log)?;
     let source = source::open_logged(config.source, config.ring_size)?;
     Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
 }
