@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procession::{BootId, LineageDetail, Namespaces, TableConfig};
 use procession_api::messages::{AnnotationOptions, MessageEncoder};
@@ -113,7 +113,7 @@ pub struct Agent {
     events: Arc<EventMetrics>,
 }
 
-/// How long the export and clients may take for what is left at the end.
+/// How long the export and clients may take together for what is left at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl AgentConfig {
@@ -305,6 +305,7 @@ impl Agent {
         // Then the log is closed, and who reads it comes to its end.
         hub.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (ends, tasks): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
+        let last_words = Instant::now() + LAST_WORDS;
         for end in ends {
             // It may have ended by itself.
             let _ = end.send(());
@@ -316,7 +317,7 @@ impl Agent {
         }
         runtime.block_on(async {
             for task in tasks {
-                let _ = tokio::time::timeout(LAST_WORDS, task).await;
+                let _ = tokio::time::timeout_at(last_words.into(), task).await;
             }
         });
         runtime.shutdown_timeout(Duration::from_millis(200));
