@@ -122,7 +122,7 @@ struct Serving {
 }
 
 /// How long the export and clients may take in all for what is left at the end.
-const LAST_WORDS: Duration = Duration::from_secs(4);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl AgentConfig {
     /// Of a node that is observed and served nowhere.

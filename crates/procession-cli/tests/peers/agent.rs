@@ -1,10 +1,13 @@
 //! The agent at work.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,41 +17,103 @@ use tempfile::TempDir;
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// `procession agent`, in a folder of its own.
-pub(crate) struct Agent {
-    child: Child,
-    folder: TempDir,
-    port: u16,
-    web: u16,
+/// How an agent is started: in a folder, which outlives it for who holds it.
+pub(crate) struct Setup {
+    folder: Arc<TempDir>,
+    export: PathBuf,
+    stdout: Stdio,
+    options: Vec<String>,
 }
 
-impl Agent {
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self::within(&Arc::new(TempDir::new().unwrap()))
+    }
+
+    /// In a folder where there may have been an agent before.
+    pub(crate) fn within(folder: &Arc<TempDir>) -> Self {
+        Self {
+            folder: Arc::clone(folder),
+            export: folder.path().join("events.log"),
+            stdout: Stdio::null(),
+            options: Vec::new(),
+        }
+    }
+
+    pub(crate) fn option(mut self, option: impl Into<String>) -> Self {
+        self.options.push(option.into());
+        self
+    }
+
+    pub(crate) fn export(mut self, path: impl Into<PathBuf>) -> Self {
+        self.export = path.into();
+        self
+    }
+
+    pub(crate) fn stdout(mut self, stdout: Stdio) -> Self {
+        self.stdout = stdout;
+        self
+    }
+
     /// Listens on a unix socket, on TCP and for HTTP, exports to a file, and has these options.
-    pub(crate) fn start(options: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
+    pub(crate) fn start(self) -> Agent {
+        let mut agent = self.spawn();
+        agent.wait_until_ready();
+        agent
+    }
+
+    /// Starts what is expected to end by itself: how it does, and what it says.
+    pub(crate) fn fail(self) -> (ExitStatus, String) {
+        let mut agent = self.spawn();
+        let status = agent.child.wait().unwrap();
+        (status, agent.errors())
+    }
+
+    fn spawn(self) -> Agent {
+        let Self { folder, export, stdout, options } = self;
         let [port, web] = [free_port(), free_port()];
         let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
         command.arg("agent").args(["--no-runtimes", "--node-name", "peer"]);
         command.arg(format!("--server-address=unix://{}", folder.path().join("socket").display()));
         command.arg(format!("--server-address=localhost:{port}"));
         command.arg(format!("--metrics-server=localhost:{web}"));
-        command.arg("--export-filename").arg(folder.path().join("events.log"));
+        command.arg("--export-filename").arg(&export);
         // What is configured on this machine is of no interest.
-        fs::write(folder.path().join("agent.toml"), "").unwrap();
-        command.arg("--config").arg(folder.path().join("agent.toml"));
-        let log = File::create(folder.path().join("errors")).unwrap();
-        let child = command.args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let mut agent = Self { child: child.unwrap(), folder, port, web };
-        agent.wait_until_ready();
-        agent
+        let toml = folder.path().join("agent.toml");
+        if !toml.exists() {
+            fs::write(&toml, "").unwrap();
+        }
+        command.arg("--config").arg(toml);
+        let errors = folder.path().join(format!("errors-{port}"));
+        let log = File::create(&errors).unwrap();
+        let child = command.args(options).stdin(Stdio::null()).stdout(stdout).stderr(log).spawn();
+        Agent { child: child.unwrap(), folder, export, errors, port, web }
+    }
+}
+
+/// `procession agent`, in a folder.
+pub(crate) struct Agent {
+    child: Child,
+    folder: Arc<TempDir>,
+    export: PathBuf,
+    errors: PathBuf,
+    port: u16,
+    web: u16,
+}
+
+impl Agent {
+    /// With these options.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        options.iter().fold(Setup::new(), |setup, option| setup.option(*option)).start()
     }
 
     fn wait_until_ready(&mut self) {
         let begin = Instant::now();
-        while !self.socket().exists() || TcpStream::connect(("localhost", self.port)).is_err() {
+        // It listens before it observes.
+        while self.get("/readyz").is_none() {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", self.errors());
-            assert!(begin.elapsed() < PATIENCE, "it does not listen: {}", self.errors());
+            assert!(begin.elapsed() < PATIENCE, "it is not ready: {}", self.errors());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -65,44 +130,151 @@ impl Agent {
         self.web
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.child.id()
     }
 
     pub(crate) fn export(&self) -> PathBuf {
-        self.folder.path().join("events.log")
+        self.export.clone()
+    }
+
+    pub(crate) fn folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
+    /// The file of `--config`.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("agent.toml")
+    }
+
+    /// The file with what it said on standard error.
+    pub(crate) fn errors_file(&self) -> PathBuf {
+        self.errors.clone()
     }
 
     /// What it said on standard error.
     pub(crate) fn errors(&self) -> String {
-        read(&self.folder.path().join("errors"))
+        read(&self.errors)
+    }
+
+    /// What is in its export.
+    pub(crate) fn exported(&self) -> String {
+        read(&self.export)
+    }
+
+    /// Waits until the export has a line with `text`.
+    pub(crate) fn wait_for_export(&self, text: &str) {
+        wait_until(
+            || self.exported().contains(text),
+            || format!("no {text} in the export: {}", self.errors()),
+        );
+    }
+
+    /// Waits until it said that `times` times.
+    pub(crate) fn wait_for_word(&self, text: &str, times: usize) {
+        let is_said = || self.errors().matches(text).count() >= times;
+        wait_until(is_said, || format!("{text:?} is not said {times} times: {}", self.errors()));
+    }
+
+    /// Waits until a metric has a value from `least` on.
+    pub(crate) fn wait_for_metric(&self, series: &str, least: u64) {
+        let is_there = || self.metric(series).is_some_and(|value| value >= least);
+        wait_until(is_there, || format!("{series} is {:?}, not {least}", self.metric(series)));
+    }
+
+    /// The value of a metric, as `name{label="value"}`.
+    pub(crate) fn metric(&self, series: &str) -> Option<u64> {
+        let page = self.get("/metrics")?;
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map(|value| value.trim().parse().unwrap())
+    }
+
+    /// What it answers over HTTP.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("localhost", self.web)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(answer)
+    }
+
+    /// Bytes of memory that it has.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill_process(pid(&self.child), signal);
+    }
+
+    /// Asks it to end: the lines of its export, and of those before that are kept.
+    pub(crate) fn end_with_backups(self) -> (ExitStatus, Duration, String) {
+        let folder = self.folder();
+        let (status, took, _) = self.end();
+        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = Vec::from_iter(files.filter(|path| path.extension().is_some_and(|it| it == "log")));
+        files.sort();
+        (status, took, files.iter().map(|path| read(path)).collect())
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
     }
 
     /// Asks it to end: how it ended, how long it took, and the lines of its export.
     pub(crate) fn end(mut self) -> (ExitStatus, Duration, String) {
         let begin = Instant::now();
-        self.ask_to_end();
+        self.signal(Signal::TERM);
         let status = self.child.wait().unwrap();
         (status, begin.elapsed(), read(&self.export()))
-    }
-
-    fn ask_to_end(&self) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        let _ = kill_process(pid, Signal::TERM);
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.ask_to_end();
+        // By its number another may go, once it has been waited for.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.signal(Signal::TERM);
+        }
         let _ = self.child.wait();
     }
 }
 
+/// Waits until that is so; `why` is said when it does not become so.
+pub(crate) fn wait_until(is_so: impl Fn() -> bool, why: impl Fn() -> String) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "{}", why());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs `true MARKER-NUMBER` so many times, one after the other.
+pub(crate) fn run_marked(marker: &str, times: usize) {
+    let script = format!("i=0; while [ $i -lt {times} ]; do /bin/true {marker}-$i; i=$((i+1)); done");
+    assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success());
+}
+
+/// The markers of [`run_marked`].
+pub(crate) fn markers(marker: &str, times: usize) -> BTreeSet<String> {
+    (0..times).map(|number| format!("{marker}-{number}")).collect()
+}
+
+/// Of a child that has not been waited for.
+pub(crate) fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().unwrap()).unwrap()
+}
+
 fn read(path: &Path) -> String {
-    let mut text = String::new();
-    let _ = File::open(path).map(|mut file| file.read_to_string(&mut text));
-    text
+    let mut bytes = Vec::new();
+    let _ = File::open(path).map(|mut file| file.read_to_end(&mut bytes));
+    // A character may be in the making.
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn free_port() -> u16 {
@@ -111,16 +283,16 @@ fn free_port() -> u16 {
 
 /// Runs `echo MARKER` again and again until it is dropped.
 pub(crate) struct Echo {
-    is_over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    is_over: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Echo {
     pub(crate) fn start(marker: &str) -> Self {
-        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (marker, ends) = (marker.to_owned(), std::sync::Arc::clone(&is_over));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (marker, ends) = (marker.to_owned(), Arc::clone(&is_over));
         let thread = thread::spawn(move || {
-            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+            while !ends.load(Ordering::Relaxed) {
                 let mut echo = Command::new("/bin/echo");
                 echo.arg(&marker).stdout(Stdio::null()).status().unwrap();
                 thread::sleep(Duration::from_millis(50));
@@ -132,7 +304,7 @@ impl Echo {
 
 impl Drop for Echo {
     fn drop(&mut self) {
-        self.is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.is_over.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }

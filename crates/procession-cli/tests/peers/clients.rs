@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, Echo, PATIENCE};
+use crate::agent::{Agent, Echo};
 use crate::tls::Certificates;
 use crate::{Test, folder, peers, protos};
 
@@ -64,7 +62,7 @@ fn python(transport: &Transport) {
     let agent = transport.agent();
     let marker = "peer-python";
     let echo = Echo::start(marker);
-    wait_for(&agent, marker);
+    agent.wait_for_export(marker);
     let mut client = Command::new(peers().join("python/bin/python"));
     client.arg(folder().join("client.py")).arg(protos());
     let mut arguments = transport.arguments(&agent);
@@ -252,15 +250,6 @@ fn known_lines(agent: &Agent) -> File {
     let path: PathBuf = agent.export().with_file_name("known.jsonl");
     fs::write(&path, lines).unwrap();
     File::open(path).unwrap()
-}
-
-/// Waits until the export has a line with `text`.
-fn wait_for(agent: &Agent, text: &str) {
-    let begin = Instant::now();
-    while !fs::read_to_string(agent.export()).is_ok_and(|lines| lines.contains(text)) {
-        assert!(begin.elapsed() < PATIENCE, "{}", agent.errors());
-        thread::sleep(std::time::Duration::from_millis(50));
-    }
 }
 
 /// What a client printed, which is one JSON object.

@@ -1,5 +1,6 @@
-//! The API of the agent, used by clients that share no code with it: Python's grpcio, Node's grpc-js and
-//! `buf curl`, over a unix socket, TCP, and TLS with certificates.
+//! The agent as others meet it: its API, used by clients that share no code with it (Python's grpcio,
+//! Node's grpc-js and `buf curl`, over a unix socket, TCP, and TLS with certificates) and by our own
+//! commands; its signals and its export; and what it bears from who does not keep to the rules.
 //!
 //! They need what the `install` script here installs, root and eBPF. Without them the tests are reported
 //! as ignored and why is said; with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
@@ -9,7 +10,10 @@
 
 mod agent;
 mod clients;
+mod commands;
+mod follower;
 mod hostile;
+mod life;
 mod schemas;
 mod tls;
 
@@ -32,7 +36,8 @@ fn main() -> ExitCode {
     if let Some(reason) = unable.as_ref().filter(|_| !is_required) {
         eprintln!("SKIPPED: all tests with other clients: {reason}");
     }
-    let tests = clients::TESTS.iter().chain(&schemas::TESTS).chain(&hostile::TESTS);
+    let tests = clients::TESTS.iter().chain(&commands::TESTS).chain(&hostile::TESTS);
+    let tests = tests.chain(&life::TESTS).chain(&schemas::TESTS);
     let trials = tests.map(|&(name, test)| match unable.clone() {
         None => Trial::test(name, move || {
             test();

@@ -35,6 +35,11 @@ impl Certificates {
                 made.path("extensions").display()
             ));
         }
+        openssl(&format!(
+            "req -x509 {KEY} -keyout {} -out {} -days 2 -subj /CN=client",
+            made.path("self.key").display(),
+            made.path("self.pem").display()
+        ));
         made
     }
 
@@ -59,6 +64,11 @@ impl Certificates {
     /// A client's certificate and key.
     pub(crate) fn client(&self) -> [PathBuf; 2] {
         [self.path("client.pem"), self.path("client.key")]
+    }
+
+    /// A certificate that vouches for itself, and its key.
+    pub(crate) fn self_signed(&self) -> [PathBuf; 2] {
+        [self.path("self.pem"), self.path("self.key")]
     }
 }
 

@@ -1,0 +1,3 @@
+//! x
+use crate::Test;
+pub(crate) const TESTS: [Test; 0] = [];
