@@ -206,7 +206,7 @@ impl Subject {
     fn is_any(self, view: &View<'_>, matches: impl Fn(&str) -> bool) -> bool {
         let process = |text: fn(&Process) -> &str| view.process.is_some_and(|it| matches(text(it)));
         let parent = |text: fn(&Process) -> &str| view.parent.is_some_and(|it| matches(text(it)));
-        let pod = |text: fn(&Pod) -> Option<&str>| view.pod().and_then(text).is_some_and(&matches);
+        let pod = |text: fn(&Pod) -> &str| view.pod().is_some_and(|pod| matches(text(pod)));
         match self {
             Self::Binary => process(|process| &process.binary),
             Self::Arguments => process(|process| &process.arguments),
@@ -214,9 +214,9 @@ impl Subject {
             Self::ParentArguments => parent(|parent| &parent.arguments),
             Self::AncestorBinary => view.ancestors.iter().any(|ancestor| matches(&ancestor.binary)),
             Self::ContainerId => process(|process| &process.docker),
-            Self::ContainerName => pod(|pod| Some(&pod.container.as_ref()?.name)),
-            Self::Namespace => pod(|pod| Some(&pod.namespace)),
-            Self::Pod => pod(|pod| Some(&pod.name)),
+            Self::ContainerName => view.container().is_some_and(|container| matches(&container.name)),
+            Self::Namespace => pod(|pod| &pod.namespace),
+            Self::Pod => pod(|pod| &pod.name),
         }
     }
 }

@@ -256,8 +256,8 @@ pub(super) fn unreadable(args: &AgentArgs) -> Vec<(&'static str, String)> {
     let addresses = addresses.chain([("health-server-address", &args.health_server_address)]);
     let checks = [
         ("redaction-filters", redaction(&args.redaction_filters)),
-        ("export-allowlist", event_filter(&args.export_allowlist, options)),
-        ("export-denylist", event_filter(&args.export_denylist, options)),
+        ("export-allowlist", event_filters(&args.export_allowlist, "", options)),
+        ("export-denylist", event_filters("", &args.export_denylist, options)),
         ("field-filters", field_filters(&args.field_filters)),
     ];
     let addresses = addresses.filter(|(_, address)| !address.is_empty());
@@ -282,8 +282,8 @@ fn redaction(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn event_filter(text: &str, options: FilterOptions) -> anyhow::Result<()> {
-    EventFilter::new(&parse_filters(text)?, &[], options)?;
+fn event_filters(allow: &str, deny: &str, options: FilterOptions) -> anyhow::Result<()> {
+    EventFilter::new(&parse_filters(allow)?, &parse_filters(deny)?, options)?;
     Ok(())
 }
 

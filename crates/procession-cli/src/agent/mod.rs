@@ -77,11 +77,12 @@ fn observe(
     log: &log::Control,
 ) -> anyhow::Result<ExitCode> {
     let agent = wiring::start(config, settings, log)?;
+    let mut level = config.log.level;
     tell_where(&agent, config);
     while !agent.has_failed() {
         match life.next()? {
             Turn::Tick => life.is_well(),
-            Turn::Reload(config) => reload(&agent, config.as_deref(), log),
+            Turn::Reload(config) => reload(&agent, config.as_deref(), log, &mut level),
             Turn::Stop => break,
         }
     }
@@ -106,12 +107,15 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
     }
 }
 
-fn reload(agent: &Agent, config: Option<&AgentConfig>, log: &log::Control) {
+/// `level` is what was last read: what a client has set since then stays, unless that changes.
+fn reload(agent: &Agent, config: Option<&AgentConfig>, log: &log::Control, level: &mut log::Level) {
     if let Some(export) = agent.export() {
         export.reopen();
     }
     let Some(config) = config else { return };
-    log.configure(config.log.level);
+    if std::mem::replace(level, config.log.level) != config.log.level {
+        log.configure(config.log.level);
+    }
     if let Err(error) = wiring::reconfigure(agent, config) {
         tracing::error!("{error:#}; filters stay as they were");
     }
