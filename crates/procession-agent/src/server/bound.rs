@@ -76,7 +76,9 @@ impl Server {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let mut listeners = Vec::new();
         for address in &config.addresses {
-            listeners.push(Listener::bind(address, tls.as_ref()).await?);
+            let listener = Listener::bind(address, tls.as_ref()).await?;
+            listener.warn_of_strangers();
+            listeners.push(listener);
         }
         let health_listener = match &config.health_address {
             Some(address) => Some(Listener::bind(address, None).await?),
@@ -117,19 +119,26 @@ impl Bound {
         let Self { listeners, health_listener, config, counters } = self;
         let (stop, stopping) = stop();
         let drain_timeout = config.drain_timeout;
-        let gate = Gate::new(&config, counters.clone());
-        // Probes must get through when clients do not.
-        let health_gate = Gate::new(&config, counters.clone());
+        let config = Arc::new(config);
+        // Not one for all: probes must get through when clients do not, and a client of the socket when
+        // others hold all places of a port.
+        let gate = || Gate::new(&config, counters.clone());
         let health = Health::new(node.clone());
-        let shared = Shared { node, control, counters, stopping: stopping.clone(), config: Arc::new(config) };
+        let shared = Shared {
+            node,
+            control,
+            counters: counters.clone(),
+            stopping: stopping.clone(),
+            config: Arc::clone(&config),
+        };
         let health_routes = Routes::new(health.server());
         let routes = routes(shared)?.add_service(health.server());
 
         // Both end with this function, however that ends.
         let (mut listening, mut serving) = (JoinSet::new(), JoinSet::new());
-        let connections = incoming(&mut listening, &gate, listeners);
+        let connections = incoming(&mut listening, gate, listeners);
         serving.spawn(transport(routes, connections, stopping.clone()));
-        let connections = incoming(&mut listening, &health_gate, health_listener);
+        let connections = incoming(&mut listening, gate, health_listener);
         serving.spawn(transport(health_routes, connections, stopping.clone()));
         serving.spawn(health.keep_true(stopping));
 
@@ -148,12 +157,12 @@ impl Bound {
 /// What all these listeners let in.
 fn incoming(
     listening: &mut JoinSet<()>,
-    gate: &Gate,
+    gate: impl Fn() -> Gate,
     listeners: impl IntoIterator<Item = Listener>,
 ) -> ReceiverStream<Connection> {
     let (sender, receiver) = mpsc::channel(HANDED_OVER);
     for listener in listeners {
-        listening.spawn(listener.run(gate.clone(), sender.clone()));
+        listening.spawn(listener.run(gate(), sender.clone()));
     }
     ReceiverStream::new(receiver)
 }

@@ -16,7 +16,7 @@ pub struct ServerConfig {
     pub health_address: Option<ServerAddress>,
     /// With which certificate, where that is over TCP. `None`: in the clear.
     pub tls: Option<TlsConfig>,
-    /// The most connections at once, of all addresses together. Further ones are closed at once.
+    /// The most connections at once to each address. Further ones are closed at once.
     pub max_connections: usize,
     /// How long a connection may take until it speaks HTTP/2.
     pub opening_timeout: Duration,

@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use procession_agent::server::{ServerAddress, ServerConfig};
+use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
 use procession_api::proto::tetragon::{Filter, GetEventsRequest, GetVersionRequest};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::Code;
 
-use crate::lab::{Lab, Plan, drain, exec, within};
+use crate::lab::{Lab, Plan, connect, drain, exec, within};
 
 trait Raw: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Raw for T {}
@@ -121,4 +122,17 @@ async fn one_connection_too_many_is_closed_at_once() {
     drop(first);
     lab.until("room", |counts| counts.open == 1).await;
     assert_serves(&lab).await;
+}
+
+#[tokio::test]
+async fn who_fills_one_address_does_not_keep_others_from_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = ServerAddress::Unix(directory.path().join("s"));
+    let addresses = vec!["127.0.0.1:0".parse().unwrap(), socket.clone()];
+    let config = ServerConfig { addresses, max_connections: 1, ..ServerConfig::default() };
+    let lab = Lab::plan(Plan::of(config)).await;
+    let _first = lab.sensors().await;
+    closed(&mut *raw(&lab).await).await;
+    let mut client = FineGuidanceSensorsClient::new(connect(&socket).await);
+    client.get_version(GetVersionRequest {}).await.unwrap();
 }
