@@ -9,7 +9,7 @@
 //!
 //! * `address`, `config`, `control`: what the server is given.
 //! * `unix`, `tls`, `listen`, `connection`: from an address to a connection that may speak.
-//! * `subscription`, `feed`: from the log of events to the stream of one client.
+//! * `subscription`, `feed`, `pace`: from the log of events to the stream of one client.
 //! * `sensors`, `dump`, `event_log`, `lineage`, `health`: the services.
 //!
 //! Nothing that a client does or fails to do holds up the node or another client: connections, messages
@@ -27,6 +27,7 @@ mod feed;
 mod health;
 mod lineage;
 mod listen;
+mod pace;
 mod scan;
 mod sensors;
 mod stopping;

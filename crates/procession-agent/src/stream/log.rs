@@ -106,7 +106,7 @@ const BATCH: usize = 256;
 
 /// The most bytes that they take, about, unless a single one takes more: a reader that stands still keeps
 /// them.
-const BATCH_BYTES: usize = 512 << 10;
+const BATCH_BYTES: usize = 128 << 10;
 
 impl EventLog {
     /// An empty log.

@@ -16,9 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::super::bound::Shared;
-use super::super::feed::{Fed, Feed, Streamed};
+use super::super::feed::{Fed, Feed, Place, Streamed};
 use super::super::scan::Scope;
-use super::super::subscription::Subscription;
+use super::super::subscription::{Subscription, Wish};
 use super::snapshot::Snapshots;
 
 /// The number of `event` in `FollowResponse`.
@@ -32,8 +32,10 @@ pub(super) async fn follow(
 ) -> Result<Streamed<Encoded>, Status> {
     let FollowRequest { allow_list, deny_list, field_filters } = request;
     let scope = Scope::of(&allow_list, &deny_list);
-    let subscription = Subscription::new(&allow_list, &deny_list, &field_filters, shared.config.filters)?;
-    let mut feed = Feed::new(shared, subscription);
+    let place = Place::take(shared)?;
+    let wish = Wish { allow: allow_list, deny: deny_list, fields: field_filters };
+    let subscription = Subscription::compile(shared, wish).await?;
+    let mut feed = Feed::new(shared, place, subscription);
     let snapshot = snapshots.take(shared, scope).await?;
     feed.skip_to(snapshot.sequence);
     let node = shared.node.clone();
@@ -50,7 +52,7 @@ pub(super) async fn follow(
         let _ = &room;
         Ok(encoded)
     });
-    Ok(Box::pin(snapshot.chain(feed.into_stream(encode))))
+    Ok(Box::pin(snapshot.chain(feed.into_stream(|fed| Some(encode(fed))))))
 }
 
 fn reserve(room: &Arc<Semaphore>, snapshot: &[Encoded]) -> Result<OwnedSemaphorePermit, Status> {

@@ -10,7 +10,7 @@ use super::super::bound::Shared;
 use super::super::ended;
 use super::super::feed::Streamed;
 use super::super::scan::{CHUNK, Row, Scope, Seen, rows, see};
-use super::super::subscription::Subscription;
+use super::super::subscription::{Subscription, Wish};
 use crate::Node;
 
 pub(super) async fn list(
@@ -19,7 +19,9 @@ pub(super) async fn list(
 ) -> Result<Streamed<ListProcessesResponse>, Status> {
     let ListProcessesRequest { allow_list, deny_list, with_ended } = request;
     let scope = Scope::of(&allow_list, &deny_list);
-    let mut subscription = Subscription::new(&allow_list, &deny_list, &[], shared.config.filters)?;
+    let mut subscription =
+        Subscription::compile(shared, Wish { allow: allow_list, deny: deny_list, fields: Vec::new() })
+            .await?;
     let node = shared.node.clone();
     let rows = node.queries().ask(|view| rows(view.table)).await.map_err(ended)?;
     let is_shown = move |row: &Row| row.is_running() || (with_ended && row.has_exited);
