@@ -106,8 +106,8 @@ fn tell_where(agent: &Agent, exports: Option<&Destination>) {
 }
 
 fn reload(agent: &Agent, config: &AgentConfig, log: &log::Control) {
-    log.configure(config.log.level);
-    if let Err(error) = wiring::reconfigure(agent, config) {
-        tracing::error!("{error:#}; filters stay as they were");
+    match wiring::reconfigure(agent, config) {
+        Ok(()) => log.configure(config.log.level),
+        Err(error) => tracing::error!("{error:#}; all stays as it was"),
     }
 }
