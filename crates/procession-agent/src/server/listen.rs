@@ -42,7 +42,12 @@ impl Listener {
                 unix::listen(path).await.map(|(listener, file)| Self::Unix(listener, file))
             }
             ServerAddress::Tcp(address) => {
-                bind_tcp(address).await.map(|listener| Self::Tcp(listener, tls.cloned()))
+                let listener = bind_tcp(address).await.and_then(|listener| {
+                    // More than the runtime's own: one that finds the queue full tries again only after a second.
+                    rustix::net::listen(&listener, unix::BACKLOG)?;
+                    Ok(listener)
+                });
+                listener.map(|listener| Self::Tcp(listener, tls.cloned()))
             }
         };
         let explain =

@@ -32,7 +32,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 const LONGEST_PATH: usize = 107;
 
 /// Connections that wait until they are accepted; the kernel's own limit is often lower.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// How long whoever listens on a path may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);

@@ -273,7 +273,10 @@ pub(crate) fn pid(child: &Child) -> Pid {
 
 fn read(path: &Path) -> String {
     let mut bytes = Vec::new();
-    let _ = File::open(path).map(|mut file| file.read_to_end(&mut bytes));
+    // A device may have no end.
+    if path.is_file() || path.starts_with("/proc") {
+        let _ = File::open(path).map(|mut file| file.read_to_end(&mut bytes));
+    }
     // A character may be in the making.
     String::from_utf8_lossy(&bytes).into_owned()
 }
