@@ -123,7 +123,7 @@ impl FineGuidanceSensors for Sensors {
                         "the request does not say what to dump: set `dump`",
                     ));
                 };
-                let processes = dump(&self.0.node, args).await?;
+                let processes = dump(&self.0, args).await?;
                 get_debug_response::Arg::Processes(DumpProcessCacheResArgs { processes })
             }
         };
