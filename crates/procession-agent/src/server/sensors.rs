@@ -46,6 +46,10 @@ impl Sensors {
 impl FineGuidanceSensors for Sensors {
     type GetEventsStream = Streamed<Encoded>;
 
+    /// Of what a client lost it is told among the events if an `event_set` of its allow list names
+    /// `RATE_LIMIT_INFO`; else, if there was any, at the end alone, in the metadata
+    /// `procession-lost-events`.
+    ///
     /// `aggregation_options` are taken and have no effect: in the reference system they merge nothing
     /// either.
     async fn get_events(&self, request: Request<GetEventsRequest>) -> Answer<Self::GetEventsStream> {
@@ -119,7 +123,7 @@ impl FineGuidanceSensors for Sensors {
                         "the request does not say what to dump: set `dump`",
                     ));
                 };
-                let processes = dump(&self.0.node, args).await?;
+                let processes = dump(&self.0, args).await?;
                 get_debug_response::Arg::Processes(DumpProcessCacheResArgs { processes })
             }
         };

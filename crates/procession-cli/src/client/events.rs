@@ -152,11 +152,11 @@ enum Feed {
 impl Feed {
     async fn open(agent: &Agent, timeout: Duration, request: &Request) -> Result<Self, Status> {
         let Request { allow, fields, has_snapshot } = request.clone();
-        let allow_list = filter::with_losses(allow);
         if has_snapshot {
-            let request = FollowRequest { allow_list, deny_list: Vec::new(), field_filters: fields };
+            let request = FollowRequest { allow_list: allow, deny_list: Vec::new(), field_filters: fields };
             return Ok(Self::Follow(answer(timeout, agent.lineage().follow(request)).await?));
         }
+        let allow_list = filter::with_losses(allow);
         let request = GetEventsRequest { allow_list, field_filters: fields, ..GetEventsRequest::default() };
         Ok(Self::Events(answer(timeout, agent.sensors().get_events(request)).await?))
     }

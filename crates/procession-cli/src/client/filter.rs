@@ -92,12 +92,14 @@ pub(super) fn types(select: &EventSelectArgs) -> Vec<EventType> {
     types
 }
 
-/// Adds to filters that are not empty what tells of losses: no process would match that.
+/// Adds to filters what asks for losses: they are told of to those alone who do.
 pub(super) fn with_losses(mut allow: Vec<Filter>) -> Vec<Filter> {
-    if !allow.is_empty() {
-        let losses = vec![EventType::RateLimitInfo.into()];
-        allow.push(Filter { event_set: losses, ..Filter::default() });
+    if allow.is_empty() {
+        // One without conditions admits everything.
+        allow.push(Filter::default());
     }
+    let losses = vec![EventType::RateLimitInfo.into()];
+    allow.push(Filter { event_set: losses, ..Filter::default() });
     allow
 }
 
