@@ -7,6 +7,8 @@
 
 mod oracle;
 mod record;
+#[path = "../../../procession-api/tests/support/schema.rs"]
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -27,6 +29,7 @@ use serde_json::Value;
 
 use oracle::{Detail, Oracle};
 use record::Records;
+use schema::schema_errors;
 
 /// When the machine of the captures booted, in seconds of the Unix epoch.
 const BOOT: u64 = 1_700_000_000;
@@ -172,18 +175,6 @@ fn assert_same(ours: &Value, expected: &Value, path: &str) {
         _ if ours == expected => {}
         _ => panic!("{path}: {:.200} is not {:.200}", ours.to_string(), expected.to_string()),
     }
-}
-
-/// Why the published schema does not allow a line.
-fn schema_errors(line: &str) -> String {
-    use std::sync::LazyLock;
-    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
-        let text = include_str!("../../../../docs/events.schema.json");
-        jsonschema::draft202012::new(&serde_json::from_str(text).unwrap()).unwrap()
-    });
-    let line = serde_json::from_str(line).unwrap();
-    let errors = SCHEMA.iter_errors(&line).map(|error| format!("{}: {error}\n", error.instance_path()));
-    errors.collect()
 }
 
 #[test]

@@ -162,4 +162,13 @@ mod tests {
             Process { binary: "/bin/x".into(), arguments: "é".repeat(1_000), ..Process::default() };
         assert_eq!(command(&process, ""), format!("/bin/x {}… (707 more characters)", "é".repeat(293)));
     }
+
+    #[test]
+    fn a_program_that_nobody_saw_goes_by_the_name_of_its_thread() {
+        let process = Process { pid: Some(7), ..Process::default() };
+        assert_eq!(called(&process, "worker"), "worker (pid 7)");
+        assert_eq!(command(&process, "worker"), "worker");
+        assert_eq!(called(&process, ""), "process 7");
+        assert_eq!(command(&process, ""), "a program that nobody saw");
+    }
 }
