@@ -5,6 +5,9 @@
 //! arrived at are kept in `tests/data/recorded`, to be read by people:
 //! `PROCESSION_UPDATE_EXPECTED=1` writes them, and never what the program says.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::similar_names, reason = "the kernel's names of ids")]
+
 mod oracle;
 mod record;
 #[path = "../../../procession-api/tests/support/schema.rs"]
@@ -150,7 +153,8 @@ fn check(name: &str, file: Vec<u8>, detail: Detail) {
 fn keep(name: &str, expected: &[Value]) {
     let path = expected_file(name);
     if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
-        let text: String = expected.iter().map(|line| format!("{line}\n")).collect();
+        let lines: Vec<_> = expected.iter().map(Value::to_string).collect();
+        let text = lines.join("\n") + "\n";
         fs::write(&path, text).unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap();
