@@ -5,6 +5,8 @@
 //! arrived at are kept in `tests/data/recorded`, to be read by people:
 //! `PROCESSION_UPDATE_EXPECTED=1` writes them, and never what the program says.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod oracle;
 mod record;
 #[path = "../../../procession-api/tests/support/schema.rs"]
