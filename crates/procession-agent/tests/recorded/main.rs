@@ -152,8 +152,8 @@ fn check(name: &str, file: Vec<u8>, detail: Detail) {
 fn keep(name: &str, expected: &[Value]) {
     let path = expected_file(name);
     if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
-        let text: String = expected.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(&path, text).unwrap();
+        let lines: Vec<_> = expected.iter().map(Value::to_string).collect();
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap();
     let kept: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
