@@ -6,7 +6,6 @@
 //! `PROCESSION_UPDATE_EXPECTED=1` writes them, and never what the program says.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-#![expect(clippy::similar_names, reason = "the kernel's names of ids")]
 
 mod oracle;
 mod record;
@@ -154,8 +153,7 @@ fn keep(name: &str, expected: &[Value]) {
     let path = expected_file(name);
     if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
         let lines: Vec<_> = expected.iter().map(Value::to_string).collect();
-        let text = lines.join("\n") + "\n";
-        fs::write(&path, text).unwrap();
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap();
     let kept: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -209,6 +209,7 @@ pub(crate) struct Ids {
 }
 
 impl Facts<'_> {
+    #[expect(clippy::similar_names, reason = "these are their names")]
     pub(crate) fn ids(self) -> Ids {
         let [uid, gid, suid, sgid, euid, egid, fsuid, fsgid, securebits] =
             [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|number| self.0.u32(4 * number));
