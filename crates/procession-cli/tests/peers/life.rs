@@ -88,6 +88,7 @@ fn stops_with_a_full_device() {
     let follower = Follower::start(&Way::unix(&agent), "full");
     run_marked("full", 100);
     agent.wait_for_word("events cannot be exported", 1);
+    assert!(agent.get("/readyz").is_none(), "it is of no use as it is");
     stop(agent);
     follower.end().check("full", 100);
 }
@@ -293,7 +294,7 @@ fn every_line_is_as_the_schema_says() {
         .option("--cluster-name=cluster")
         .start();
     run_marked("schema", 100);
-    let script = "setpriv --reuid 65534 --clear-groups sh -c 'kill -9 $$'; unshare -n true; exit 3";
+    let script = "setpriv --reuid 65534 --clear-groups sh -c 'kill -9 $$' 2>&-; unshare -n true; exit 3";
     let _ = Command::new("sh").args(["-c", script]).status().unwrap();
     agent.wait_for_export("\"arguments\":\"-n true\"");
     fs::write(agent.config(), "export-rate-limit = 60").unwrap();
