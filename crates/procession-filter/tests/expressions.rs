@@ -26,6 +26,48 @@ fn error(expression: &str) -> String {
     EventFilter::new(&filters, &[], FilterOptions::default()).unwrap_err().to_string()
 }
 
+/// As the library of Kubernetes has them.
+#[test]
+fn addresses_and_networks() {
+    let event = exec_of(Process { arguments: "10.1.2.3".into(), ..process() });
+    let about = "process_exec.process.arguments";
+    for (expression, expected) in [
+        (format!("cidr('10.0.0.0/8').containsIP({about})"), true),
+        (format!("cidr('10.0.0.0/8').containsIP(ip({about}))"), true),
+        (format!("cidr('192.168.0.0/16').containsIP({about})"), false),
+        (format!("cidr('::/0').containsIP({about})"), false),
+        (format!("isIP({about}) && !isIP('10.1.2') && !isIP('::ffff:1.2.3.4')"), true),
+        (format!("ip({about}) == ip('10.1.2.3') && ip('0:0::1') == ip('::1')"), true),
+        (format!("ip({about}).family() == 4 && ip('::1').family() == 6 && {about} != ''"), true),
+        (format!("ip({about}).isGlobalUnicast() && !ip({about}).isLoopback()"), true),
+        (format!("ip('127.0.0.1').isLoopback() && ip('0.0.0.0').isUnspecified() && {about} != ''"), true),
+        (
+            format!(
+                "ip('fe80::1').isLinkLocalUnicast() && ip('ff02::1').isLinkLocalMulticast() && {about} != ''"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "isCIDR('10.0.0.0/8') && !isCIDR('10.0.0.0/33') && !isCIDR('10.0.0.0/08') && {about} != ''"
+            ),
+            true,
+        ),
+        (format!("cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && {about} != ''"), true),
+        (format!("cidr('10.1.0.0/16').containsCIDR(cidr('10.0.0.0/8')) && {about} != ''"), false),
+        (format!("cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8') && {about} != ''"), true),
+        (format!("cidr('10.1.2.3/8').ip() == ip({about}) && cidr('::/0').prefixLength() == 0"), true),
+        // What is no address makes the expression fail, which is no match.
+        (format!("ip({about} + 'x').isLoopback()"), false),
+    ] {
+        assert_eq!(is_true(&expression, &event), expected, "{expression}");
+    }
+    assert!(
+        error("cidr('10.0.0.0/8').containsIp('10.1.1.1') && process_exec.process.pid == 1")
+            .contains("containsIP")
+    );
+}
+
 #[test]
 fn fields_are_values() {
     for (expression, expected) in [

@@ -11,6 +11,7 @@ use cel::common::types::CelInt;
 use prost_reflect::{EnumValueDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 use super::MATCHES;
+use super::net;
 use super::value::{HAS, wrapped};
 use crate::error::suggestion;
 use crate::schema;
@@ -242,9 +243,11 @@ impl Checker {
             ("matches", [_, _]) => self.matches(call),
             ("contains" | "startsWith" | "endsWith" | "bool", _) => Ok(Type::Bool),
             ("dyn", _) => Ok(Type::Unknown),
-            (name, _) if FUNCTIONS.contains(&name) => Ok(Type::Scalar),
+            (name, _) if net::TESTS.contains(&name) => Ok(Type::Bool),
+            (name, _) if FUNCTIONS.contains(&name) || net::OTHERS.contains(&name) => Ok(Type::Scalar),
             (name, _) => {
-                let near = suggestion(name, FUNCTIONS.into_iter().chain(["matches"]));
+                let all = FUNCTIONS.into_iter().chain(net::TESTS).chain(net::OTHERS).chain(["matches"]);
+                let near = suggestion(name, all);
                 Err(format!("`{name}` is no function that can be used there{near}"))
             }
         }

@@ -5,6 +5,7 @@
 //! expression is compiled: names that are not there, and results that are not true or false.
 
 mod check;
+mod net;
 mod value;
 
 use std::fmt;
@@ -196,6 +197,7 @@ fn context(patterns: Vec<Regex>) -> Result<Context<'static, 'static>, FilterErro
         pattern.is_some_and(|pattern| pattern.is_match(text.as_bytes()))
     };
     context.add_function(MATCHES, matches).map_err(FilterError::new)?;
+    net::add_to(&mut context).map_err(FilterError::new)?;
     Ok(context)
 }
 
