@@ -48,7 +48,8 @@ impl Default for ServerConfig {
             tls: None,
             max_connections: 1024,
             opening_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(5),
+            // The agent gives its last words three seconds.
+            drain_timeout: Duration::from_secs(2),
             filters: FilterOptions::default(),
         }
     }

@@ -110,10 +110,10 @@ impl Agent {
     fn wait_until_ready(&mut self) {
         let begin = Instant::now();
         // It listens before it observes.
-        while self.get("/readyz").is_none() {
+        while self.metric("procession_observing") != Some(1) {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", self.errors());
-            assert!(begin.elapsed() < PATIENCE, "it is not ready: {}", self.errors());
+            assert!(begin.elapsed() < PATIENCE, "it does not observe: {}", self.errors());
             thread::sleep(Duration::from_millis(20));
         }
     }

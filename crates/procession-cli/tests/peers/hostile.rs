@@ -21,10 +21,9 @@ use crate::agent::{Agent, PATIENCE, Setup, markers, run_marked, wait_until};
 use crate::follower::{Follower, Frozen, Way, block_on, readers};
 use crate::tls::Certificates;
 
-pub(crate) const TESTS: [Test; 6] = [
+pub(crate) const TESTS: [Test; 5] = [
     ("hostile::ten_thousand_connections", ten_thousand_connections),
     ("hostile::garbage", garbage),
-    ("hostile::garbage_to_tls", garbage_to_tls),
     ("hostile::a_client_that_never_reads", a_client_that_never_reads),
     ("hostile::requests_that_make_no_sense", requests_that_make_no_sense),
     ("hostile::no_certificate_no_answer", no_certificate_no_answer),
@@ -173,34 +172,32 @@ fn noise(bytes: usize) -> Vec<u8> {
 }
 
 fn garbage() {
-    let agent = Agent::start(&[]);
-    let ways = [Way::unix(&agent), Way::tcp(&agent)];
+    let certificates = Certificates::make();
+    let clear = Agent::start(&[]);
+    let secure = certificates.options().into_iter().fold(Setup::new(), Setup::option).start();
+    let tls = Way::tls(&secure, &certificates.authority(), Some(certificates.client()));
+    let ways = [Way::unix(&clear), Way::tcp(&clear), Way::unix(&secure), tls];
     let followers = ways.each_ref().map(|way| Follower::start(way, "garbage"));
-    let mut thrown = throw(|| UnixStream::connect(agent.socket()).unwrap());
-    thrown.extend(throw(|| TcpStream::connect(("localhost", agent.port())).unwrap()));
-    thrown.extend(throw(|| TcpStream::connect(("localhost", agent.web())).unwrap()));
+    // All at the same time: who leaves its greeting unfinished is borne for a while.
+    let mut thrown = throw(|| UnixStream::connect(clear.socket()).unwrap());
+    for port in [clear.port(), clear.web(), secure.port()] {
+        thrown.extend(throw(|| TcpStream::connect(("127.0.0.1", port)).unwrap()));
+    }
     run_marked("garbage", 100);
     wait_for_the_end(thrown);
     for way in &ways {
         block_on(way.version()).unwrap();
     }
-    assert!(agent.get("/healthz").is_some());
-    check_unharmed(agent, followers);
+    assert!(clear.get("/healthz").is_some());
+    for agent in [clear, secure] {
+        end_unharmed(agent);
+    }
+    for follower in followers {
+        follower.end().check("garbage", 100);
+    }
 }
 
-fn garbage_to_tls() {
-    let certificates = Certificates::make();
-    let agent = certificates.options().into_iter().fold(Setup::new(), Setup::option).start();
-    let way = || Way::tls(&agent, &certificates.authority(), Some(certificates.client()));
-    let followers = [Follower::start(&way(), "garbage"), Follower::start(&Way::unix(&agent), "garbage")];
-    let thrown = throw(|| TcpStream::connect(("localhost", agent.port())).unwrap());
-    run_marked("garbage", 100);
-    wait_for_the_end(thrown);
-    block_on(way().version()).unwrap();
-    check_unharmed(agent, followers);
-}
-
-fn check_unharmed(agent: Agent, followers: [Follower; 2]) {
+fn end_unharmed(agent: Agent) {
     let errors_file = agent.errors_file();
     let folder = agent.folder();
     let (status, ..) = agent.end();
@@ -208,9 +205,6 @@ fn check_unharmed(agent: Agent, followers: [Follower; 2]) {
     drop(folder);
     assert!(status.success(), "{errors}");
     assert!(!errors.contains("panicked"), "{errors}");
-    for follower in followers {
-        follower.end().check("garbage", 100);
-    }
 }
 
 /// A connection on which nonsense was sent.
@@ -255,10 +249,11 @@ impl Connection for UnixStream {
     }
 }
 
-const STORM: usize = 20_000;
+/// More than what is kept for a reader and what connections hold: each is two events.
+const STORM: usize = 10_000;
 
 fn a_client_that_never_reads() {
-    let agent = Agent::start(&[]);
+    let agent = Agent::start(&["--event-queue-size=5000"]);
     let follower = Follower::start(&Way::unix(&agent), "storm");
     let stuck = Frozen::start(&agent);
     run_marked("storm", STORM);
