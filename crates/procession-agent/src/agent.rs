@@ -3,6 +3,7 @@
 //! It starts from the edges inwards, so that what cannot be had is told before anything is observed; and
 //! stops from the source outwards, so that what is under way arrives.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use procession::{BootId, LineageDetail, Namespaces, TableConfig};
 use procession_api::messages::{AnnotationOptions, MessageEncoder};
 use procession_api::proto::tetragon::GetEventsResponse;
@@ -17,7 +19,6 @@ use procession_filter::{Filter, Kinds, Redaction};
 use procession_sensor::{Source, SourceError};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle as Task;
 
 use crate::control::{AgentControl, LogLevel};
 use crate::export::{Envelope, ExportConfig, ExportHandle, ExportSink, Exporter, FileConfig};
@@ -107,13 +108,20 @@ pub struct Agent {
     hub: JoinHandle<()>,
     exporter: Option<Exporter>,
     runtime: Runtime,
-    /// Those who serve on it, each with what ends it.
-    servers: Vec<(oneshot::Sender<()>, Task<()>)>,
+    servers: Vec<Serving>,
     addresses: Vec<ServerAddress>,
     events: Arc<EventMetrics>,
 }
 
-/// How long the export and clients may take together for what is left at the end.
+/// Somebody who serves.
+struct Serving {
+    /// Ends it.
+    end: oneshot::Sender<()>,
+    /// Disconnected when it has ended.
+    ended: Receiver<Infallible>,
+}
+
+/// How long the export and clients may take in all for what is left at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl AgentConfig {
@@ -212,7 +220,7 @@ impl Agent {
             let events = Arc::clone(&events);
             Box::new(move |event| events.observe(event))
         };
-        let hub = Hub::new(node.clone(), config.log.events, witness);
+        let hub = Hub::new(node.clone(), witness);
         let (found, told) = (observation.take_found(), observation.told().clone());
         let hub = thread::Builder::new().name("messages".to_owned()).spawn(move || hub.run(found, &told));
         let hub = hub.map_err(AgentError::Thread)?;
@@ -259,12 +267,17 @@ impl Agent {
 
     /// Runs what `serve` makes of the end that it is told.
     fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(End) -> F) {
-        let (end, ended) = oneshot::channel();
-        let task = self.runtime.spawn(serve(Box::pin(async {
+        let (end, told_to_end) = oneshot::channel();
+        let (is_there, ended) = bounded(0);
+        let serving = serve(Box::pin(async {
             // An agent that is gone is at its end too.
-            let _ = ended.await;
-        })));
-        self.servers.push((end, task));
+            let _ = told_to_end.await;
+        }));
+        self.runtime.spawn(async move {
+            let _is_there: Sender<Infallible> = is_there;
+            serving.await;
+        });
+        self.servers.push(Serving { end, ended });
     }
 
     /// What it sees.
@@ -287,9 +300,9 @@ impl Agent {
         &self.events
     }
 
-    /// Whether the source has failed, so that nothing is observed any more. [`stop`](Self::stop) says why.
+    /// Whether nothing is observed or told any more. [`stop`](Self::stop) says why.
     pub fn has_failed(&self) -> bool {
-        self.node.pulse().is_over()
+        self.node.pulse().is_over() || self.hub.is_finished()
     }
 
     /// Stops. What has happened until now is told to clients and exported, as far as they take it within
@@ -299,28 +312,33 @@ impl Agent {
     ///
     /// The source has failed.
     pub fn stop(self) -> Result<Account, SourceError> {
-        let Self { observation, hub, exporter, runtime, servers, .. } = self;
+        let Self { node, observation, hub, exporter, runtime, servers, .. } = self;
         observation.stop();
         let account = observation.join();
-        // Then the log is closed, and who reads it comes to its end.
-        hub.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let (ends, tasks): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
-        let last_words = Instant::now() + LAST_WORDS;
-        for end in ends {
-            // It may have ended by itself.
-            let _ = end.send(());
+        let end = Instant::now() + LAST_WORDS;
+        // Messages of all that was told; then the log is closed, and who reads it comes to its end.
+        while !hub.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
         }
+        node.log().close();
+        let ended: Vec<_> = servers
+            .into_iter()
+            .map(|serving| {
+                // It may have ended by itself.
+                let _ = serving.end.send(());
+                serving.ended
+            })
+            .collect();
         if let Some(exporter) = exporter
-            && let Err(error) = exporter.finish(LAST_WORDS)
+            && let Err(error) = exporter.finish(end.saturating_duration_since(Instant::now()))
         {
             tracing::error!(%error, "not all events could be exported");
         }
-        runtime.block_on(async {
-            for task in tasks {
-                let _ = tokio::time::timeout_at(last_words.into(), task).await;
-            }
-        });
-        runtime.shutdown_timeout(Duration::from_millis(200));
+        // Not the runtime's timers: nobody may be there to drive them.
+        for ended in ended {
+            let _ = ended.recv_deadline(end);
+        }
+        runtime.shutdown_background();
         account
     }
 }

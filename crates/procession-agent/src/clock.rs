@@ -1,6 +1,6 @@
 //! Clocks of this machine.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use procession::{BootTime, WallClock};
 use rustix::time::{ClockId, clock_gettime};
@@ -10,6 +10,16 @@ use rustix::time::{ClockId, clock_gettime};
 /// To be renewed now and then: wall clocks are stepped.
 pub fn wall_clock() -> WallClock {
     WallClock::new(boot_time(), SystemTime::now())
+}
+
+/// The same, if the clocks have been stepped apart since `clock` was read: it stays as it is for less, so
+/// that one time has one date.
+pub fn renewed(clock: WallClock) -> WallClock {
+    const STEP: Duration = Duration::from_millis(1);
+    let now = wall_clock();
+    let (one, other) = (clock.at(BootTime::ZERO), now.at(BootTime::ZERO));
+    let apart = one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or(Duration::MAX);
+    if apart < STEP { clock } else { now }
 }
 
 /// The time since boot, sleep included.

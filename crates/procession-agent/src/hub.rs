@@ -7,7 +7,7 @@ use procession_api::proto::tetragon::GetEventsResponse;
 use procession_kube::Told;
 
 use crate::node::Node;
-use crate::stream::{Event, ReaderKind};
+use crate::stream::{Event, EventLog, ReaderKind};
 
 /// Who is shown every event that is told, before any filter.
 pub(crate) type Witness = Box<dyn FnMut(&GetEventsResponse) + Send>;
@@ -21,19 +21,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Makes events of what is told.
 pub(crate) struct Hub {
     node: Node,
-    /// Events that the export may be behind while what was found is told.
-    most_waiting: u64,
+    /// Whether the export is waited for while what was found is told.
+    is_patient: bool,
     witness: Witness,
 }
 
 impl Hub {
-    pub(crate) fn new(node: Node, log_events: usize, witness: Witness) -> Self {
-        Self { node, most_waiting: log_events as u64 / 2, witness }
+    pub(crate) fn new(node: Node, witness: Witness) -> Self {
+        Self { node, is_patient: true, witness }
     }
 
     /// Appends to the log what was found and then what is told, until nothing is told any more. The log
     /// is closed then.
     pub(crate) fn run(mut self, found: Vec<Told>, told: &Receiver<Told>) {
+        // However it ends: nobody waits for what will not come.
+        let _end = Closing(self.node.log().clone());
         for chunk in found.chunks(BATCH) {
             self.wait_for_export();
             self.append(chunk.iter());
@@ -43,12 +45,10 @@ impl Hub {
             let more: Vec<_> = told.try_iter().take(BATCH - 1).collect();
             self.append(std::iter::once(&first).chain(&more));
         }
-        self.node.log().close();
     }
 
     fn append<'t>(&mut self, told: impl Iterator<Item = &'t Told>) {
         let Self { node, witness, .. } = self;
-        node.presenter().refresh();
         let events: Vec<_> = told
             .filter_map(|told| {
                 let message = node.presenter().event(told)?;
@@ -60,19 +60,30 @@ impl Hub {
     }
 
     /// A machine may run more processes than the log has room for. They are known already, so the export
-    /// can be waited for: what is told meanwhile waits too.
-    fn wait_for_export(&self) {
-        let waiting = || self.node.log().counts(ReaderKind::Export).waiting;
+    /// can be waited for: what is told meanwhile waits too. Once it stands still, or the agent is to end, it
+    /// is waited for no more.
+    fn wait_for_export(&mut self) {
+        let log = self.node.log();
         let (mut before, mut since) = (u64::MAX, Instant::now());
-        loop {
-            let now = waiting();
-            if now < before {
-                (before, since) = (now, Instant::now());
-            }
-            if now <= self.most_waiting || since.elapsed() > PATIENCE {
+        while self.is_patient {
+            let waiting = log.counts(ReaderKind::Export).waiting;
+            if waiting <= log.room() / 2 {
                 return;
             }
+            if waiting < before {
+                (before, since) = (waiting, Instant::now());
+            }
+            self.is_patient = since.elapsed() < PATIENCE && !self.node.pulse().is_over();
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// Closes a log when it is dropped.
+struct Closing(EventLog);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }

@@ -62,7 +62,7 @@ mod tell;
 pub mod web;
 
 pub use agent::{Agent, AgentConfig, AgentError, Detail, envelope};
-pub use clock::wall_clock;
+pub use clock::{renewed, wall_clock};
 pub use control::LogLevel;
 pub use export::{
     Envelope, ExportConfig, ExportCounts, ExportFilter, ExportHandle, ExportSink, Exporter, FileConfig,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use procession::{Namespaces, TableConfig};
 use procession_kube::Told;
 use procession_sensor::{Source, SourceError};
@@ -62,6 +62,10 @@ const EAGER_POLL: Duration = Duration::from_millis(2);
 
 /// How long the last answers are waited for when all else is over.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
+
+/// How long questions are answered before the source is looked at again: who asks without end must not
+/// keep events waiting.
+const ANSWERING: Duration = Duration::from_millis(5);
 
 impl Observation {
     /// Starts to observe. When this returns, every event from now on will be seen.
@@ -152,6 +156,8 @@ struct Work {
 
 impl Work {
     fn run(mut self, stop: &AtomicBool) -> Result<Account, SourceError> {
+        // However it ends.
+        let _end = self.pulse.ending();
         let observed = self.observe(stop);
         let Self { queue, teller, .. } = &mut self;
         let end = Instant::now() + LAST_ANSWERS;
@@ -161,7 +167,6 @@ impl Work {
         }
         // Even when the source has failed, what it told of before is not lost.
         teller.finish(&mut |told| queue.offer(told));
-        self.pulse.end();
         observed.map(|()| self.account())
     }
 
@@ -199,8 +204,12 @@ impl Work {
         let account = || self.account();
         let view =
             View { table: self.pipeline.table(), inventory: self.teller.inventory(), account: &account };
+        let end = Instant::now() + ANSWERING;
         for query in self.asked.try_iter() {
             query(&view);
+            if Instant::now() >= end {
+                break;
+            }
         }
     }
 }
@@ -213,8 +222,7 @@ struct Queue {
 
 impl Queue {
     fn offer(&mut self, told: Told) {
-        if let Err(TrySendError::Full(_)) = self.told.try_send(told) {
-            self.dropped += 1;
-        }
+        // Nobody may be there to take it any more: that is a loss too.
+        self.dropped += u64::from(self.told.try_send(told).is_err());
     }
 }

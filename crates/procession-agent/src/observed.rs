@@ -1,7 +1,6 @@
 //! What metrics and health checks are told of an agent.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use procession::Explanation;
 
@@ -71,8 +70,7 @@ impl Observed for NodeObserved {
         let is_failing = export.is_some_and(|counts| counts.is_failing);
         Health {
             is_running: !pulse.is_over(),
-            is_attached: !pulse.is_over(),
-            last_poll: SystemTime::now().duration_since(pulse.last_poll()).ok(),
+            silence: pulse.silence(),
             obstacles: Vec::from_iter(is_failing.then(|| "events cannot be exported".to_owned())),
         }
     }

@@ -5,16 +5,16 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use procession::{BootId, Entry, Process, WallClock};
+use procession::{BootId, Entry, WallClock};
 use procession_api::lineage;
 use procession_api::messages::MessageEncoder;
 use procession_api::proto::procession::v1;
 use procession_api::proto::tetragon;
 use procession_api::users::{PasswdFile, Users};
 use procession_filter::Redaction;
-use procession_kube::{ContainerId, Told, Whose};
+use procession_kube::{ContainerId, Told};
 
-use crate::clock::wall_clock;
+use crate::clock::{renewed, wall_clock};
 use crate::inventory::Inventory;
 
 /// Makes messages.
@@ -82,14 +82,6 @@ impl Presenter {
         Some(event)
     }
 
-    /// A process in the reference's form.
-    pub fn process(&self, process: &Process, whose: Option<&Whose>) -> tetragon::Process {
-        let surroundings = self.surroundings();
-        let mut message = self.encoder.process(process, whose, &surroundings.clock, &surroundings.users);
-        self.redaction().apply_process(&mut message);
-        message
-    }
-
     /// A process with all that is known of it.
     pub fn entry(&self, entry: Entry<'_>, inventory: &dyn Inventory) -> v1::Process {
         let container = entry.image().and_then(|image| ContainerId::of_cgroup(image.cgroup_path()));
@@ -104,7 +96,7 @@ impl Presenter {
     }
 
     /// Looks at clock and users again when that is due.
-    pub(crate) fn refresh(&self) {
+    fn refresh(&self) {
         let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
         if refreshed.at.elapsed() < REFRESH {
             return;
@@ -112,11 +104,17 @@ impl Presenter {
         refreshed.at = Instant::now();
         // A file that cannot be read now leaves the names that are known.
         let _ = refreshed.passwd.refresh();
-        let surroundings = Surroundings { clock: wall_clock(), users: refreshed.passwd.users().clone() };
+        let clock = renewed(self.current().clock);
+        let surroundings = Surroundings { clock, users: refreshed.passwd.users().clone() };
         *self.surroundings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(surroundings);
     }
 
     fn surroundings(&self) -> Arc<Surroundings> {
+        self.refresh();
+        self.current()
+    }
+
+    fn current(&self) -> Arc<Surroundings> {
         Arc::clone(&self.surroundings.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -11,7 +11,6 @@ pub struct Pulse(Arc<Signs>);
 #[derive(Debug)]
 struct Signs {
     began: Instant,
-    began_at: SystemTime,
     /// Milliseconds after `began`.
     beat: AtomicU64,
     /// The same, of the last beat that found new events.
@@ -22,13 +21,12 @@ struct Signs {
 
 /// How long an observation may be silent. It gives a sign every 20 ms; but an answer to a question about
 /// the whole table may take a while.
-const SILENCE: Duration = Duration::from_secs(5);
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 
 impl Pulse {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Signs {
             began: Instant::now(),
-            began_at: SystemTime::now(),
             beat: AtomicU64::new(0),
             events: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -45,14 +43,19 @@ impl Pulse {
         }
     }
 
-    pub(crate) fn end(&self) {
-        self.0.is_over.store(true, Ordering::Release);
+    /// It is over when this is dropped.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending(self.clone())
     }
 
     /// Whether the source is attached and read.
     pub fn is_observing(&self) -> bool {
-        let silence = self.0.began.elapsed().saturating_sub(self.since_began(&self.0.beat));
-        !self.is_over() && silence < SILENCE
+        !self.is_over() && self.silence() < SILENCE
+    }
+
+    /// How long ago the source was last read.
+    pub fn silence(&self) -> Duration {
+        self.ago(&self.0.beat)
     }
 
     /// Whether it has ended.
@@ -62,21 +65,31 @@ impl Pulse {
 
     /// When it began.
     pub fn began(&self) -> SystemTime {
-        self.0.began_at
-    }
-
-    /// When the source was last read.
-    pub fn last_poll(&self) -> SystemTime {
-        self.0.began_at + self.since_began(&self.0.beat)
+        date(self.0.began.elapsed())
     }
 
     /// When the last event came. `None`: none has since the beginning.
     pub fn last_event(&self) -> Option<SystemTime> {
-        let since = self.since_began(&self.0.events);
-        (self.0.received.load(Ordering::Relaxed) > 0).then(|| self.0.began_at + since)
+        (self.0.received.load(Ordering::Relaxed) > 0).then(|| date(self.ago(&self.0.events)))
     }
 
-    fn since_began(&self, millis: &AtomicU64) -> Duration {
-        Duration::from_millis(millis.load(Ordering::Relaxed))
+    /// How long ago that was, which is given in milliseconds after the beginning.
+    fn ago(&self, millis: &AtomicU64) -> Duration {
+        let since_began = Duration::from_millis(millis.load(Ordering::Relaxed));
+        self.0.began.elapsed().saturating_sub(since_began)
     }
+}
+
+/// Ends a pulse with whoever gives it, even if that panics.
+pub(crate) struct Ending(Pulse);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.0.is_over.store(true, Ordering::Release);
+    }
+}
+
+/// Dates follow the wall clock as it stands now: it may have been stepped since.
+fn date(ago: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::metrics::{EventMetrics, Format, Measurements, WebCounts, render};
+use crate::pulse::SILENCE;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +51,8 @@ pub trait Observed: Send + Sync + 'static {
 pub struct Health {
     /// Whether the thread that observes runs.
     pub is_running: bool,
-    /// Whether the source is attached.
-    pub is_attached: bool,
-    /// How long ago events were last asked for. `None`: they have not been yet.
-    pub last_poll: Option<Duration>,
+    /// How long ago events were last asked for.
+    pub silence: Duration,
     /// What else keeps the agent from being of use, a sentence each.
     pub obstacles: Vec<String>,
 }
@@ -94,9 +93,6 @@ const END: Duration = Duration::from_secs(1);
 
 /// The longest head of a request in bytes.
 const HEAD_BYTES: usize = 16 << 10;
-
-/// After this time without a look at the source, it is not observed.
-const STALE: Duration = Duration::from_secs(30);
 
 const PATHS: &str = "/metrics\n/healthz\n/readyz\n";
 
@@ -175,15 +171,8 @@ impl Health {
     /// What keeps the agent from being of use, a sentence each.
     pub fn obstacles(&self) -> Vec<String> {
         let mut obstacles = self.defects();
-        if !self.is_attached {
-            obstacles.push("the source is not attached".into());
-        }
-        match self.last_poll {
-            None => obstacles.push("the source has not been read yet".into()),
-            Some(age) if age > STALE => {
-                obstacles.push(format!("the source was last read {} s ago", age.as_secs()));
-            }
-            Some(_) => {}
+        if self.is_running && self.silence > SILENCE {
+            obstacles.push(format!("the source was last read {} s ago", self.silence.as_secs()));
         }
         obstacles.extend(self.obstacles.iter().cloned());
         obstacles

@@ -27,11 +27,14 @@ impl Flags {
     /// Only the last components of the working directory are known.
     pub const PARTIAL_CWD: Self = Self(0x40_0000);
 
+    /// It descends from the first process of its container, not from one that was put into it.
+    pub const IN_INIT_TREE: Self = Self(0x200_0000);
+
     /// Nobody said in time whose container it is. Not one of the reference's.
     pub const UNKNOWN_CONTAINER: Self = Self(0x8000_0000);
 
     /// Names in the order in which the reference prints them, which is not that of the bits.
-    const NAMES: [(Self, &str); 8] = [
+    const NAMES: [(Self, &str); 9] = [
         (Self::EXECVE, "execve"),
         (Self::PROC_FS, "procFS"),
         (Self::TRUNCATED_ARGUMENTS, "truncArgs"),
@@ -39,19 +42,22 @@ impl Flags {
         (Self::ERROR_CWD, "errorCWD"),
         (Self::CLONE, "clone"),
         (Self::PARTIAL_CWD, "errorPathResolutionCwd"),
+        (Self::IN_INIT_TREE, "inInitTree"),
         (Self::UNKNOWN_CONTAINER, "unknownContainer"),
     ];
 
     /// The flags of `process`. None for a process that was only inferred.
     pub fn of(process: &Process) -> Self {
-        match process.origin {
-            Origin::Inferred => Self::default(),
+        let place = if process.in_init_tree { Self::IN_INIT_TREE } else { Self::default() };
+        let history = match process.origin {
+            Origin::Inferred => return Self::default(),
             // The image is the parent's, and so would be the flags about it.
             Origin::Fork => Self::EXECVE,
             Origin::FirstExec => Self::EXECVE | Self::CLONE | Self::about_image(process),
             Origin::Exec => Self::EXECVE | Self::about_image(process),
             Origin::Running => Self::PROC_FS | Self::about_image(process),
-        }
+        };
+        history | place
     }
 
     fn about_image(process: &Process) -> Self {
@@ -123,6 +129,7 @@ mod tests {
                 "procFS truncArgs rootcwd errorCWD",
             ),
             (Flags::EXECVE | Flags::PARTIAL_CWD | Flags::CLONE, "execve clone errorPathResolutionCwd"),
+            (Flags::IN_INIT_TREE | Flags::EXECVE | Flags::CLONE, "execve clone inInitTree"),
         ] {
             assert_eq!(flags.to_string(), text);
         }

@@ -1,14 +1,16 @@
 //! What the table knows of a process, as the messages of our own API.
 
 use procession::{
-    BootId, Credentials, End, EndKind, Entry, ExitStatus, Image, Origin, ProcessKey, ProcessUid, Provenance,
-    Spell, WallClock,
+    BootId, Credentials, End, EndKind, Entry, ExitStatus, Image, Origin, Process, ProcessKey, ProcessUid,
+    Provenance, Spell, WallClock,
 };
 use procession_kube::Whose;
 
-use crate::messages::{MessageEncoder, all_namespaces, capabilities, date, process_credentials, text};
+use crate::messages::{
+    MessageEncoder, all_namespaces, binary_properties, capabilities, date, process_credentials, text,
+};
 use crate::proto::procession::v1::{self, end};
-use crate::proto::tetragon::ProcessCredentials;
+use crate::proto::tetragon::{self, ProcessCredentials};
 use crate::users::Users;
 
 /// An image of a process, with all that is known of it.
@@ -29,7 +31,7 @@ pub fn process(
     let parent_provenance = process.parent.map(|link| provenance(link.provenance));
     let past = image.map(Image::past).unwrap_or_default();
     v1::Process {
-        process: Some(encoder.process(&process, whose, clock, users)),
+        process: Some(with_rights(encoder.process(&process, whose, clock, users), &process)),
         process_uid: uid.map(|uid| uid.to_string()).unwrap_or_default(),
         began: Some(date(clock, process.began)),
         origin: origin(process.origin).into(),
@@ -45,7 +47,27 @@ pub fn process(
             .map_or(0, |tombstone| tombstone.stands_for().saturating_add(1)),
         parent_binary: entry.parent().map(|parent| text(parent.binary())).unwrap_or_default(),
         depth: entry.depth().into(),
+        comm: image
+            .filter(|image| image.binary().is_empty())
+            .map(|image| text(image.comm()))
+            .unwrap_or_default(),
     }
+}
+
+/// With the rights of a process and what is remarkable about its program, which who asks for one process
+/// wants to see whatever events tell.
+fn with_rights(mut message: tetragon::Process, process: &Process) -> tetragon::Process {
+    if let Some(credentials) = process.credentials() {
+        message.cap = Some(capabilities(&credentials.capabilities));
+        message.process_credentials = Some(process_credentials(credentials));
+    }
+    message.binary_properties = binary_properties(process);
+    let file = message.binary_properties.as_mut().and_then(|properties| properties.file.as_mut());
+    if let Some((file, image)) = file.zip(process.image.as_ref()) {
+        // The program may be called otherwise, as when it was run by a descriptor.
+        file.path = text(image.executable());
+    }
+    message
 }
 
 fn origin(origin: Origin) -> v1::Origin {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use procession::Namespaces;
-use procession_agent::{Told, wall_clock};
+use procession_agent::{Told, renewed, wall_clock};
 use procession_api::json::{AnnotationOptions, JsonEncoder};
 use procession_api::users::PasswdFile;
 
@@ -63,7 +63,7 @@ impl Display {
         }
         self.refreshed = Instant::now();
         let surroundings = self.renderer.surroundings_mut();
-        surroundings.clock = wall_clock();
+        surroundings.clock = renewed(surroundings.clock);
         // A file that cannot be read now leaves the names that are known.
         if let Ok(true) = self.users.refresh() {
             surroundings.users = self.users.users().clone();

@@ -60,7 +60,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
 
 /// Says what there is in place of an option of the reference system's agent.
 fn advise(mut error: clap::Error) -> clap::Error {
-    if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
+    if std::env::args_os().nth(1).is_some_and(|command| command == "agent")
+        && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
         && error.kind() == ErrorKind::UnknownArgument
         && let Some(advice) = agent::in_reference(typed.trim_start_matches('-'))
     {

@@ -27,6 +27,11 @@ pub(crate) fn source(kind: SourceKind, passed_over: &[Unusable]) {
 
 /// Events seen and lost, processes now known: one line.
 pub(crate) fn account(account: &Account) {
+    tell(format_args!("{}", account_line(account)));
+}
+
+/// The same, to be said elsewhere.
+pub(crate) fn account_line(account: &Account) -> String {
     let ledger = &account.ledger;
     let lost = if account.kernel.is_some() || ledger.lost() > 0 {
         match ledger.lost() {
@@ -61,7 +66,7 @@ pub(crate) fn account(account: &Account) {
     // Of those whose exit was lost nobody knows.
     let about = if misses_events(account) { "about " } else { "" };
     let _ = write!(line, "; {about}{} processes running", thousands(account.live as u64));
-    tell(format_args!("{line}"));
+    line
 }
 
 /// Whether something is missing from what was shown.

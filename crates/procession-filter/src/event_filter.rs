@@ -96,6 +96,20 @@ pub(crate) enum Verdict {
     Yes,
 }
 
+/// What all expressions together may do on one event, and what came of them.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "cel"), expect(dead_code, reason = "expressions alone take steps"))]
+pub(crate) struct Effort {
+    /// What may still be read: see `expression`.
+    pub(crate) steps: usize,
+    /// How many failed.
+    pub(crate) errors: u64,
+}
+
+/// How much all expressions of a reader may read of one event. About four milliseconds; those that come
+/// after that fail on it.
+const MAX_STEPS: usize = 200_000;
+
 impl From<bool> for Verdict {
     fn from(matches: bool) -> Self {
         if matches { Self::Yes } else { Self::No }
@@ -122,8 +136,9 @@ impl EventFilter {
             family.has_event = family.pids.follow(&view);
         }
         let Self { allow, deny, families, errors } = self;
+        let mut effort = Effort { steps: MAX_STEPS, errors: 0 };
         let mut any = |list: &[Compiled]| {
-            let mut verdicts = list.iter().map(|filter| filter.verdict(&view, families, errors));
+            let mut verdicts = list.iter().map(|filter| filter.verdict(&view, families, &mut effort));
             let mut most = Verdict::No;
             while most != Verdict::Yes
                 && let Some(verdict) = verdicts.next()
@@ -132,7 +147,9 @@ impl EventFilter {
             }
             most
         };
-        (allow.is_empty() || any(allow) == Verdict::Yes) && any(deny) == Verdict::No
+        let admits = (allow.is_empty() || any(allow) == Verdict::Yes) && any(deny) == Verdict::No;
+        *errors += effort.errors;
+        admits
     }
 
     /// How many times an expression failed on an event.
@@ -142,10 +159,10 @@ impl EventFilter {
 }
 
 impl Compiled {
-    fn verdict(&self, view: &View<'_>, families: &[Family], errors: &mut u64) -> Verdict {
+    fn verdict(&self, view: &View<'_>, families: &[Family], effort: &mut Effort) -> Verdict {
         let mut least = Verdict::Yes;
         for condition in &self.0 {
-            least = least.min(condition.verdict(view, families, errors));
+            least = least.min(condition.verdict(view, families, effort));
             if least == Verdict::No {
                 break;
             }
@@ -156,7 +173,7 @@ impl Compiled {
 
 impl Condition {
     #[cfg_attr(not(feature = "cel"), expect(unused_variables, reason = "expressions alone fail"))]
-    fn verdict(&self, view: &View<'_>, families: &[Family], errors: &mut u64) -> Verdict {
+    fn verdict(&self, view: &View<'_>, families: &[Family], effort: &mut Effort) -> Verdict {
         let has = |test: &dyn Fn(&Process) -> bool| view.process.is_some_and(test);
         let matches = match self {
             Self::Events(kinds) => view.kind.is_some_and(|kind| kinds.contains(&(kind as i32))),
@@ -179,7 +196,7 @@ impl Condition {
                 subject.is_any(view, |text| patterns.is_match(text.as_bytes()))
             }
             #[cfg(feature = "cel")]
-            Self::Expressions(expressions) => return expressions.verdict(view, errors),
+            Self::Expressions(expressions) => return expressions.verdict(view, effort),
         };
         matches.into()
     }
@@ -206,7 +223,7 @@ impl Subject {
     fn is_any(self, view: &View<'_>, matches: impl Fn(&str) -> bool) -> bool {
         let process = |text: fn(&Process) -> &str| view.process.is_some_and(|it| matches(text(it)));
         let parent = |text: fn(&Process) -> &str| view.parent.is_some_and(|it| matches(text(it)));
-        let pod = |text: fn(&Pod) -> Option<&str>| view.pod().and_then(text).is_some_and(&matches);
+        let pod = |text: fn(&Pod) -> &str| view.pod().is_some_and(|pod| matches(text(pod)));
         match self {
             Self::Binary => process(|process| &process.binary),
             Self::Arguments => process(|process| &process.arguments),
@@ -214,9 +231,9 @@ impl Subject {
             Self::ParentArguments => parent(|parent| &parent.arguments),
             Self::AncestorBinary => view.ancestors.iter().any(|ancestor| matches(&ancestor.binary)),
             Self::ContainerId => process(|process| &process.docker),
-            Self::ContainerName => pod(|pod| Some(&pod.container.as_ref()?.name)),
-            Self::Namespace => pod(|pod| Some(&pod.namespace)),
-            Self::Pod => pod(|pod| Some(&pod.name)),
+            Self::ContainerName => view.container().is_some_and(|container| matches(&container.name)),
+            Self::Namespace => pod(|pod| &pod.namespace),
+            Self::Pod => pod(|pod| &pod.name),
         }
     }
 }

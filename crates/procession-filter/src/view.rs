@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 
 use procession_api::proto::tetragon::get_events_response::Event;
-use procession_api::proto::tetragon::{EventType, GetEventsResponse, Pod, Process};
+use procession_api::proto::tetragon::{Container, EventType, GetEventsResponse, Pod, Process};
 
 /// An event. One without a process has none here.
 #[derive(Debug)]
@@ -68,9 +68,15 @@ impl<'a> View<'a> {
         self.encoded.get_or_init(|| self.event.map(encode).unwrap_or_default())
     }
 
-    /// Where its process runs.
+    /// The pod that its process is in.
     pub(crate) fn pod(&self) -> Option<&'a Pod> {
-        self.process?.pod.as_ref()
+        // A container in no pod has the message too, for the container's sake.
+        self.process?.pod.as_ref().filter(|pod| !pod.name.is_empty())
+    }
+
+    /// The container that its process is in, whether that is in a pod or not.
+    pub(crate) fn container(&self) -> Option<&'a Container> {
+        self.process?.pod.as_ref()?.container.as_ref()
     }
 }
 

@@ -4,7 +4,8 @@
 
 mod support;
 
-use procession_api::proto::tetragon::{Filter, GetEventsResponse, Process, get_events_response::Event};
+use procession_api::proto::tetragon::get_events_response::Event;
+use procession_api::proto::tetragon::{Container, Filter, GetEventsResponse, Pod, Process};
 use procession_filter::{EventFilter, FilterOptions};
 use proptest::prelude::*;
 use support::*;
@@ -79,6 +80,21 @@ fn without_a_pod_only_the_empty_namespace_matches() {
         r#"{"container_name_regex":[""]}"#,
     ] {
         assert!(!allows(about, &hosted()), "{about}");
+    }
+}
+
+/// The message of a container in no pod has a `pod`, of which nothing but the container is there.
+#[test]
+fn a_container_in_no_pod_is_in_no_pod() {
+    let mut event = hosted();
+    let Some(Event::ProcessExec(exec)) = &mut event.event else { panic!("it is an exec") };
+    let container = Container { name: "web".into(), ..Container::default() };
+    exec.process.as_mut().unwrap().pod = Some(Pod { container: Some(container), ..Pod::default() });
+    for about in [r#"{"namespace":[""]}"#, r#"{"container_name_regex":["^web$"]}"#] {
+        assert!(allows(about, &event), "{about}");
+    }
+    for about in [r#"{"pod_regex":["^$"]}"#, r#"{"labels":["!app"]}"#, r#"{"namespace_regex":[""]}"#] {
+        assert!(!allows(about, &event), "{about}");
     }
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{
-    EnvVar, Filter, GetEventsResponse, Process, ProcessCredentials, Test, UserNamespace,
+    EnvVar, Filter, GetEventsResponse, Process, ProcessCredentials, ProcessExec, Test, UserNamespace,
 };
 use procession_filter::{EventFilter, FilterOptions};
 use support::*;
@@ -159,6 +159,25 @@ fn an_expression_that_fails_is_counted_and_keeps_the_event_back() {
     assert!(!deny.admits(&exec()));
     assert!(deny.admits(&exit()), "it is not about exits");
     assert_eq!(deny.errors(), 1);
+}
+
+#[test]
+fn all_expressions_together_are_bounded_on_an_event() {
+    let ancestors = vec![Process { binary: "/bin/sh".into(), ..Process::default() }; 2_000];
+    let event =
+        Event::ProcessExec(ProcessExec { ancestors, process: Some(process()), ..ProcessExec::default() });
+    let event = GetEventsResponse { event: Some(event), ..GetEventsResponse::default() };
+    let long = "process_exec.ancestors.exists(a, a.binary == 'x')";
+    let decides_after = |times| {
+        let filters: Vec<_> = std::iter::repeat_n(long, times)
+            .chain(["process_exec.process.pid == 7"])
+            .map(|it| filter(&[it]))
+            .collect();
+        let mut filters = EventFilter::new(&filters, &[], ALL).unwrap();
+        (filters.admits(&event), filters.errors() > 0)
+    };
+    assert_eq!(decides_after(1), (true, false));
+    assert_eq!(decides_after(200), (false, true), "and it is counted");
 }
 
 #[test]

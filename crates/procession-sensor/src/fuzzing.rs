@@ -1,4 +1,4 @@
-//! The parsers of everything that comes from outside, for `fuzz/`. No part of the API.
+//! The parsers of everything that comes from outside, for `fuzz/` and tests. No part of the API.
 
 use crate::record::{Decoder, recorded};
 use crate::source::Sink;

@@ -40,7 +40,10 @@ pub(super) fn identity(metadata: &Metadata) -> (u64, u64) {
 pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
         // To open one waits until somebody reads it.
-        return Err(io::Error::new(ErrorKind::InvalidInput, "a named pipe cannot be exported to"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "a pipe cannot be exported to; `-` is standard output",
+        ));
     }
     let file = OpenOptions::new().read(true).append(true).create(true).mode(mode).open(path)?;
     let mut metadata = file.metadata()?;

@@ -110,9 +110,12 @@ impl<C: Clock + Clone> Worker<C> {
 
     /// Makes true what is wanted.
     fn change(&mut self) {
-        let mut wanted = self.shared.wanted();
-        self.end = wanted.end;
-        let wanted = std::mem::replace(&mut *wanted, Wanted { end: self.end, ..Wanted::default() });
+        // What is done may take a while, and nobody may have to wait for it to say what else is wanted.
+        let wanted = {
+            let mut wanted = self.shared.wanted();
+            self.end = wanted.end;
+            std::mem::replace(&mut *wanted, Wanted { end: self.end, ..Wanted::default() })
+        };
         if let Some(rotation) = wanted.rotation {
             self.sink.set_rotation(rotation);
         }

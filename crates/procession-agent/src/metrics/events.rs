@@ -91,11 +91,6 @@ impl EventMetrics {
         *self.labels.write().unwrap_or_else(PoisonError::into_inner) = labels;
     }
 
-    /// Says that a pod was deleted. What was counted for it goes a minute later.
-    pub fn pod_deleted(&self, namespace: &str, pod: &str) {
-        self.series().pod_deleted(namespace, pod, Instant::now());
-    }
-
     pub(super) fn counts(&self) -> EventCounts {
         let mut series = self.series();
         series.sweep(Instant::now());

@@ -15,9 +15,6 @@ use procession_api::proto::tetragon::EventType;
 /// The value of labels whose own value found no room.
 pub(super) const OTHER: &str = "other";
 
-/// How long a series stays after the deletion of its pod: as long as with the reference.
-pub(super) const AFTER_DELETION: Duration = Duration::from_mins(1);
-
 /// How long a series stays in which nothing is counted.
 pub(super) const IDLE: Duration = Duration::from_hours(1);
 
@@ -34,8 +31,6 @@ pub(super) type Values<'v> = [&'v str; LABELS];
 pub(super) const LABELS: usize = 5;
 
 /// Where the namespace, the name of the pod and the binary are among them.
-const NAMESPACE: usize = 0;
-const POD: usize = 2;
 const BINARY: usize = 3;
 
 /// One count, as it is shown.
@@ -65,8 +60,6 @@ pub(super) struct Series {
     others: Vec<Count>,
     /// Events that were counted under another label value than their own.
     displaced: u64,
-    /// Pods that were deleted, and when their series go.
-    deleted: Vec<(Box<str>, Box<str>, Instant)>,
     searched: Option<Instant>,
 }
 
@@ -94,7 +87,6 @@ impl Series {
             limit,
             others: Vec::new(),
             displaced: 0,
-            deleted: Vec::new(),
             searched: None,
         }
     }
@@ -114,22 +106,11 @@ impl Series {
         }
     }
 
-    /// The series of this pod go in a minute.
-    pub(super) fn pod_deleted(&mut self, namespace: &str, pod: &str, now: Instant) {
-        self.sweep(now);
-        self.deleted.push((shorten(namespace).into(), shorten(pod).into(), now + AFTER_DELETION));
-    }
-
     /// Lets go of what is no longer of use.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let due: Vec<_> = self.deleted.extract_if(.., |(.., due)| *due <= now).collect();
-        let is_deleted = |item: &Item| {
-            let values = item.count.labels.values();
-            due.iter().any(|(namespace, pod, _)| **namespace == *values[NAMESPACE] && **pod == *values[POD])
-        };
-        let is_idle = |item: &Item| now.saturating_duration_since(item.used) >= IDLE;
+        let is_idle = |item: &mut Item| now.saturating_duration_since(item.used) >= IDLE;
         let Self { table, shares, hasher, .. } = self;
-        for item in table.extract_if(|item| is_idle(item) || is_deleted(item)) {
+        for item in table.extract_if(is_idle) {
             let [namespace, _, pod, ..] = item.count.labels.values();
             let hash = hasher.hash_one((namespace, pod));
             let is_it = |share: &Share| *share.namespace == *namespace && *share.pod == *pod;
@@ -296,24 +277,6 @@ mod tests {
         assert_eq!(series.len(), 3);
         // What was empty stays empty.
         assert_eq!(count(&series, [OTHER, OTHER, OTHER, "", ""]), Some(97));
-    }
-
-    #[test]
-    fn series_of_a_deleted_pod_go_a_minute_later() {
-        let (mut series, start) = (Series::new(40), Instant::now());
-        series.count(KIND, of("gone", "/bin/a"), start);
-        series.count(KIND, of("here", "/bin/a"), start);
-        series.pod_deleted("space", "gone", start);
-        series.pod_deleted("elsewhere", "here", start);
-        series.sweep(start + Duration::from_secs(59));
-        assert_eq!(series.len(), 2);
-        series.sweep(start + AFTER_DELETION);
-        assert_eq!(count(&series, of("gone", "/bin/a")), None);
-        assert_eq!(count(&series, of("here", "/bin/a")), Some(1));
-        // The same name again is another pod, which does not go with the first.
-        series.count(KIND, of("gone", "/bin/a"), start + AFTER_DELETION);
-        series.sweep(start + AFTER_DELETION * 2);
-        assert_eq!(count(&series, of("gone", "/bin/a")), Some(1));
     }
 
     #[test]

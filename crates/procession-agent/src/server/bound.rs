@@ -9,7 +9,7 @@ use procession_api::proto::DESCRIPTORS;
 use procession_api::proto::procession_servers::lineage_service_server::LineageServiceServer;
 use procession_api::proto::tetragon_servers::event_log_service_server::EventLogServiceServer;
 use procession_api::proto::tetragon_servers::fine_guidance_sensors_server::FineGuidanceSensorsServer;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +21,7 @@ use super::event_log::EventLogs;
 use super::health::Health;
 use super::lineage::Lineage;
 use super::listen::{Gate, Listener, raise_file_limit};
+use super::scans::Scans;
 use super::sensors::Sensors;
 use super::stopping::{Stopping, stop};
 use super::{Control, ServerAddress, ServerConfig, ServerCounters, tls};
@@ -46,10 +47,19 @@ pub(super) struct Shared {
     pub(super) counters: ServerCounters,
     pub(super) stopping: Stopping,
     pub(super) config: Arc<ServerConfig>,
+    /// Places for streams of events.
+    pub(super) streams: Arc<Semaphore>,
+    /// Places for the compilation of filters, which takes a processor.
+    pub(super) compilations: Arc<Semaphore>,
+    /// Looks at the whole table.
+    pub(super) scans: Arc<Scans>,
 }
 
+/// How many filters are compiled at once.
+const COMPILATIONS: usize = 2;
+
 /// The largest request: filters are small.
-const LARGEST_REQUEST: usize = 4 << 20;
+const LARGEST_REQUEST: usize = 256 << 10;
 
 /// The largest list of headers of a request.
 const LARGEST_HEADERS: u32 = 16 << 10;
@@ -76,7 +86,9 @@ impl Server {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let mut listeners = Vec::new();
         for address in &config.addresses {
-            listeners.push(Listener::bind(address, tls.as_ref()).await?);
+            let listener = Listener::bind(address, tls.as_ref()).await?;
+            listener.warn_of_strangers();
+            listeners.push(listener);
         }
         let health_listener = match &config.health_address {
             Some(address) => Some(Listener::bind(address, None).await?),
@@ -117,20 +129,30 @@ impl Bound {
         let Self { listeners, health_listener, config, counters } = self;
         let (stop, stopping) = stop();
         let drain_timeout = config.drain_timeout;
-        let gate = Gate::new(&config, counters.clone());
-        // Probes must get through when clients do not.
-        let health_gate = Gate::new(&config, counters.clone());
+        let config = Arc::new(config);
+        // Not one for all: probes must get through when clients do not, and a client of the socket when
+        // others hold all places of a port.
+        let gate = || Gate::new(&config, counters.clone());
         let health = Health::new(node.clone());
-        let shared = Shared { node, control, counters, stopping: stopping.clone(), config: Arc::new(config) };
+        let shared = Shared {
+            node,
+            control,
+            counters: counters.clone(),
+            stopping: stopping.clone(),
+            config: Arc::clone(&config),
+            streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
+            compilations: Arc::new(Semaphore::new(COMPILATIONS)),
+            scans: Arc::default(),
+        };
         let health_routes = Routes::new(health.server());
         let routes = routes(shared)?.add_service(health.server());
 
         // Both end with this function, however that ends.
         let (mut listening, mut serving) = (JoinSet::new(), JoinSet::new());
-        let connections = incoming(&mut listening, &gate, listeners);
-        serving.spawn(transport(routes, connections, stopping.clone()));
-        let connections = incoming(&mut listening, &health_gate, health_listener);
-        serving.spawn(transport(health_routes, connections, stopping.clone()));
+        let connections = incoming(&mut listening, gate, listeners);
+        serving.spawn(transport(routes, connections, config.answer_timeout, stopping.clone()));
+        let connections = incoming(&mut listening, gate, health_listener);
+        serving.spawn(transport(health_routes, connections, config.answer_timeout, stopping.clone()));
         serving.spawn(health.keep_true(stopping));
 
         shutdown.await;
@@ -148,19 +170,25 @@ impl Bound {
 /// What all these listeners let in.
 fn incoming(
     listening: &mut JoinSet<()>,
-    gate: &Gate,
+    gate: impl Fn() -> Gate,
     listeners: impl IntoIterator<Item = Listener>,
 ) -> ReceiverStream<Connection> {
     let (sender, receiver) = mpsc::channel(HANDED_OVER);
     for listener in listeners {
-        listening.spawn(listener.run(gate.clone(), sender.clone()));
+        listening.spawn(listener.run(gate(), sender.clone()));
     }
     ReceiverStream::new(receiver)
 }
 
-async fn transport(routes: Routes, connections: ReceiverStream<Connection>, mut stopping: Stopping) {
+async fn transport(
+    routes: Routes,
+    connections: ReceiverStream<Connection>,
+    answer_timeout: Duration,
+    mut stopping: Stopping,
+) {
     let connections = connections.map(Ok::<_, io::Error>);
     let served = Transport::builder()
+        .timeout(answer_timeout)
         .max_concurrent_streams(MOST_STREAMS)
         .http2_max_header_list_size(LARGEST_HEADERS)
         .http2_keepalive_interval(Some(PING_EVERY))

@@ -16,10 +16,17 @@ pub struct ServerConfig {
     pub health_address: Option<ServerAddress>,
     /// With which certificate, where that is over TCP. `None`: in the clear.
     pub tls: Option<TlsConfig>,
-    /// The most connections at once, of all addresses together. Further ones are closed at once.
+    /// The most connections at once to each address. Further ones are closed at once.
     pub max_connections: usize,
+    /// The most streams of events at once, of all clients together. Further ones are refused.
+    pub max_streams: usize,
     /// How long a connection may take until it speaks HTTP/2.
     pub opening_timeout: Duration,
+    /// How long it may take from the beginning of a request until its answer begins: the client's
+    /// message included.
+    pub answer_timeout: Duration,
+    /// How long a client that asked for all processes may take until it reads some more of them.
+    pub read_timeout: Duration,
     /// How long clients may take at the end for what they have not read yet.
     pub drain_timeout: Duration,
     /// What the node's events hold, so that filters can be refused that nothing would match.
@@ -47,8 +54,11 @@ impl Default for ServerConfig {
             health_address: None,
             tls: None,
             max_connections: 1024,
+            max_streams: 256,
             opening_timeout: Duration::from_secs(10),
-            // The agent gives its last words three seconds.
+            answer_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_mins(1),
+            // Less than an agent has for its last words, so that it can say who did not read them.
             drain_timeout: Duration::from_secs(2),
             filters: FilterOptions::default(),
         }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -24,6 +25,8 @@ pub(super) struct Admission {
 pub(super) struct Connection {
     stream: Stream,
     opening: Option<Opening>,
+    /// The deadline, once nothing more is to be said.
+    lingering: Option<Pin<Box<Sleep>>>,
     admission: Admission,
 }
 
@@ -43,10 +46,32 @@ struct Opening {
 /// it is alive.
 const OPENING_BYTES: usize = 24 + 9;
 
+/// How long the other side may take to read the last that was said. Were it closed at once, what the other
+/// side says meanwhile would fail, and with it the connection, the rest of it unread.
+const LINGERING: Duration = Duration::from_secs(5);
+
 impl Connection {
     pub(super) fn new(stream: Stream, admission: Admission, deadline: Instant) -> Self {
         let opening = Opening { left: OPENING_BYTES, deadline: Box::pin(sleep_until(deadline)) };
-        Self { stream, opening: Some(opening), admission }
+        Self { stream, opening: Some(opening), lingering: None, admission }
+    }
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
 
@@ -65,11 +90,7 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let polled = self.stream.poll_read(cx, buf);
         if let Some(opening) = &mut self.opening {
             if !opening.note(cx, polled.is_pending(), buf.filled().len() - before) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -120,11 +141,20 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        if self.lingering.is_none() {
+            ready!(self.stream.poll_shutdown(cx))?;
+            self.lingering = Some(Box::pin(sleep(LINGERING)));
         }
+        let Self { stream, lingering: Some(deadline), .. } = &mut *self else { return Poll::Ready(Ok(())) };
+        let mut unread = [0; 1024];
+        while deadline.as_mut().poll(cx).is_pending() {
+            let mut unread = ReadBuf::new(&mut unread);
+            let read = ready!(stream.poll_read(cx, &mut unread));
+            if read.is_err() || unread.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

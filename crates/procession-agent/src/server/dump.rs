@@ -10,9 +10,9 @@ use procession_api::proto::tetragon::{DumpProcessCacheReqArgs, ProcessInternal};
 use prost::Message as _;
 use tonic::Status;
 
-use super::ended;
-use super::scan::{CHUNK, Row, rows, see};
-use crate::Node;
+use super::bound::Shared;
+use super::scan::{Row, first, rows, see};
+use super::scans::worked_out;
 
 /// The largest answer. It is one message, and clients take no more.
 const LARGEST_DUMP: usize = 64 << 20;
@@ -38,15 +38,27 @@ impl References {
 }
 
 /// Every entry of the table that is not left out, oldest first.
-pub(super) async fn dump(node: &Node, args: DumpProcessCacheReqArgs) -> Result<Vec<ProcessInternal>, Status> {
-    let noted = node.queries().ask(|view| (rows(view.table), view.table.now()));
-    let (rows, now) = noted.await.map_err(ended)?;
-    let mut entries = select(rows, args);
-    entries.sort_unstable_by_key(|(row, _)| (row.key.start, row.key.pid));
+pub(super) async fn dump(
+    shared: &Shared,
+    args: DumpProcessCacheReqArgs,
+) -> Result<Vec<ProcessInternal>, Status> {
+    let Shared { node, scans, .. } = shared;
+    let place = scans.place().await?;
+    let noted = scans.ask(node, place.clone(), |view| (rows(view.table), view.table.now()));
+    let (rows, now) = noted.await?;
+    let entries = worked_out(move || {
+        let mut entries = select(rows, args);
+        entries.sort_unstable_by_key(|(row, _)| (row.key.start, row.key.pid));
+        entries
+    });
+    let entries = entries.await?;
     let mut dumped = Vec::new();
     let mut bytes = 0;
-    for chunk in entries.chunks(CHUNK) {
-        let seen = see(node, chunk.iter().map(|(row, _)| *row).collect(), 0).await?;
+    let mut left = &*entries;
+    while !left.is_empty() {
+        let seen = see(node, first(left), 0).await?;
+        let (chunk, rest) = left.split_at(seen.len().min(left.len()));
+        left = rest;
         for ((row, references), seen) in chunk.iter().zip(seen) {
             let Some(mut process) = seen.and_then(|seen| seen.process.process) else { continue };
             process.refcnt = references.total();
@@ -65,6 +77,7 @@ pub(super) async fn dump(node: &Node, args: DumpProcessCacheReqArgs) -> Result<V
             ));
         }
     }
+    drop(place);
     Ok(dumped)
 }
 

@@ -7,10 +7,12 @@ use std::vec;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, stream};
 use procession_api::Encoded;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::bound::Shared;
 use super::counters::{OpenStream, ServerCounters};
+use super::pace::Pace;
 use super::stopping::Stopping;
 use super::stopping_status;
 use super::subscription::Subscription;
@@ -30,8 +32,30 @@ pub(super) struct Feed {
     /// Events that are still read after the server was told to stop.
     left: Option<u64>,
     counters: ServerCounters,
-    _open: OpenStream,
+    /// Events that were dropped so far, because the client was too slow.
+    lost: u64,
+    pace: Pace,
+    _place: Place,
 }
+
+/// The place that a stream takes.
+pub(super) struct Place {
+    _counted: OpenStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    pub(super) fn take(shared: &Shared) -> Result<Self, Status> {
+        let permit = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
+            let most = shared.config.max_streams;
+            Status::resource_exhausted(format!("there are {most} streams of events already; try again later"))
+        })?;
+        Ok(Self { _counted: shared.counters.stream(), _permit: permit })
+    }
+}
+
+/// In the metadata at the end of a stream: how many events its client lost, if it lost any.
+const LOST_EVENTS: &str = "procession-lost-events";
 
 /// What a client gets.
 pub(super) enum Fed {
@@ -43,7 +67,7 @@ pub(super) enum Fed {
 
 impl Feed {
     /// Of what happens from now on.
-    pub(super) fn new(shared: &Shared, subscription: Subscription) -> Self {
+    pub(super) fn new(shared: &Shared, place: Place, subscription: Subscription) -> Self {
         Self {
             reader: shared.node.log().reader(ReaderKind::Client),
             subscription,
@@ -52,7 +76,9 @@ impl Feed {
             stopping: shared.stopping.clone(),
             left: None,
             counters: shared.counters.clone(),
-            _open: shared.counters.stream(),
+            lost: 0,
+            pace: Pace::default(),
+            _place: place,
         }
     }
 
@@ -65,40 +91,51 @@ impl Feed {
         &mut self.subscription
     }
 
-    /// What comes, as a stream, and why it ends.
+    /// What comes, as far as `encode` makes something of it, as a stream; and why it ends.
     pub(super) fn into_stream(
         self,
-        encode: impl Fn(Fed) -> Encoded + Send + 'static,
+        encode: impl Fn(Fed) -> Option<Encoded> + Send + 'static,
     ) -> impl Stream<Item = Result<Encoded, Status>> + Send {
         stream::unfold(Some(Box::new((self, encode))), |state| async {
             let mut state = state?;
             let (feed, encode) = &mut *state;
-            match feed.next().await {
-                Some(next) => Some((Ok(encode(next)), Some(state))),
-                None => Some((Err(stopping_status()), None)),
+            loop {
+                match feed.next().await.map(&*encode) {
+                    Some(Some(next)) => return Some((Ok(next), Some(state))),
+                    Some(None) => {}
+                    None => return Some((Err(feed.end()), None)),
+                }
             }
         })
+    }
+
+    fn end(&self) -> Status {
+        let mut status = stopping_status();
+        if self.lost > 0 {
+            status.metadata_mut().insert(LOST_EVENTS, self.lost.into());
+        }
+        status
     }
 
     /// `None`: nothing will come any more.
     async fn next(&mut self) -> Option<Fed> {
         loop {
-            if let Some(event) = self.next_of_batch() {
+            if let Some(event) = self.next_of_batch().await {
                 return Some(Fed::Event(event));
             }
-            // A reader that is far behind and wants little must not keep others from their turn.
-            tokio::task::coop::consume_budget().await;
             let Batch { lost, events } = self.next_batch().await?;
             self.batch = events.into_iter();
             if lost > 0 {
+                self.lost += lost;
                 return Some(Fed::Lost(lost));
             }
         }
     }
 
-    fn next_of_batch(&mut self) -> Option<Bytes> {
-        let Self { batch, subscription, known, counters, .. } = self;
+    async fn next_of_batch(&mut self) -> Option<Bytes> {
+        let Self { batch, subscription, known, counters, pace, .. } = self;
         for event in batch {
+            pace.keep().await;
             if event.sequence() <= *known || !subscription.admits(event.message()) {
                 continue;
             }

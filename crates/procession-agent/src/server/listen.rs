@@ -22,8 +22,9 @@ pub(super) enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
-/// Lets connections in, as long as there is room.
-#[derive(Clone, Debug)]
+/// Lets connections in, as long as there is room. Each listener has its own: whoever reaches one address
+/// cannot keep others from another.
+#[derive(Debug)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     counters: ServerCounters,
@@ -51,9 +52,7 @@ impl Listener {
         };
         let explain =
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-        let listener = bound.map_err(explain)?;
-        listener.warn_of_strangers();
-        Ok(listener)
+        bound.map_err(explain)
     }
 
     /// The address, with the port that was chosen.
@@ -64,7 +63,8 @@ impl Listener {
         })
     }
 
-    fn warn_of_strangers(&self) {
+    /// For a listener that serves more than health.
+    pub(super) fn warn_of_strangers(&self) {
         let Self::Tcp(listener, None) = self else { return };
         if let Ok(address) = listener.local_addr()
             && !address.ip().is_loopback()

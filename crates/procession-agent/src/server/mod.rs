@@ -9,7 +9,8 @@
 //!
 //! * `address`, `config`, `control`: what the server is given.
 //! * `unix`, `tls`, `listen`, `connection`: from an address to a connection that may speak.
-//! * `subscription`, `feed`: from the log of events to the stream of one client.
+//! * `subscription`, `feed`, `pace`: from the log of events to the stream of one client.
+//! * `scan`, `scans`: looks at the whole table.
 //! * `sensors`, `dump`, `event_log`, `lineage`, `health`: the services.
 //!
 //! Nothing that a client does or fails to do holds up the node or another client: connections, messages
@@ -27,7 +28,9 @@ mod feed;
 mod health;
 mod lineage;
 mod listen;
+mod pace;
 mod scan;
+mod scans;
 mod sensors;
 mod stopping;
 mod subscription;

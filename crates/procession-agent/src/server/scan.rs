@@ -10,6 +10,7 @@ use procession::{BootTime, Entry, LONGEST_LINEAGE, Pid, ProcessId, ProcessKey, R
 use procession_api::proto::procession::v1;
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{self, Filter, GetEventsResponse, ProcessExec};
+use prost::Message as _;
 use tonic::Status;
 
 use super::{FilterOptions, ended};
@@ -53,8 +54,11 @@ pub(super) struct Eye<'v> {
     known: HashMap<ProcessId, Arc<tetragon::Process>>,
 }
 
-/// Entries that one question makes: about a millisecond.
-pub(super) const CHUNK: usize = 256;
+/// Entries that one question makes at most: about a millisecond.
+const CHUNK: usize = 256;
+
+/// The bytes, encoded, after which a question makes no more.
+const CHUNK_BYTES: usize = 256 << 10;
 
 impl Row {
     fn new(entry: Entry<'_>) -> Self {
@@ -174,14 +178,29 @@ pub(super) fn rows(table: &Table) -> Vec<Row> {
     table.entries().map(Row::new).collect()
 }
 
-/// Makes what is known now of a chunk of entries. Those that have gone are missing.
+/// Makes what is known now of the first of some entries: of at least one, and of no more than one question
+/// should. Those that have gone are missing.
 pub(super) async fn see(node: &Node, rows: Vec<Row>, depth: usize) -> Result<Vec<Option<Seen>>, Status> {
     let asking = node.clone();
     let seen = node.queries().ask(move |view| {
         let mut eye = Eye::new(view, &asking, depth);
-        rows.iter().map(|row| Some(eye.see(row.find(view.table)?))).collect()
+        let mut bytes = 0;
+        let seen = rows.iter().map_while(|row| {
+            let has_room = bytes < CHUNK_BYTES;
+            has_room.then(|| {
+                let seen = row.find(view.table).map(|entry| eye.see(entry));
+                bytes += seen.as_ref().map_or(0, |seen| seen.process.encoded_len());
+                seen
+            })
+        });
+        seen.collect()
     });
     seen.await.map_err(ended)
+}
+
+/// As many of the first as [`see`] takes at most.
+pub(super) fn first<N>(rows: &[(Row, N)]) -> Vec<Row> {
+    rows.iter().take(CHUNK).map(|(row, _)| *row).collect()
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ use tracing::Level;
 
 use super::bound::Shared;
 use super::dump::dump;
-use super::feed::{Fed, Feed, Streamed};
-use super::subscription::Subscription;
+use super::feed::{Fed, Feed, Place, Streamed};
+use super::subscription::{Subscription, Wish};
 
 /// `tetragon.FineGuidanceSensors`.
 pub(super) struct Sensors(Shared);
@@ -46,18 +46,26 @@ impl Sensors {
 impl FineGuidanceSensors for Sensors {
     type GetEventsStream = Streamed<Encoded>;
 
+    /// Of what a client lost it is told among the events if an `event_set` of its allow list names
+    /// `RATE_LIMIT_INFO`; else, if there was any, at the end alone, in the metadata
+    /// `procession-lost-events`.
+    ///
     /// `aggregation_options` are taken and have no effect: in the reference system they merge nothing
     /// either.
     async fn get_events(&self, request: Request<GetEventsRequest>) -> Answer<Self::GetEventsStream> {
         let GetEventsRequest { allow_list, deny_list, field_filters, .. } = request.into_inner();
-        let options = self.0.config.filters;
-        let subscription = Subscription::new(&allow_list, &deny_list, &field_filters, options)?;
-        let node = self.0.node.clone();
+        let place = Place::take(&self.0)?;
+        let wish = Wish { allow: allow_list, deny: deny_list, fields: field_filters };
+        let subscription = Subscription::compile(&self.0, wish).await?;
+        let (node, asks_for_losses) = (self.0.node.clone(), subscription.asks_for_losses);
         let encode = move |fed| match fed {
-            Fed::Event(event) => Encoded(event),
-            Fed::Lost(events) => Encoded::new(&lost(node.presenter().node_name(), events)),
+            Fed::Event(event) => Some(Encoded(event)),
+            // The reference system tells of no losses here, and its client ends when it is told of any.
+            Fed::Lost(events) => {
+                asks_for_losses.then(|| Encoded::new(&lost(node.presenter().node_name(), events)))
+            }
         };
-        Ok(Response::new(Box::pin(Feed::new(&self.0, subscription).into_stream(encode))))
+        Ok(Response::new(Box::pin(Feed::new(&self.0, place, subscription).into_stream(encode))))
     }
 
     async fn get_health(&self, _request: Request<GetHealthStatusRequest>) -> Answer<GetHealthStatusResponse> {
@@ -115,7 +123,7 @@ impl FineGuidanceSensors for Sensors {
                         "the request does not say what to dump: set `dump`",
                     ));
                 };
-                let processes = dump(&self.0.node, args).await?;
+                let processes = dump(&self.0, args).await?;
                 get_debug_response::Arg::Processes(DumpProcessCacheResArgs { processes })
             }
         };

@@ -1,8 +1,13 @@
 //! Which events a client wants, and which fields of them.
 
-use procession_api::proto::tetragon::{FieldFilter, Filter, GetEventsResponse};
+use std::sync::Arc;
+
+use procession_api::proto::tetragon::{EventType, FieldFilter, Filter, GetEventsResponse};
 use procession_filter::{EventFilter, FieldFilters, FilterError, FilterOptions};
 use tonic::Status;
+
+use super::bound::Shared;
+use super::stopping_status;
 
 use crate::Form;
 
@@ -12,20 +17,49 @@ pub(super) struct Subscription {
     /// Those that the form is made of, for what is not in the log.
     pub(super) fields: FieldFilters,
     pub(super) form: Form,
+    /// Whether the events of losses are asked for by name.
+    pub(super) asks_for_losses: bool,
+}
+
+/// What a client sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wish {
+    pub(super) allow: Vec<Filter>,
+    pub(super) deny: Vec<Filter>,
+    pub(super) fields: Vec<FieldFilter>,
+}
+
+impl Wish {
+    /// Whether the events of losses are asked for by name. Who does not know them fails on them.
+    fn asks_for_losses(&self) -> bool {
+        let names = |filters: &[Filter]| {
+            filters.iter().any(|it| it.event_set.contains(&EventType::RateLimitInfo.into()))
+        };
+        names(&self.allow) && !names(&self.deny)
+    }
 }
 
 impl Subscription {
-    /// Compiles what was asked for. Filters that make no sense are the client's error.
-    pub(super) fn new(
-        allow: &[Filter],
-        deny: &[Filter],
-        fields: &[FieldFilter],
-        options: FilterOptions,
-    ) -> Result<Self, Status> {
+    /// Compiles what was asked for, beside what serves other clients. Filters that make no sense are the
+    /// client's error.
+    pub(super) async fn compile(shared: &Shared, wish: Wish) -> Result<Self, Status> {
+        let place = Arc::clone(&shared.compilations).acquire_owned().await;
+        let place = place.map_err(|_| stopping_status())?;
+        let options = shared.config.filters;
+        let compiling = tokio::task::spawn_blocking(move || {
+            // Though the client may have gone.
+            let _place = place;
+            Self::new(&wish, options)
+        });
+        compiling.await.map_err(|_| Status::internal("the filters could not be compiled"))?
+    }
+
+    fn new(wish: &Wish, options: FilterOptions) -> Result<Self, Status> {
         let invalid = |error: FilterError| Status::invalid_argument(describe(&error));
-        let fields = FieldFilters::new(fields).map_err(invalid)?;
-        let filter = EventFilter::new(allow, deny, options).map_err(invalid)?;
-        Ok(Self { filter, form: Form::new(fields.clone()), fields })
+        let fields = FieldFilters::new(&wish.fields).map_err(invalid)?;
+        let filter = EventFilter::new(&wish.allow, &wish.deny, options).map_err(invalid)?;
+        let asks_for_losses = wish.asks_for_losses();
+        Ok(Self { filter, form: Form::new(fields.clone()), fields, asks_for_losses })
     }
 
     pub(super) fn admits(&mut self, event: &GetEventsResponse) -> bool {

@@ -106,7 +106,7 @@ const BATCH: usize = 256;
 
 /// The most bytes that they take, about, unless a single one takes more: a reader that stands still keeps
 /// them.
-const BATCH_BYTES: usize = 512 << 10;
+const BATCH_BYTES: usize = 128 << 10;
 
 impl EventLog {
     /// An empty log.
@@ -184,6 +184,13 @@ impl EventLog {
     /// How much it keeps at most.
     pub fn config(&self) -> LogConfig {
         self.0.config
+    }
+
+    /// How many events it keeps, about: fewer than it may if they are large.
+    pub(crate) fn room(&self) -> u64 {
+        let (state, config) = (self.state(), self.0.config);
+        let is_short = state.bytes >= config.bytes / 2;
+        if is_short { state.events.len() as u64 } else { config.events as u64 }
     }
 
     /// Events and bytes that are kept.

@@ -1,5 +1,6 @@
 //! The log: nobody waits for another, and every event is read or counted as lost.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use procession_api::proto::tetragon::GetEventsResponse;
@@ -19,6 +20,10 @@ fn sequences(batch: &Batch) -> Vec<u64> {
     batch.events.iter().map(|event| event.sequence()).collect()
 }
 
+fn numbers(range: Range<u64>) -> Vec<u64> {
+    range.collect()
+}
+
 fn read(reader: &mut Reader) -> Batch {
     reader.next_within(Duration::ZERO).unwrap()
 }
@@ -29,12 +34,12 @@ fn a_slow_reader_loses_its_own_events_and_is_told_how_many() {
     let (mut fast, mut slow) = (log.reader(ReaderKind::Client), log.reader(ReaderKind::Export));
     for round in 0..3 {
         log.append((0..10).map(|i| event(round * 10 + i)));
-        assert_eq!(sequences(&read(&mut fast)), Vec::from_iter(round * 10..round * 10 + 10));
+        assert_eq!(sequences(&read(&mut fast)), numbers(round * 10..round * 10 + 10));
     }
     let expected = ReaderCounts { readers: 1, read: 0, lost: 20, waiting: 10 };
     assert_eq!(log.counts(ReaderKind::Export), expected, "it is known before the reader notices");
     let batch = read(&mut slow);
-    assert_eq!((batch.lost, sequences(&batch)), (20, Vec::from_iter(20..30)));
+    assert_eq!((batch.lost, sequences(&batch)), (20, numbers(20..30)));
     let batch = read(&mut slow);
     assert_eq!((batch.lost, batch.events.len()), (0, 0), "a loss is told once");
     drop(slow);
@@ -51,7 +56,7 @@ fn a_reader_reads_from_where_it_came_to_the_end() {
     log.append([event(2)]);
     log.close();
     assert_eq!(sequences(&read(&mut reader)), [2]);
-    assert!(reader.next_within(Duration::from_secs(60)).is_none(), "who reads a closed log does not wait");
+    assert!(reader.next_within(Duration::from_mins(1)).is_none(), "who reads a closed log does not wait");
 }
 
 #[test]
@@ -128,7 +133,7 @@ proptest! {
                     prop_assert_eq!(batch.lost, kept_from.saturating_sub(*next));
                     *next += batch.lost;
                     let count = batch.events.len() as u64;
-                    prop_assert_eq!(sequences(&batch), Vec::from_iter(*next..*next + count));
+                    prop_assert_eq!(sequences(&batch), numbers(*next..*next + count));
                     prop_assert!(count > 0 || *next == appended);
                     *next += count;
                     (read_by_all, lost_by_all) = (read_by_all + count, lost_by_all + batch.lost);

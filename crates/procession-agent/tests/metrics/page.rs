@@ -75,7 +75,7 @@ fn the_page_says_what_was_measured() {
         (r#"procession_pod_watch_state{state="degraded"}"#, 0.0),
         (r#"procession_reader_lost_events_total{kind="export"}"#, 2_002.0),
         (r#"procession_reader_waiting_events{kind="client"}"#, 1_003.0),
-        ("procession_export_failed_events_total", 3_004.0),
+        ("procession_export_lost_events_total", 3_007.0),
         ("procession_filter_errors_total", 31.0),
         ("procession_observation_start_time_seconds", 1_700_000_000.5),
     ];

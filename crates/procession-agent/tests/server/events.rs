@@ -2,7 +2,7 @@
 
 use procession_agent::LogConfig;
 use procession_agent::server::ServerConfig;
-use procession_api::proto::tetragon::{Filter, GetEventsRequest};
+use procession_api::proto::tetragon::{EventType, Filter, GetEventsRequest, GetEventsResponse};
 use std::time::Duration;
 use tonic::Code;
 
@@ -55,16 +55,9 @@ async fn a_filter_that_makes_no_sense_is_refused_at_once() {
 
 #[tokio::test]
 async fn who_reads_too_slowly_is_told_what_it_lost() {
-    let log = LogConfig { events: 10, ..LogConfig::default() };
-    let lab = Lab::plan(Plan { log, ..Plan::default() }).await;
-    let slow = lab.events(everything()).await;
-    for sequence in 1..=500 {
-        lab.node.log().append([large(sequence)]);
-        tokio::task::yield_now().await;
-    }
-    lab.node.log().close();
-    let (got, end) = drain(slow).await;
-    assert_eq!(end.unwrap().code(), Code::Unavailable);
+    let losses = Filter { event_set: vec![EventType::RateLimitInfo.into()], ..Filter::default() };
+    let allow_list = vec![Filter::default(), losses];
+    let (got, end) = read_too_slowly(GetEventsRequest { allow_list, ..everything() }).await;
     let (mut read, mut lost) = (0, 0);
     for event in &got {
         match brief(event).strip_prefix("lost ") {
@@ -73,7 +66,41 @@ async fn who_reads_too_slowly_is_told_what_it_lost() {
         }
     }
     assert!(lost > 0, "the client's window is smaller than that");
-    assert_eq!(read + lost, 500);
+    assert_eq!((read + lost, end), (500, Some(lost)));
+}
+
+#[tokio::test]
+async fn who_does_not_ask_for_losses_is_told_at_the_end_alone() {
+    let losses = Filter { event_set: vec![EventType::RateLimitInfo.into()], ..Filter::default() };
+    let anything = vec![Filter::default()];
+    for (allow_list, deny_list) in [
+        (vec![], vec![]),
+        (anything.clone(), vec![]),
+        (vec![anything[0].clone(), losses.clone()], vec![losses]),
+    ] {
+        let request = GetEventsRequest { allow_list, deny_list, ..everything() };
+        let (got, lost) = read_too_slowly(request).await;
+        assert!(got.iter().all(|event| brief(event) == "exec 1"));
+        assert_eq!(got.len() as u64 + lost.unwrap(), 500);
+    }
+}
+
+/// What a client gets that does not read while much happens, and how much it is told at the end to have
+/// lost.
+async fn read_too_slowly(request: GetEventsRequest) -> (Vec<GetEventsResponse>, Option<u64>) {
+    let log = LogConfig { events: 10, ..LogConfig::default() };
+    let lab = Lab::plan(Plan { log, ..Plan::default() }).await;
+    let slow = lab.events(request).await;
+    for sequence in 1..=500 {
+        lab.node.log().append([large(sequence)]);
+        tokio::task::yield_now().await;
+    }
+    lab.node.log().close();
+    let (got, end) = drain(slow).await;
+    let end = end.unwrap();
+    assert_eq!(end.code(), Code::Unavailable);
+    let lost = end.metadata().get("procession-lost-events");
+    (got, lost.map(|lost| lost.to_str().unwrap().parse().unwrap()))
 }
 
 #[tokio::test]
@@ -112,7 +139,8 @@ async fn who_does_not_read_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_all_get_the_same() {
-    let mut lab = Lab::new().await;
+    let config = ServerConfig { max_streams: 500, ..ServerConfig::default() };
+    let mut lab = Lab::plan(Plan::of(config)).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
         let client = lab.sensors().await;

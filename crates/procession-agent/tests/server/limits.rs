@@ -4,12 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use procession_agent::server::{ServerAddress, ServerConfig};
-use procession_api::proto::tetragon::{Filter, GetEventsRequest, GetVersionRequest};
+use procession_api::proto::procession::v1::FollowRequest;
+use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
+use procession_api::proto::tetragon::{Filter, GetEventsRequest, GetEventsResponse, GetVersionRequest};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::Code;
 
-use crate::lab::{Lab, Plan, drain, exec, within};
+use crate::lab::{Lab, Plan, connect, drain, exec, within};
 
 trait Raw: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Raw for T {}
@@ -85,7 +87,7 @@ async fn a_client_that_is_quiet_after_the_beginning_stays() {
 async fn a_request_that_is_too_large_is_refused() {
     let lab = Lab::new().await;
     let mut client = lab.sensors().await;
-    let allow_list = vec![Filter { binary_regex: vec!["a".repeat(5 << 20)], ..Filter::default() }];
+    let allow_list = vec![Filter { binary_regex: vec!["a".repeat(300 << 10)], ..Filter::default() }];
     let error = client.get_events(GetEventsRequest { allow_list, ..GetEventsRequest::default() }).await;
     assert_eq!(error.unwrap_err().code(), Code::OutOfRange);
     client.get_version(GetVersionRequest {}).await.unwrap();
@@ -96,7 +98,7 @@ async fn a_request_that_is_too_large_is_refused() {
 #[ignore = "takes 20,000 file descriptors"]
 async fn thousands_of_clients_are_served() {
     const CLIENTS: usize = 9_000;
-    let config = ServerConfig { max_connections: CLIENTS, ..ServerConfig::default() };
+    let config = ServerConfig { max_connections: CLIENTS, max_streams: CLIENTS, ..ServerConfig::default() };
     let mut lab = Lab::plan(Plan::of(config)).await;
     let mut streams = Vec::new();
     for _ in 0..CLIENTS {
@@ -121,4 +123,60 @@ async fn one_connection_too_many_is_closed_at_once() {
     drop(first);
     lab.until("room", |counts| counts.open == 1).await;
     assert_serves(&lab).await;
+}
+
+#[tokio::test]
+async fn one_stream_too_many_is_refused_whoever_asks() {
+    let lab = Lab::plan(Plan::of(ServerConfig { max_streams: 2, ..ServerConfig::default() })).await;
+    let first = lab.events(GetEventsRequest::default()).await;
+    let follow = lab.lineage().await.follow(FollowRequest::default()).await.unwrap();
+    let refused = lab.sensors().await.get_events(GetEventsRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("2 streams"), "{refused}");
+    let refused = lab.lineage().await.follow(FollowRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_serves(&lab).await;
+    drop(first);
+    lab.until("room", |counts| counts.streams == 1).await;
+    lab.events(GetEventsRequest::default()).await;
+    drop(follow);
+}
+
+#[tokio::test]
+async fn a_filter_that_would_take_long_to_compile_is_refused_soon() {
+    let lab = Lab::new().await;
+    for pattern in [r"\pL{20}", "a"] {
+        let allow_list = vec![Filter { binary_regex: vec![pattern.into(); 20_000], ..Filter::default() }];
+        let request = GetEventsRequest { allow_list, ..GetEventsRequest::default() };
+        let error = lab.sensors().await.get_events(request).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().contains("too many expressions"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_given_up() {
+    let config = ServerConfig { answer_timeout: Duration::from_millis(50), ..ServerConfig::default() };
+    let lab = Lab::plan(Plan::of(config)).await;
+    let mut client = tonic::client::Grpc::new(lab.channel().await);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/tetragon.FineGuidanceSensors/GetEvents");
+    let codec = tonic_prost::ProstCodec::<GetEventsRequest, GetEventsResponse>::default();
+    let never = tonic::Request::new(tokio_stream::pending::<GetEventsRequest>());
+    let answer = within(client.streaming(never, path, codec)).await;
+    assert!(answer.is_err(), "{answer:?}");
+    assert_serves(&lab).await;
+}
+
+#[tokio::test]
+async fn who_fills_one_address_does_not_keep_others_from_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = ServerAddress::Unix(directory.path().join("s"));
+    let addresses = vec!["127.0.0.1:0".parse().unwrap(), socket.clone()];
+    let config = ServerConfig { addresses, max_connections: 1, ..ServerConfig::default() };
+    let lab = Lab::plan(Plan::of(config)).await;
+    let _first = lab.sensors().await;
+    closed(&mut *raw(&lab).await).await;
+    let mut client = FineGuidanceSensorsClient::new(connect(&socket).await);
+    client.get_version(GetVersionRequest {}).await.unwrap();
 }

@@ -1,6 +1,9 @@
 //! `procession.v1.LineageService`, but for what follows.
 
+use std::time::Duration;
+
 use procession::ProcessKey;
+use procession_agent::server::ServerConfig;
 use procession_api::proto::procession::v1::target::Name;
 use procession_api::proto::procession::v1::{
     GetLedgerRequest, GetLineageRequest, GetStatusRequest, GetTreeRequest, ListProcessesRequest, Relation,
@@ -162,4 +165,39 @@ async fn the_account_and_the_status_are_told() {
     assert!(status.is_observing && status.last_event.is_some() && status.started.is_some());
     assert_eq!(status.shortcomings.len(), 1);
     drop(stream);
+}
+
+/// A node with so many processes that nobody is sent all of them without reading.
+async fn crowd(config: ServerConfig) -> Lab {
+    let walk =
+        std::iter::once(running(1, ProcessKey::NONE)).chain((2..=20_000).map(|pid| running(pid, key(1))));
+    let script = Script { walk: walk.collect(), ..Script::default() };
+    Lab::plan(Plan { script, ..Plan::of(config) }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_do_not_read_keep_nobody_from_the_processes_for_long() {
+    let lab =
+        crowd(ServerConfig { read_timeout: Duration::from_millis(100), ..ServerConfig::default() }).await;
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        stalled.push(lab.lineage().await.get_tree(GetTreeRequest::default()).await.unwrap().into_inner());
+    }
+    let stream = lab.lineage().await.get_tree(GetTreeRequest::default()).await.unwrap().into_inner();
+    assert_eq!(drain(stream).await.0.len(), 20_000);
+    for stream in stalled {
+        let (got, end) = drain(stream).await;
+        assert!(got.len() < 20_000);
+        assert_eq!(end.unwrap().code(), Code::Aborted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_that_is_not_read_keeps_nobody_from_another() {
+    let lab = crowd(ServerConfig::default()).await;
+    let stalled = lab.lineage().await.get_tree(GetTreeRequest::default()).await.unwrap().into_inner();
+    let stream = lab.lineage().await.list_processes(ListProcessesRequest::default()).await.unwrap();
+    assert_eq!(drain(stream.into_inner()).await.0.len(), 20_000);
+    let (got, end) = drain(stalled).await;
+    assert_eq!((got.len(), end.is_none()), (20_000, true));
 }

@@ -1,10 +1,15 @@
 //! The lines beside what descriptors say that they have to be.
 
+#[path = "../../tests/support/schema.rs"]
+mod schema;
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+
+use schema::schema_errors;
 
 use super::{printable, write, write_process};
 use crate::dynamic::{EVENT, Unknown, parse_json, pool, write_json};
@@ -125,18 +130,6 @@ proptest! {
 
 fn has_event(message: &DynamicMessage) -> bool {
     message.transcode_to::<GetEventsResponse>().unwrap().event.is_some()
-}
-
-/// Why the published schema does not allow a line.
-fn schema_errors(line: &str) -> String {
-    use std::sync::LazyLock;
-    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
-        let text = include_str!("../../../../docs/events.schema.json");
-        jsonschema::draft202012::new(&serde_json::from_str(text).unwrap()).unwrap()
-    });
-    let line = serde_json::from_str(line).unwrap();
-    let errors = SCHEMA.iter_errors(&line).map(|error| format!("{}: {error}\n", error.instance_path()));
-    errors.collect()
 }
 
 /// Lines as the reference writes them, with the members in its order.

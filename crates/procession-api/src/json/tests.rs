@@ -281,7 +281,7 @@ fn a_kernel_thread_is_found_with_its_name_in_brackets() {
             r#""binary":"[kthreadd]","flags":"procFS","start_time":"2023-11-14T22:13:20.010Z","#,
             r#""auid":4294967295,"parent_exec_id":""#,
             NO_PARENT,
-            r#"","tid":2,"in_init_tree":false}},"node_name":"n","time":"2023-11-14T22:13:21Z"}"#,
+            r#"","tid":2,"in_init_tree":false}},"node_name":"n","time":"2023-11-14T22:13:20.010Z"}"#,
         ],
     );
 }
@@ -308,7 +308,7 @@ fn credentials_are_written_for_all_and_binary_properties_for_the_process_of_an_e
         r#","cap":{"permitted":["CAP_SYS_ADMIN"],"effective":["CAP_SYS_ADMIN"]},"tid":101,"#,
         r#""process_credentials":{"uid":1000,"gid":0,"euid":0,"egid":0,"suid":0,"sgid":0,"fsuid":0,"fsgid":0,"#,
         r#""securebits":["SecBitKeepCaps"]},"#,
-        r#""binary_properties":{"setuid":0,"setgid":4294967295,"#,
+        r#""binary_properties":{"setuid":0,"#,
         r#""privileges_changed":["PRIVILEGES_RAISED_EXEC_FILE_SETUID"],"#,
         r#""file":{"inode":{"number":"1099511627776","links":0}}},"in_init_tree":false},"parent""#,
     ];
@@ -318,6 +318,10 @@ fn credentials_are_written_for_all_and_binary_properties_for_the_process_of_an_e
 
     let exit = fact(&mut table, 3 * SECOND, exit_of_ls(0));
     assert!(!encode(with_credentials(), &exit).contains("binary_properties"));
+
+    let exec = fact(&mut table_with_shell(), 2 * SECOND + 1, exec_of_ls(ls(), context));
+    let json = encode(with_credentials(), &exec);
+    assert!(!json.contains("binary_properties"), "nothing is remarkable about it: {json}");
 }
 
 #[test]

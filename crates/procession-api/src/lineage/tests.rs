@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use procession::{
     Arguments, BootId, BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event,
-    EventKind, Exec, Exit, ExitStatus, Fork, MINIMUM_BUDGET, Namespaces, Pid, ProcessKey, Program, Running,
-    Subject, Table, TableConfig, Uid, WallClock,
+    EventKind, Exec, Exit, ExitStatus, FileIdentity, Fork, MINIMUM_BUDGET, Namespaces, Pid, PrivilegeChange,
+    ProcessKey, Program, Running, Subject, Table, TableConfig, Uid, WallClock,
 };
 use prost_types::Timestamp;
 
@@ -175,6 +175,44 @@ fn what_it_was_before_is_told_with_its_capabilities() {
     let net = past[1].namespaces.unwrap().net.unwrap();
     assert_eq!((net.inum, net.is_host), (7, false), "nobody said which are the host's");
     assert_eq!(past[0].namespaces, None);
+}
+
+#[test]
+fn its_rights_and_its_file_are_told_whatever_events_tell() {
+    let mut table = family();
+    let file = Some(FileIdentity { inode: 9, links: 0, ..FileIdentity::default() });
+    let exec = Exec {
+        process: Subject::exact(key(101, 60), BootTime::from_nanos(40)),
+        context: Context { credentials: Some(Credentials::default()), ..Context::default() },
+        program: Program {
+            binary: b"/dev/fd/3",
+            executable: b"/memfd:x",
+            file,
+            privileges: PrivilegeChange { setuid: true, ..PrivilegeChange::default() },
+            ..Program::default()
+        },
+        ..Exec::default()
+    };
+    apply(&mut table, 60, EventKind::Exec(exec));
+    let process = known(&table, key(101, 60)).process.unwrap();
+    assert!(process.cap.is_some() && process.process_credentials.is_some());
+    let properties = process.binary_properties.unwrap();
+    assert_eq!((properties.setuid, properties.setgid), (Some(0), None));
+    assert_eq!(properties.file.unwrap().path, "/memfd:x");
+
+    let plain = known(&table, key(100, 30)).process.unwrap();
+    assert_eq!(plain.binary_properties, None);
+}
+
+#[test]
+fn one_whose_file_is_not_known_has_the_name_of_its_thread() {
+    let mut table = family();
+    for (pid, binary, comm) in [(200, "", "worker"), (201, "/bin/ls", "")] {
+        let process = Subject::exact(key(pid, 70), BootTime::from_nanos(70));
+        let program = Program { binary: binary.as_bytes(), comm: b"worker", ..Program::default() };
+        apply(&mut table, 80, EventKind::Running(Running { process, program, ..Running::default() }));
+        assert_eq!(known(&table, key(pid, 70)).comm, comm);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! As whom and where a process runs.
 
-use procession::{Capabilities, CapabilitySet, Credentials, FileIdentity, Image, Namespaces, Process, Uid};
+use procession::{Capabilities, CapabilitySet, Credentials, FileIdentity, Namespaces, Process};
 
 use super::Converter;
 use crate::proto::tetragon::{
@@ -73,24 +73,27 @@ fn secure_bits(bits: u32) -> Vec<i32> {
     each.filter(|bit| *bit != 0 && SecureBitsType::try_from(*bit).is_ok()).collect()
 }
 
-pub(super) fn binary_properties(process: &Process, credentials: &Credentials) -> BinaryProperties {
-    let raised = process.image.as_ref().map(Image::privileges).unwrap_or_default();
-    let file = process.image.as_ref().and_then(Image::file).filter(FileIdentity::is_unlinked);
+/// How the exec raised its rights, and what is remarkable about its file. `None`: nothing is.
+pub(crate) fn binary_properties(process: &Process) -> Option<BinaryProperties> {
+    let image = process.image.as_ref()?;
+    let (raised, credentials) = (image.privileges(), process.credentials());
+    let file = image.file().filter(FileIdentity::is_unlinked);
     let changes = [
         (raised.file_capabilities, ProcessPrivilegesChanged::PrivilegesRaisedExecFileCap),
         (raised.setuid_root, ProcessPrivilegesChanged::PrivilegesRaisedExecFileSetuid),
         (raised.setgid_root, ProcessPrivilegesChanged::PrivilegesRaisedExecFileSetgid),
     ];
     let changes = changes.into_iter().filter(|(is_so, _)| *is_so);
-    BinaryProperties {
-        setuid: Some(if raised.setuid { credentials.euid.0 } else { Uid::INVALID.0 }),
-        setgid: Some(if raised.setgid { credentials.egid.0 } else { Uid::INVALID.0 }),
+    let properties = BinaryProperties {
+        setuid: credentials.filter(|_| raised.setuid).map(|credentials| credentials.euid.0),
+        setgid: credentials.filter(|_| raised.setgid).map(|credentials| credentials.egid.0),
         privileges_changed: changes.map(|(_, change)| change.into()).collect(),
         file: file.map(|file| FileProperties {
             inode: Some(InodeProperties { number: file.inode, links: Some(file.links) }),
             ..FileProperties::default()
         }),
-    }
+    };
+    (properties != BinaryProperties::default()).then_some(properties)
 }
 
 #[cfg(test)]

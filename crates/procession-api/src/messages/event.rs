@@ -18,10 +18,13 @@ impl Converter<'_> {
             FactKind::Exec | FactKind::Running => Event::ProcessExec(self.exec(told)),
             FactKind::Exit { tid, status } => Event::ProcessExit(self.exit(told, tid, status)),
         };
+        // The reference dates what it finds running to when that began, not to when it looked.
+        let is_found = told.fact.kind == FactKind::Running;
+        let time = if is_found { told.fact.process.key.start } else { told.fact.time };
         Some(GetEventsResponse {
             event: Some(event),
             node_name: self.node.to_owned(),
-            time: Some(self.date(told.fact.time)),
+            time: Some(self.date(time)),
             cluster_name: self.cluster.to_owned(),
             ..GetEventsResponse::default()
         })
@@ -29,10 +32,9 @@ impl Converter<'_> {
 
     fn exec(self, told: &Told) -> ProcessExec {
         let process = &told.fact.process;
-        let credentials = process.credentials().filter(|_| self.options.credentials);
         let parent = self.parent(told);
         let mut subject = self.subject(told, process.pid(), parent.as_ref());
-        subject.binary_properties = credentials.map(|credentials| binary_properties(process, credentials));
+        subject.binary_properties = self.options.credentials.then(|| binary_properties(process)).flatten();
         ProcessExec { process: Some(subject), parent, ancestors: self.ancestors(told) }
     }
 

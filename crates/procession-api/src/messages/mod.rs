@@ -19,7 +19,7 @@ use prost_types::Timestamp;
 use crate::proto::tetragon::{self, GetEventsResponse};
 use crate::users::Users;
 
-pub(crate) use annotations::{all_namespaces, capabilities, process_credentials};
+pub(crate) use annotations::{all_namespaces, binary_properties, capabilities, process_credentials};
 
 /// What to tell beyond what every event has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use procession::{
     Arguments, BootTime, Context, Credentials, Event, EventKind, Exec, Fact, FactKind, LineageDetail, Pid,
-    ProcessKey, Program, Subject, Table, TableConfig, WallClock,
+    PrivilegeChange, ProcessKey, Program, Subject, Table, TableConfig, WallClock,
 };
 use procession_kube::Told;
 
@@ -22,6 +22,7 @@ fn exec() -> Fact {
         program: Program {
             binary: b"/bin/\xffls",
             environment: Arguments::complete(b"HOME=/\xff\xff=\0nonsense\0"),
+            privileges: PrivilegeChange { setuid: true, ..PrivilegeChange::default() },
             ..Program::default()
         },
         ..Exec::default()

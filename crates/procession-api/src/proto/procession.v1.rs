@@ -43,6 +43,9 @@ pub struct Process {
     /// How many processes lie between this and the first whose start was not seen.
     #[prost(uint32, tag = "12")]
     pub depth: u32,
+    /// The name of its main thread, where its program's file is not known.
+    #[prost(string, tag = "14")]
+    pub comm: ::prost::alloc::string::String,
 }
 /// How a program ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

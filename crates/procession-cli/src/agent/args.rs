@@ -86,7 +86,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, help_heading = SERVER)]
     pub(crate) server_tls_require_client_cert: bool,
 
-    /// The most clients at a time
+    /// The most clients at a time, at each address
     #[arg(long, value_name = "NUMBER", default_value = "1024", help_heading = SERVER)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) server_max_connections: u32,

@@ -2,9 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use procession_agent::server::ServerAddress;
+use procession_filter::{
+    EventFilter, FieldFilters, FilterOptions, Redaction, parse_field_filters, parse_filters,
+    parse_redaction_filters,
+};
 
 use super::args::AgentArgs;
 use super::settings::Settings;
@@ -246,24 +251,45 @@ fn size(number: u32) -> usize {
 
 /// Texts whose form clap does not know: the option, and what is wrong.
 pub(super) fn unreadable(args: &AgentArgs) -> Vec<(&'static str, String)> {
-    // WIRING: what the filters mean (fields, regular expressions) is to be checked here too, and the form
-    // of addresses: then a reload with a wrong one changes nothing.
-    let filters = [
-        ("redaction-filters", &args.redaction_filters),
-        ("export-allowlist", &args.export_allowlist),
-        ("export-denylist", &args.export_denylist),
-        ("field-filters", &args.field_filters),
+    let options = FilterOptions { credentials: args.enable_process_cred, ancestors: args.enable_ancestors };
+    let addresses = args.server_address.iter().map(|address| ("server-address", address));
+    let addresses = addresses.chain([("health-server-address", &args.health_server_address)]);
+    let checks = [
+        ("redaction-filters", redaction(&args.redaction_filters)),
+        ("export-allowlist", event_filters(&args.export_allowlist, "", options)),
+        ("export-denylist", event_filters("", &args.export_denylist, options)),
+        ("field-filters", field_filters(&args.field_filters)),
     ];
-    filters
-        .into_iter()
-        .filter_map(|(option, text)| Some((option, objects(text).err()?.to_string())))
-        .collect()
+    let addresses = addresses.filter(|(_, address)| !address.is_empty());
+    let wrong_addresses = addresses
+        .filter_map(|(option, address)| Some((option, ServerAddress::from_str(address).err()?.to_string())));
+    let metrics = wrong_address(&args.metrics_server).map(|reason| ("metrics-server", reason));
+    let wrong =
+        checks.into_iter().filter_map(|(option, check)| Some((option, format!("{:#}", check.err()?))));
+    wrong.chain(wrong_addresses).chain(metrics).collect()
 }
 
-/// Takes JSON objects, separated by white space.
-fn objects(text: &str) -> serde_json::Result<()> {
-    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Map<String, Value>>();
-    objects.try_for_each(|object| object.map(drop))
+/// What is wrong with an address of which the port has no default.
+fn wrong_address(address: &str) -> Option<String> {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    let is_wrong = !address.is_empty() && !matches!(port, Some(Ok(_)));
+    is_wrong
+        .then(|| format!("`{address}` is no address to listen on: write HOST:PORT, such as localhost:2112"))
+}
+
+fn redaction(text: &str) -> anyhow::Result<()> {
+    Redaction::new(&parse_redaction_filters(text)?)?;
+    Ok(())
+}
+
+fn event_filters(allow: &str, deny: &str, options: FilterOptions) -> anyhow::Result<()> {
+    EventFilter::new(&parse_filters(allow)?, &parse_filters(deny)?, options)?;
+    Ok(())
+}
+
+fn field_filters(text: &str) -> anyhow::Result<()> {
+    FieldFilters::new(&parse_field_filters(text)?)?;
+    Ok(())
 }
 
 /// Options that are good by themselves, but make no sense together: each as a sentence that says where

@@ -23,8 +23,9 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) enum Turn {
     /// Time has passed. Who is well says so with [`Life::is_well`].
     Tick,
-    /// Live options changed. All others are as they were.
-    Reload(Box<AgentConfig>),
+    /// Files are to be opened anew, and live options changed if there are some here: all others are as
+    /// they were.
+    Reload(Option<Box<AgentConfig>>),
     /// It shall stop.
     Stop,
 }
@@ -79,8 +80,7 @@ impl Life {
         }
         self.owes_ready = true;
         match self.reloader.reload() {
-            Ok(Some(config)) => Turn::Reload(Box::new(config)),
-            Ok(None) => Turn::Tick,
+            Ok(config) => Turn::Reload(config.map(Box::new)),
             Err(problems) => {
                 for problem in &problems.0 {
                     tracing::error!("{problem}");

@@ -20,7 +20,7 @@ mod wiring;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use procession_agent::Agent;
 
 pub(crate) use args::Typed;
@@ -58,7 +58,7 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
     }
     let settings = reading.settings.clone();
     let life = Life::begin(Reloader::new(layers, &reading))?;
-    observe(reading.config, &settings, life, &log)
+    observe(&reading.config, &settings, life, &log)
 }
 
 /// Who stops reading has seen enough.
@@ -71,43 +71,52 @@ fn print_config(text: &str) -> anyhow::Result<ExitCode> {
 
 /// Runs the agent from its start to its end.
 fn observe(
-    config: AgentConfig,
+    config: &AgentConfig,
     settings: &Settings,
     mut life: Life,
     log: &log::Control,
 ) -> anyhow::Result<ExitCode> {
-    let exports = config.export.as_ref().map(|export| export.destination.clone());
     let agent = wiring::start(config, settings, log)?;
-    tell_where(&agent, exports.as_ref());
+    let mut level = config.log.level;
+    tell_where(&agent, config);
     while !agent.has_failed() {
         match life.next()? {
             Turn::Tick => life.is_well(),
-            Turn::Reload(config) => reload(&agent, &config, log),
+            Turn::Reload(config) => reload(&agent, config.as_deref(), log, &mut level),
             Turn::Stop => break,
         }
     }
+    let has_failed = agent.has_failed();
     let account = agent.stop().context("the source of events failed")?;
-    summary::account(&account);
+    tracing::info!("{}", summary::account_line(&account));
+    ensure!(!has_failed, "the agent has broken down, and ends");
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell_where(agent: &Agent, exports: Option<&Destination>) {
+fn tell_where(agent: &Agent, config: &AgentConfig) {
     for address in agent.addresses() {
         tracing::info!("serving the API at {address}");
     }
     if agent.addresses().is_empty() {
         tracing::info!("serving no API: there is no `server-address`");
     }
-    match exports {
+    match config.export.as_ref().map(|export| &export.destination) {
         Some(Destination::File(file)) => tracing::info!("exporting events to {}", file.path.display()),
         Some(Destination::Stdout) => tracing::info!("exporting events to standard output"),
         None => {}
     }
 }
 
-fn reload(agent: &Agent, config: &AgentConfig, log: &log::Control) {
-    match wiring::reconfigure(agent, config) {
-        Ok(()) => log.configure(config.log.level),
-        Err(error) => tracing::error!("{error:#}; all stays as it was"),
+/// `level` is what was last read: what a client has set since then stays, unless that changes.
+fn reload(agent: &Agent, config: Option<&AgentConfig>, log: &log::Control, level: &mut log::Level) {
+    if let Some(export) = agent.export() {
+        export.reopen();
+    }
+    let Some(config) = config else { return };
+    if std::mem::replace(level, config.log.level) != config.log.level {
+        log.configure(config.log.level);
+    }
+    if let Err(error) = wiring::reconfigure(agent, config) {
+        tracing::error!("{error:#}; filters stay as they were");
     }
 }

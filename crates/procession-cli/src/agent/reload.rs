@@ -1,7 +1,7 @@
 //! What a second reading of the options changes.
 
 use super::catalogue::Catalogue;
-use super::config::AgentConfig;
+use super::config::{self, AgentConfig};
 use super::layers::{Layers, Problems, Reading};
 use super::settings::{Setting, Settings};
 
@@ -92,6 +92,13 @@ impl Reloader {
         let mut running = self.running.clone();
         apply(&mut running, &changes);
         let args = Catalogue::new().args(&running).map_err(|reason| Problems(vec![reason]))?;
+        // What is good with all that was read may not be with what stays as it was.
+        let unreadable = config::unreadable(&args).into_iter();
+        let problems: Vec<_> =
+            unreadable.map(|(option, why)| format!("`{option}` cannot be used: {why}")).collect();
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
         self.running = running;
         Ok(Some(AgentConfig::new(args)))
     }

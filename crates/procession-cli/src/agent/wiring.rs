@@ -23,13 +23,13 @@ use crate::{containers, display, log, source};
 
 /// Starts the agent that `config` describes. `settings` are shown to clients.
 pub(super) fn start(
-    config: config::AgentConfig,
+    config: &config::AgentConfig,
     settings: &Settings,
     log: &log::Control,
 ) -> anyhow::Result<Agent> {
     // Pods are listed while the programs are loaded.
     let inventory = containers::inventory(&config.containers)?;
-    let config_of_agent = agent(&config, settings, log)?;
+    let config_of_agent = agent(config, settings, log)?;
     let source = source::open_logged(config.source, config.ring_size)?;
     Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
 }
@@ -75,7 +75,7 @@ fn agent(
             labels: labels(&config.metrics),
             ..EventMetricsConfig::default()
         },
-        export: config.export.as_ref().map(|of| export(of, config, &node_name)).transpose()?.flatten(),
+        export: config.export.as_ref().map(|of| export(of, config, &node_name)).transpose()?,
         log_level: Arc::new(log.clone()),
         settings: settings.0.iter().map(|setting| (setting.name.clone(), setting.values.join(","))).collect(),
         ..AgentConfig::new(node_name)
@@ -101,15 +101,11 @@ fn server(config: &config::AgentConfig) -> anyhow::Result<ServerConfig> {
     })
 }
 
-/// `None`: nothing is to be exported.
 fn export(
     config: &config::ExportConfig,
     whole: &config::AgentConfig,
     node_name: &str,
-) -> anyhow::Result<Option<ExportConfig>> {
-    if config.rate_limit == RateLimit::Nothing {
-        return Ok(None);
-    }
+) -> anyhow::Result<ExportConfig> {
     let sink = match &config.destination {
         Destination::Stdout => ExportSink::Stdout,
         Destination::File(file) => ExportSink::File(FileConfig {
@@ -123,13 +119,13 @@ fn export(
             mode: file.mode,
         }),
     };
-    Ok(Some(ExportConfig {
+    Ok(ExportConfig {
         sink,
         rate_limit: rate_limit(config.rate_limit),
         filter: filter(config, filter_options(whole))?,
         form: form(config)?,
         envelope: envelope(node_name, &whole.cluster_name),
-    }))
+    })
 }
 
 fn rate_limit(limit: RateLimit) -> Option<std::num::NonZeroU32> {
@@ -148,6 +144,10 @@ fn filter(config: &config::ExportConfig, options: FilterOptions) -> anyhow::Resu
     let deny = parse_filters(&config.denylist).context("in `export-denylist`")?;
     // Which of the lists it is, the error says.
     let mut filter = EventFilter::new(&allow, &deny, options).context("in the filters of the export")?;
+    if config.rate_limit == RateLimit::Nothing {
+        // Not an export less: the limit may be raised while the agent runs.
+        return Ok(Box::new(|_| false));
+    }
     Ok(Box::new(move |event| filter.admits(event)))
 }
 

@@ -152,11 +152,11 @@ enum Feed {
 impl Feed {
     async fn open(agent: &Agent, timeout: Duration, request: &Request) -> Result<Self, Status> {
         let Request { allow, fields, has_snapshot } = request.clone();
-        let allow_list = filter::with_losses(allow);
         if has_snapshot {
-            let request = FollowRequest { allow_list, deny_list: Vec::new(), field_filters: fields };
+            let request = FollowRequest { allow_list: allow, deny_list: Vec::new(), field_filters: fields };
             return Ok(Self::Follow(answer(timeout, agent.lineage().follow(request)).await?));
         }
+        let allow_list = filter::with_losses(allow);
         let request = GetEventsRequest { allow_list, field_filters: fields, ..GetEventsRequest::default() };
         Ok(Self::Events(answer(timeout, agent.sensors().get_events(request)).await?))
     }
@@ -207,7 +207,8 @@ pub(super) struct Presenter {
     /// `None`: JSON.
     form: Option<MessageForm>,
     zone: TimeZone,
-    depths: Depths,
+    /// Only where a tree is drawn.
+    depths: Option<Depths>,
     /// Only what runs in no container: filters know only of pods.
     is_host_only: bool,
     /// Losses are told among the events.
@@ -240,7 +241,7 @@ impl Presenter {
             has_losses: form.is_none() && (types.is_empty() || types.contains(&EventType::RateLimitInfo)),
             form,
             zone,
-            depths: Depths::default(),
+            depths: show.tree.then(Depths::default),
             is_host_only: args.select.host,
             notes: Vec::new(),
         }
@@ -271,7 +272,7 @@ impl Presenter {
             ));
             return;
         }
-        let depth = if self.form.is_some() { self.depths.of_event(event) } else { 0 };
+        let depth = self.depths.as_mut().map_or(0, |depths| depths.of_event(event));
         let view = MessageView::of_event(event, depth);
         if self.is_host_only && view.as_ref().is_some_and(|view| view.place().is_some()) {
             return;
@@ -288,7 +289,9 @@ impl Presenter {
         if self.is_host_only && view.place().is_some() {
             return;
         }
-        self.depths.running(view.process, view.depth());
+        if let Some(depths) = &mut self.depths {
+            depths.running(view.process, view.depth());
+        }
         match &mut self.form {
             Some(form) => form.render(&view, &self.zone, out),
             // As if it were run now: programs that read events need to know no other message.

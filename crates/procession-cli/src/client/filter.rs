@@ -1,6 +1,6 @@
 //! What was asked for, as filters of the API.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use procession_api::proto::tetragon::{EventType, FieldFilter, FieldFilterAction, Filter};
 use procession_api::users::Users;
 use prost_types::FieldMask;
@@ -24,7 +24,7 @@ pub(super) fn allow(select: &SelectArgs, types: &[EventType], users: &Users) -> 
         namespace_regex: select.namespace_regex.clone(),
         pod_regex: select.pod.clone(),
         event_set: types.iter().map(|kind| i32::from(*kind)).collect(),
-        cel_expression: expressions(&select.cel_expression, &uids),
+        cel_expression: expressions(&select.cel_expression, &uids)?,
         ..Filter::default()
     };
     if filter == Filter::default() && select.container.is_empty() {
@@ -53,9 +53,9 @@ fn id_pattern(id: &str) -> String {
 
 /// Expressions that are alternatives. The users are in them because no other condition knows users; each
 /// speaks of one kind of event, since it is not asked about the others then.
-fn expressions(given: &[String], uids: &[u32]) -> Vec<String> {
+fn expressions(given: &[String], uids: &[u32]) -> anyhow::Result<Vec<String>> {
     if uids.is_empty() {
-        return given.to_vec();
+        return Ok(given.to_vec());
     }
     let mut expressions = Vec::new();
     for event in EVENTS {
@@ -68,7 +68,11 @@ fn expressions(given: &[String], uids: &[u32]) -> Vec<String> {
         let about = given.iter().filter(|given| given.contains(event));
         expressions.extend(about.map(|given| format!("({given}) && ({is_one})")));
     }
-    expressions
+    ensure!(
+        !expressions.is_empty(),
+        "`--user` asks for execs and exits, and `--cel-expression` for neither: nothing could be shown"
+    );
+    Ok(expressions)
 }
 
 fn uid(user: &str, users: &Users) -> anyhow::Result<u32> {
@@ -88,12 +92,14 @@ pub(super) fn types(select: &EventSelectArgs) -> Vec<EventType> {
     types
 }
 
-/// Adds to filters that are not empty what tells of losses: no process would match that.
+/// Adds to filters what asks for losses: they are told of to those alone who do.
 pub(super) fn with_losses(mut allow: Vec<Filter>) -> Vec<Filter> {
-    if !allow.is_empty() {
-        let losses = vec![EventType::RateLimitInfo.into()];
-        allow.push(Filter { event_set: losses, ..Filter::default() });
+    if allow.is_empty() {
+        // One without conditions admits everything.
+        allow.push(Filter::default());
     }
+    let losses = vec![EventType::RateLimitInfo.into()];
+    allow.push(Filter { event_set: losses, ..Filter::default() });
     allow
 }
 
@@ -179,6 +185,8 @@ mod tests {
             allow(&both, &[], &users()).unwrap()[0].cel_expression,
             ["(process_exit.status == 1u) && (process_exit.process.uid == 5u)"]
         );
+        let neither = SelectArgs { cel_expression: vec!["process_loader.path == 'x'".into()], ..one };
+        assert!(allow(&neither, &[], &users()).unwrap_err().to_string().contains("nothing could be shown"));
         let unknown = SelectArgs { user: vec!["nobody-here".into()], ..select() };
         assert!(allow(&unknown, &[], &users()).unwrap_err().to_string().contains("nobody-here"));
     }

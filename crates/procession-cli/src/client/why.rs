@@ -40,7 +40,8 @@ pub(super) async fn run(agent: &Agent, args: &WhyArgs, screen: &mut Screen<'_>) 
             // One that is not known any more stays without a name.
             let asked = ask(agent, args, &Name::ExecId(id.clone())).await.ok();
             let owner = asked.and_then(|lineage| lineage.chain.into_iter().next());
-            owners.insert(id.clone(), owner.and_then(|link| link.process?.process).map(|it| called(&it)));
+            let name = |entry: Process| entry.process.map(|process| called(&process, &entry.comm));
+            owners.insert(id.clone(), owner.and_then(|link| link.process).and_then(name));
         }
     }
     let owners = owners.into_iter().filter_map(|(id, owner)| Some((id, owner?))).collect();
@@ -83,12 +84,20 @@ impl<'a> Program<'a> {
         self.process.start_time.as_ref().map(timestamp)
     }
 
+    fn called(&self) -> String {
+        called(self.process, &self.entry.comm)
+    }
+
+    fn command(&self) -> String {
+        command(self.process, &self.entry.comm)
+    }
+
     /// `/bin/sh as root`, without the user if that of the `other` is the same.
     fn told_beside(&self, other: &Self) -> String {
         let [own, others] = [self, other].map(|program| user(program.process));
         let user = own.filter(|own| Some(own) != others.as_ref());
         let as_whom = user.map(|user| format!(" as {user}")).unwrap_or_default();
-        command(self.process) + &as_whom
+        self.command() + &as_whom
     }
 }
 
@@ -124,7 +133,7 @@ impl Story<'_> {
     fn opening(&self, person: &Person<'_>) -> Vec<String> {
         let program = &person.programs[0];
         let (entry, process) = (program.entry, program.process);
-        let who = capitalized(called(process));
+        let who = capitalized(program.called());
         let as_whom = as_whom_and_where(process);
         let word = if entry.end.is_some() { "from" } else { "since" };
         let since = program.start().map(|start| format!(", {word} {}", self.moment.at_and_ago(start)));
@@ -132,7 +141,7 @@ impl Story<'_> {
             format!("{who} is a thread of the kernel")
         } else {
             let verb = if entry.end.is_some() { "ran" } else { "runs" };
-            format!("{who} {verb} {}{as_whom}", command(process))
+            format!("{who} {verb} {}{as_whom}", program.command())
         };
         let mut lines = vec![line + &since.unwrap_or_default() + "." + mark_of_origin(entry)];
         if let Some(end) = &entry.end {
@@ -152,7 +161,7 @@ impl Story<'_> {
     /// What became of a process after it had started another.
     fn fate(&self, person: &Person<'_>) -> Vec<String> {
         let program = &person.programs[0];
-        let who = capitalized(called(program.process));
+        let who = capitalized(program.called());
         let what = match &program.entry.end {
             Some(end) => self.end(end),
             None if is_kernel_thread(program.process) => "is a thread of the kernel".to_owned(),
@@ -285,11 +294,11 @@ impl Story<'_> {
         let first = person.programs.last().unwrap_or(&person.programs[0]);
         let Some(parent) = parent else { return self.beginning(first) };
         let parent = &parent.programs[0];
-        let who = called(parent.process);
+        let who = parent.called();
         let ran = if is_kernel_thread(parent.process) {
             "a thread of the kernel".to_owned()
         } else {
-            format!("which then ran {}{}", command(parent.process), as_whom_and_where(parent.process))
+            format!("which then ran {}{}", parent.command(), as_whom_and_where(parent.process))
         };
         let outside = match (place(first.process), place(parent.process)) {
             (Some(_), None) => ", outside the container",

@@ -70,18 +70,18 @@ pub(super) fn bytes(count: u64) -> String {
     }
 }
 
-/// `bash (pid 4700)`.
-pub(super) fn called(process: &Process) -> String {
+/// `bash (pid 4700)`. Where the program is not known, `comm` is the name.
+pub(super) fn called(process: &Process, comm: &str) -> String {
     let pid = process.pid.unwrap_or_default();
-    match name_of(process) {
+    match name_of(process, comm) {
         Name::Unknown => format!("process {pid}"),
         name => format!("{} (pid {pid})", name.short()),
     }
 }
 
 /// `/bin/bash -c 'run cart'`.
-pub(super) fn command(process: &Process) -> String {
-    let mut text = match name_of(process) {
+pub(super) fn command(process: &Process, comm: &str) -> String {
+    let mut text = match name_of(process, comm) {
         Name::Unknown if process.arguments.is_empty() => "a program that nobody saw".to_owned(),
         Name::Unknown => "a program that nobody saw, with".to_owned(),
         name => name.to_string(),
@@ -160,6 +160,15 @@ mod tests {
     fn a_long_command_is_cut() {
         let process =
             Process { binary: "/bin/x".into(), arguments: "é".repeat(1_000), ..Process::default() };
-        assert_eq!(command(&process), format!("/bin/x {}… (707 more characters)", "é".repeat(293)));
+        assert_eq!(command(&process, ""), format!("/bin/x {}… (707 more characters)", "é".repeat(293)));
+    }
+
+    #[test]
+    fn a_program_that_nobody_saw_goes_by_the_name_of_its_thread() {
+        let process = Process { pid: Some(7), ..Process::default() };
+        assert_eq!(called(&process, "worker"), "worker (pid 7)");
+        assert_eq!(command(&process, "worker"), "worker");
+        assert_eq!(called(&process, ""), "process 7");
+        assert_eq!(command(&process, ""), "a program that nobody saw");
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct MessageView<'a> {
     /// Nobody saw it start, nor found it.
     pub(crate) is_inferred: bool,
     pub(crate) depth: u16,
+    /// The name of its thread, where the program is not known.
+    pub(crate) comm: &'a str,
     pub(crate) node: &'a str,
 }
 
@@ -59,6 +61,7 @@ impl<'a> MessageView<'a> {
             // Whatever else is known of a process, its flags say from where.
             is_inferred: process.flags.is_empty(),
             depth,
+            comm: "",
             node: &event.node_name,
         })
     }
@@ -78,6 +81,7 @@ impl<'a> MessageView<'a> {
             began: entry.began.as_ref().map(timestamp).or(start),
             is_inferred: entry.origin() == v1::Origin::Inferred,
             depth: u16::try_from(entry.depth).unwrap_or(u16::MAX),
+            comm: &entry.comm,
             node: "",
         })
     }
@@ -98,15 +102,17 @@ pub(crate) fn timestamp(time: &prost_types::Timestamp) -> Timestamp {
     Timestamp::new(time.seconds, time.nanos).unwrap_or_default()
 }
 
-/// What a process of a message is called.
-pub(crate) fn name_of(process: &Process) -> Name<'_> {
+/// What a process of a message is called: by its thread's name `comm` where its program is not known.
+pub(crate) fn name_of<'a>(process: &'a Process, comm: &'a str) -> Name<'a> {
     let binary = process.binary.as_bytes();
     if is_kernel_thread(process) {
         Name::KernelThread(binary)
-    } else if binary.is_empty() {
-        Name::Unknown
-    } else {
+    } else if !binary.is_empty() {
         Name::Binary(binary)
+    } else if !comm.is_empty() {
+        Name::Command(comm.as_bytes())
+    } else {
+        Name::Unknown
     }
 }
 
@@ -221,7 +227,7 @@ impl View for MessageView<'_> {
     }
 
     fn name(&self) -> Name<'_> {
-        name_of(self.process)
+        name_of(self.process, self.comm)
     }
 
     fn words(&self, put: &mut dyn FnMut(Word<'_>)) {
@@ -247,7 +253,7 @@ impl View for MessageView<'_> {
         for process in self.parent.into_iter().chain(self.ancestors) {
             // Images that a process replaced are its own past, not its parents.
             if std::mem::replace(&mut below, process.pid) != process.pid {
-                ancestors.push((name_of(process), process.pid.unwrap_or_default()));
+                ancestors.push((name_of(process, ""), process.pid.unwrap_or_default()));
             }
         }
         ancestors

@@ -95,7 +95,12 @@ fn events_are_shown_until_the_agent_ends_them() {
          procession: the agent has ended the stream\n"
     );
     assert_eq!(said.code, Some(1));
-    assert_eq!(agent.asked().events, [tetragon::GetEventsRequest::default()]);
+    let losses = Filter { event_set: vec![EventType::RateLimitInfo.into()], ..Filter::default() };
+    let allow_list = vec![Filter::default(), losses];
+    assert_eq!(
+        agent.asked().events,
+        [tetragon::GetEventsRequest { allow_list, ..tetragon::GetEventsRequest::default() }]
+    );
 }
 
 #[test]

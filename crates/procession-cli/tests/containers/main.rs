@@ -24,6 +24,8 @@ mod link;
 #[path = "../../../procession-kube/tests/proto/mod.rs"]
 mod proto;
 mod runtimes;
+#[path = "../../../procession-api/tests/support/schema.rs"]
+mod schema;
 #[path = "../../../procession-kube/tests/pods/server.rs"]
 #[allow(dead_code, reason = "has more than is needed here")]
 mod server;

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
+use crate::schema::schema_errors;
+
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -128,6 +130,9 @@ impl Watch {
         loop {
             match self.lines.recv_deadline(end) {
                 Ok(line) => {
+                    if line.starts_with('{') {
+                        assert_eq!(schema_errors(&line), "", "{line}");
+                    }
                     self.seen.push(line.clone());
                     if is_it(&line) {
                         return Some(line);

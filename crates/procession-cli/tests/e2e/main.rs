@@ -15,6 +15,8 @@ mod load;
 mod observer;
 mod program;
 mod scenarios;
+#[path = "../../../procession-api/tests/support/schema.rs"]
+mod schema;
 #[path = "../../examples/actor/truth.rs"]
 mod truth;
 

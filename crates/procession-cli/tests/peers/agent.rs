@@ -215,7 +215,8 @@ impl Agent {
         let folder = self.folder();
         let (status, took, _) = self.end();
         let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let mut files = Vec::from_iter(files.filter(|path| path.extension().is_some_and(|it| it == "log")));
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|it| it == "log");
+        let mut files: Vec<_> = files.filter(is_log).collect();
         files.sort();
         (status, took, files.iter().map(|path| read(path)).collect())
     }

@@ -40,7 +40,8 @@ impl Transport {
             Self::Unix | Self::Tcp => Vec::new(),
             Self::Tls(certificates) => certificates.options(),
         };
-        Agent::start(&Vec::from_iter(options.iter().map(String::as_str)))
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        Agent::start(&options)
     }
 
     /// What a gRPC client is told: the address, and then the authority, the certificate and the key.

@@ -8,7 +8,7 @@ mod check;
 mod value;
 
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -21,7 +21,7 @@ use prost_reflect::MessageDescriptor;
 use regex::bytes::Regex;
 
 use crate::error::shown;
-use crate::event_filter::Verdict;
+use crate::event_filter::{Effort, Verdict};
 use crate::pattern::{Budget, compile};
 use crate::view::View;
 use crate::{FilterError, schema};
@@ -37,6 +37,9 @@ const PARSER_STACK: usize = 64 << 20;
 
 /// How much may be read for one expression on one event: see [`value::Message`]. About a millisecond.
 const MAX_STEPS: usize = 50_000;
+
+/// What it takes to begin with an expression, in the time of steps.
+const STEPS_TO_BEGIN: usize = 100;
 
 /// The function that an expression's `matches` becomes.
 const MATCHES: &str = "@matches";
@@ -66,7 +69,7 @@ impl Expressions {
         let mut patterns = Vec::new();
         let mut expressions = Vec::new();
         for (index, text) in texts.iter().enumerate() {
-            budget.take()?;
+            budget.take_expression(text)?;
             let expression = Expression::new(text, &mut patterns, budget);
             expressions.push(expression.map_err(|error| error.within(format_args!("[{index}]")))?);
         }
@@ -77,7 +80,7 @@ impl Expressions {
     }
 
     /// An expression that fails is counted, and leaves the others to decide.
-    pub(crate) fn verdict(&self, view: &View<'_>, errors: &mut u64) -> Verdict {
+    pub(crate) fn verdict(&self, view: &View<'_>, effort: &mut Effort) -> Verdict {
         let Some(kind) = view.kind else { return Verdict::No };
         let mut expressions =
             self.expressions.iter().filter(|it| it.events.contains(&(kind as i32))).peekable();
@@ -86,17 +89,29 @@ impl Expressions {
         }
         let mut most = Verdict::No;
         for expression in expressions {
-            let verdict = match self.evaluate(expression, &Names::new(view)) {
-                Ok(Answer::Bool(is_true)) => is_true.into(),
-                Ok(Answer::Null | Answer::Other) | Err(_) => Verdict::Unknown,
-            };
-            *errors += u64::from(verdict == Verdict::Unknown);
+            let verdict = self.decide(expression, view, effort);
+            effort.errors += u64::from(verdict == Verdict::Unknown);
             most = most.max(verdict);
             if most == Verdict::Yes {
                 break;
             }
         }
         most
+    }
+
+    fn decide(&self, expression: &Expression, view: &View<'_>, effort: &mut Effort) -> Verdict {
+        if effort.steps == 0 {
+            return Verdict::Unknown;
+        }
+        let allowed = effort.steps.min(MAX_STEPS);
+        let names = Names::new(view, allowed);
+        let answer = self.evaluate(expression, &names);
+        let used = (allowed - names.steps.load(Ordering::Relaxed)).max(STEPS_TO_BEGIN);
+        effort.steps = effort.steps.saturating_sub(used);
+        match answer {
+            Ok(Answer::Bool(is_true)) => is_true.into(),
+            Ok(Answer::Null | Answer::Other) | Err(_) => Verdict::Unknown,
+        }
     }
 
     fn evaluate(&self, expression: &Expression, names: &Names<'_>) -> Result<Answer, cel::ExecutionError> {
@@ -115,7 +130,7 @@ impl Expressions {
         let nothing = GetEventsResponse::default();
         let view = View::of(&nothing);
         for (index, expression) in self.expressions.iter().enumerate() {
-            if matches!(self.evaluate(expression, &Names::new(&view)), Ok(Answer::Other)) {
+            if matches!(self.evaluate(expression, &Names::new(&view, MAX_STEPS)), Ok(Answer::Other)) {
                 return Err(FilterError::new("it must be true or false").within(format_args!("[{index}]")));
             }
         }
@@ -193,8 +208,8 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn new(view: &'a View<'_>) -> Self {
-        Self { kind: view.kind, event: view.encoded(), steps: AtomicUsize::new(MAX_STEPS) }
+    fn new(view: &'a View<'_>, steps: usize) -> Self {
+        Self { kind: view.kind, event: view.encoded(), steps: AtomicUsize::new(steps) }
     }
 }
 

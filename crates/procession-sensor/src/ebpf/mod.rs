@@ -50,6 +50,10 @@ pub struct EbpfSource {
     skipped: u64,
 }
 
+/// The most records that are handed over before others get their turn: while processes start without end
+/// the ring is never empty.
+const MOST_AT_ONCE: usize = 1 << 16;
+
 impl EbpfSource {
     /// Loads and attaches the programs: from here on every event is recorded.
     pub fn open(config: EbpfConfig) -> Result<Self, SourceError> {
@@ -65,14 +69,14 @@ impl EbpfSource {
         })
     }
 
-    /// Hands over everything that is in the ring. Returns whether there was anything.
+    /// Hands over what is in the ring, up to [`MOST_AT_ONCE`]. Returns whether there was anything.
     fn drain(&mut self, sink: Sink<'_>) -> Result<bool, SourceError> {
         let mut any = false;
         for record in std::mem::take(&mut self.waiting) {
             any = true;
             self.hand_over(&record, sink)?;
         }
-        loop {
+        for _ in 0..MOST_AT_ONCE {
             // The ring cannot be asked for its losses while it lends a record, so one that comes
             // after a gap is copied.
             let after_gap = {

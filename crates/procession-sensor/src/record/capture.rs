@@ -23,7 +23,7 @@ use super::layout::{ForkRecord, kind};
 use crate::ebpf::raw::{RawConfig, RawSensor};
 
 /// What is run, by the name of the file that its records go to.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 9] = [
     ("pipeline", "ls / | sort | head -n 1\n(exit 3)\nsh -c 'kill -9 $$'\n"),
     (
         "script",
@@ -45,7 +45,35 @@ const SCRIPTS: [(&str, &str); 6] = [
             my ($arguments, $environment) = (pack(\"p Q\", $name, 0), pack(\"Q\", $empty));
             syscall(322, $fd, $empty, $arguments, $environment, 0x1000);'\n",
     ),
+    // In the root directory: what has to be quoted, what cannot be, and what is not UTF-8.
+    (
+        "arguments",
+        "usr/bin/true 'a b' c '' 'say \"hi\"' \"$(printf 'a\\tb')\" '\u{e9}' \"$(printf 'x\\377\\376y')\" ''
+        usr/bin/../bin/true '' x
+        usr/bin/true
+        usr/bin/true ''\n",
+    ),
+    // With and without a dump, and by a signal that has no name.
+    (
+        "signals",
+        "ulimit -c unlimited
+        sh -c 'kill -QUIT $$'
+        sh -c 'kill -TERM $$'
+        sh -c 'kill -40 $$'\n",
+    ),
+    ("container", "unshare --pid --fork sh -c '/usr/bin/true; exit 3'\nnsenter --version\n"),
 ];
+
+/// The control group of the shell whose script is called so.
+fn control_group(name: &str) -> &'static str {
+    match name {
+        "container" => {
+            "procession-capture/\
+             docker-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope"
+        }
+        _ => "procession-capture",
+    }
+}
 
 pub(super) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
@@ -67,11 +95,11 @@ fn shell(directory: &Path) -> Child {
 struct ControlGroup(PathBuf);
 
 impl ControlGroup {
-    fn with(process: &Child) -> Self {
-        let mounts = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
-        let unified = mounts.into_iter().find(|mount| mount.join("cgroup.procs").exists()).unwrap();
-        let group = Self(unified.join("procession-capture"));
-        fs::create_dir(&group.0).unwrap();
+    fn with(process: &Child, name: &str) -> Self {
+        let mounts = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+        let mount = mounts.into_iter().find(|mount| mount.join("cgroup.procs").exists()).unwrap();
+        let group = Self(mount.join(control_group(name)));
+        fs::create_dir_all(&group.0).unwrap();
         fs::write(group.0.join("cgroup.procs"), process.id().to_string()).unwrap();
         group
     }
@@ -80,6 +108,7 @@ impl ControlGroup {
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
     }
 }
 
@@ -95,11 +124,11 @@ fn is_family(family: &mut HashSet<u32>, record: &[u8]) -> bool {
     family.contains(&id.subject.pid.0)
 }
 
-fn capture(script: &str) -> Vec<u8> {
+fn capture(name: &str, script: &str) -> Vec<u8> {
     let directory =
         tempfile::Builder::new().prefix("procession-capture").rand_bytes(0).tempdir_in("/tmp").unwrap();
-    let mut shell = shell(directory.path());
-    let _group = ControlGroup::with(&shell);
+    let mut shell = shell(if name == "arguments" { Path::new("/") } else { directory.path() });
+    let _group = ControlGroup::with(&shell, name);
     let mut family = HashSet::from([shell.id()]);
     let mut sensor = RawSensor::load(RawConfig::default()).unwrap();
     let mut kept = Vec::new();
@@ -129,6 +158,6 @@ fn capture(script: &str) -> Vec<u8> {
 #[ignore = "needs root, and overwrites the captures in tests/data"]
 fn record_what_the_kernel_writes() {
     for (name, script) in SCRIPTS {
-        fs::write(directory().join(name).with_extension("records"), capture(script)).unwrap();
+        fs::write(directory().join(name).with_extension("records"), capture(name, script)).unwrap();
     }
 }

@@ -179,3 +179,18 @@ fn a_child_that_changes_as_whom_and_where_it_runs() {
 fn a_file_without_a_name_in_a_directory_that_is_gone() {
     check("nameless");
 }
+
+#[test]
+fn arguments_of_every_kind_in_the_root_directory() {
+    check("arguments");
+}
+
+#[test]
+fn children_that_signals_end() {
+    check("signals");
+}
+
+#[test]
+fn what_a_container_runs() {
+    check("container");
+}

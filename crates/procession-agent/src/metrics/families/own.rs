@@ -283,7 +283,7 @@ pub(super) const FAMILIES: &[Family] = &[
     counter(
         "procession_filter_errors_total",
         &[],
-        "Events that a reader was not told of because a filter failed on them",
+        "Events that a reader was not told of because a field filter failed on them",
         |page, samples| samples.put(page.now.filter_errors),
     ),
     // Out.

@@ -16,9 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::super::bound::Shared;
-use super::super::feed::{Fed, Feed, Streamed};
+use super::super::feed::{Fed, Feed, Place, Streamed};
 use super::super::scan::Scope;
-use super::super::subscription::Subscription;
+use super::super::scans::{drained, worked_out};
+use super::super::subscription::{Subscription, Wish};
 use super::snapshot::Snapshots;
 
 /// The number of `event` in `FollowResponse`.
@@ -32,33 +33,63 @@ pub(super) async fn follow(
 ) -> Result<Streamed<Encoded>, Status> {
     let FollowRequest { allow_list, deny_list, field_filters } = request;
     let scope = Scope::of(&allow_list, &deny_list);
-    let subscription = Subscription::new(&allow_list, &deny_list, &field_filters, shared.config.filters)?;
-    let mut feed = Feed::new(shared, subscription);
-    let snapshot = snapshots.take(shared, scope).await?;
+    let place = Place::take(shared)?;
+    let wish = Wish { allow: allow_list, deny: deny_list, fields: field_filters };
+    let subscription = Subscription::compile(shared, wish).await?;
+    let mut feed = Feed::new(shared, place, subscription);
+    let place = shared.scans.place().await?;
+    let snapshot = snapshots.take(shared, &place, scope).await?;
     feed.skip_to(snapshot.sequence);
-    let node = shared.node.clone();
-    let encoding = tokio::task::spawn_blocking(move || {
-        let mut encoded = snapshot.encode(node.presenter().node_name(), feed.subscription());
+    let (node, mut room) = (shared.node.clone(), Room::new(room));
+    let encoding = worked_out(move || {
+        let _place = place;
+        let mut encoded = Vec::new();
+        for process in snapshot.encode(node.presenter().node_name(), feed.subscription()) {
+            room.take(process.0.len())?;
+            encoded.push(process);
+        }
         let end = SnapshotEnd { processes: encoded.len() as u64 };
         encoded.push(Encoded::new(&FollowResponse { item: Some(Item::SnapshotEnd(end)) }));
-        (encoded, feed)
+        Ok::<_, Status>((encoded, room, feed))
     });
-    let (snapshot, feed) = encoding.await.map_err(|_| Status::internal("the snapshot could not be made"))?;
-    let room = reserve(room, &snapshot)?;
-    let snapshot = stream::iter(snapshot).map(move |encoded| {
-        // The room is given back when all is sent.
-        let _ = &room;
-        Ok(encoded)
-    });
-    Ok(Box::pin(snapshot.chain(feed.into_stream(encode))))
+    let (snapshot, room, feed) = encoding.await??;
+    // The room is given back when all is sent.
+    let snapshot = drained(stream::iter(snapshot).map(|it| Ok(Some(it))), room, shared.config.read_timeout);
+    Ok(Box::pin(snapshot.chain(feed.into_stream(|fed| Some(encode(fed))))))
 }
 
-fn reserve(room: &Arc<Semaphore>, snapshot: &[Encoded]) -> Result<OwnedSemaphorePermit, Status> {
-    let bytes: usize = snapshot.iter().map(|encoded| encoded.0.len()).sum();
-    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    Arc::clone(room).try_acquire_many_owned(kib).map_err(|_| {
-        Status::resource_exhausted("other clients have yet to read what already runs; try again later")
-    })
+/// Room for what waits for one client.
+struct Room {
+    all: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+    /// Bytes of what is taken that are not used yet.
+    left: usize,
+}
+
+/// What is taken at a time.
+const KIB_AT_A_TIME: u32 = 64;
+
+impl Room {
+    fn new(all: &Arc<Semaphore>) -> Self {
+        Self { all: Arc::clone(all), taken: None, left: 0 }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Status> {
+        while self.left < bytes {
+            let more = Arc::clone(&self.all).try_acquire_many_owned(KIB_AT_A_TIME).map_err(|_| {
+                Status::resource_exhausted(
+                    "other clients have yet to read what already runs; try again later",
+                )
+            })?;
+            match &mut self.taken {
+                Some(taken) => taken.merge(more),
+                None => self.taken = Some(more),
+            }
+            self.left += KIB_AT_A_TIME as usize * 1024;
+        }
+        self.left -= bytes;
+        Ok(())
+    }
 }
 
 fn encode(fed: Fed) -> Encoded {

@@ -1,16 +1,14 @@
 //! Processes, in a stream that takes them from the table as the client reads.
 
-use std::vec;
-
 use futures_util::{Stream, StreamExt as _, stream};
 use procession_api::proto::procession::v1::{ListProcessesRequest, ListProcessesResponse};
 use tonic::Status;
 
 use super::super::bound::Shared;
-use super::super::ended;
 use super::super::feed::Streamed;
-use super::super::scan::{CHUNK, Row, Scope, Seen, rows, see};
-use super::super::subscription::Subscription;
+use super::super::scan::{Row, Scope, Seen, first, rows, see};
+use super::super::scans::{drained, worked_out};
+use super::super::subscription::{Subscription, Wish};
 use crate::Node;
 
 pub(super) async fn list(
@@ -19,26 +17,32 @@ pub(super) async fn list(
 ) -> Result<Streamed<ListProcessesResponse>, Status> {
     let ListProcessesRequest { allow_list, deny_list, with_ended } = request;
     let scope = Scope::of(&allow_list, &deny_list);
-    let mut subscription = Subscription::new(&allow_list, &deny_list, &[], shared.config.filters)?;
+    let mut subscription =
+        Subscription::compile(shared, Wish { allow: allow_list, deny: deny_list, fields: Vec::new() })
+            .await?;
     let node = shared.node.clone();
-    let rows = node.queries().ask(|view| rows(view.table)).await.map_err(ended)?;
+    let place = shared.scans.place().await?;
+    let rows = shared.scans.ask(&node, place.clone(), |view| rows(view.table)).await?;
     let is_shown = move |row: &Row| row.is_running() || (with_ended && row.has_exited);
-    let is_seen = |row: &Row| scope == Scope::Everything || is_shown(row);
-    let mut rows: Vec<_> = rows.into_iter().filter(is_seen).map(|row| (row, is_shown(&row))).collect();
-    // Filters that follow descendants must see their parents first.
-    rows.sort_unstable_by_key(|(row, _)| row.rank());
+    let is_seen = move |row: &Row| scope == Scope::Everything || is_shown(row);
+    let ordered = worked_out(move || {
+        let mut rows: Vec<_> = rows.into_iter().filter(is_seen).map(|row| (row, is_shown(&row))).collect();
+        // Filters that follow descendants must see their parents first.
+        rows.sort_unstable_by_key(|(row, _)| row.rank());
+        rows
+    });
+    let rows = ordered.await?;
     let depth = scope.depth(shared.config.filters);
     let node_name = node.presenter().node_name().to_owned();
-    let processes = seen_in_chunks(node, rows, depth).filter_map(move |seen| {
-        let told = seen.map(|(is_shown, seen)| {
+    let processes = seen_in_chunks(node, rows, depth).map(move |seen| {
+        seen.map(|(is_shown, seen)| {
             let is_admitted = scope == Scope::Plain || subscription.admits(&seen.as_event(&node_name));
             // It may have ended since it was noted.
             let is_shown = is_shown && (with_ended || seen.process.end.is_none());
             (is_admitted && is_shown).then_some(ListProcessesResponse { process: Some(seen.process) })
-        });
-        std::future::ready(told.transpose())
+        })
     });
-    Ok(Box::pin(processes))
+    Ok(drained(processes, place, shared.config.read_timeout))
 }
 
 /// Makes what is known now of entries, chunk by chunk, each with what is noted beside it. Those that have
@@ -49,13 +53,14 @@ pub(super) fn seen_in_chunks<N: Copy + Send + 'static>(
     depth: usize,
 ) -> impl Stream<Item = Result<(N, Seen), Status>> + Send {
     let chunks = stream::try_unfold((node, rows.into_iter()), move |(node, mut rows)| async move {
-        let (chunk, notes) = next_chunk(&mut rows);
-        if chunk.is_empty() {
+        if rows.as_slice().is_empty() {
             return Ok(None);
         }
-        let seen = see(&node, chunk, depth).await?;
-        let seen = notes.into_iter().zip(seen).filter_map(|(note, seen)| Some((note, seen?)));
-        Ok(Some((seen.collect::<Vec<_>>(), (node, rows))))
+        let seen = see(&node, first(rows.as_slice()), depth).await?;
+        let rows_of_it = rows.by_ref().take(seen.len());
+        let seen = rows_of_it.zip(seen).filter_map(|((_, note), seen)| Some((note, seen?)));
+        let seen: Vec<_> = seen.collect();
+        Ok(Some((seen, (node, rows))))
     });
     chunks.flat_map(|chunk| {
         let (seen, error) = match chunk {
@@ -64,8 +69,4 @@ pub(super) fn seen_in_chunks<N: Copy + Send + 'static>(
         };
         stream::iter(seen.into_iter().map(Ok).chain(error))
     })
-}
-
-fn next_chunk<N>(rows: &mut vec::IntoIter<(Row, N)>) -> (Vec<Row>, Vec<N>) {
-    rows.take(CHUNK).unzip()
 }

@@ -69,7 +69,7 @@ impl LineageService for Lineage {
     async fn get_tree(&self, request: Request<GetTreeRequest>) -> Answer<Self::GetTreeStream> {
         let GetTreeRequest { root, with_ended } = request.into_inner();
         let root = root.map(|root| Target::new(Some(root))).transpose()?;
-        Ok(Response::new(tree::tree(&self.shared.node, root, with_ended).await?))
+        Ok(Response::new(tree::tree(&self.shared, root, with_ended).await?))
     }
 
     async fn get_lineage(&self, request: Request<GetLineageRequest>) -> Answer<GetLineageResponse> {

@@ -13,8 +13,8 @@ use procession_api::proto::tetragon::get_events_response::Event;
 use tonic::Status;
 
 use super::super::bound::Shared;
-use super::super::ended;
 use super::super::scan::{Eye, Scope, Seen};
+use super::super::scans::Place;
 use super::super::subscription::Subscription;
 use super::fresh::Fresh;
 
@@ -39,15 +39,20 @@ pub(super) struct Snapshots([Fresh<Snapshot>; 3]);
 
 impl Snapshots {
     /// A snapshot of a moment after this call.
-    pub(super) async fn take(&self, shared: &Shared, scope: Scope) -> Result<Arc<Snapshot>, Status> {
-        self.0[scope as usize].get(async || Snapshot::take(shared, scope).await).await
+    pub(super) async fn take(
+        &self,
+        shared: &Shared,
+        place: &Place,
+        scope: Scope,
+    ) -> Result<Arc<Snapshot>, Status> {
+        self.0[scope as usize].get(async || Snapshot::take(shared, place.clone(), scope).await).await
     }
 }
 
 impl Snapshot {
-    async fn take(shared: &Shared, scope: Scope) -> Result<Self, Status> {
+    async fn take(shared: &Shared, place: Place, scope: Scope) -> Result<Self, Status> {
         let (asking, depth) = (shared.node.clone(), scope.depth(shared.config.filters));
-        let taken = shared.node.queries().ask(move |view| {
+        let taken = shared.scans.ask(&shared.node, place, move |view| {
             let mut eye = Eye::new(view, &asking, depth);
             let is_seen = |entry: &Entry<'_>| scope == Scope::Everything || entry.is_running();
             let seen = view.table.entries().filter(is_seen);
@@ -56,15 +61,19 @@ impl Snapshot {
             let seen: Vec<_> = seen.map(&mut see).collect();
             (view.table.ledger().received(), seen)
         });
-        let (sequence, mut seen) = taken.await.map_err(ended)?;
+        let (sequence, mut seen) = taken.await?;
         // Filters that follow descendants must see their parents first.
         seen.sort_unstable_by_key(|(rank, _)| *rank);
         Ok(Self { sequence, processes: seen.into_iter().map(|(_, process)| process).collect() })
     }
 
     /// The processes that a client wants to know of.
-    pub(super) fn encode(&self, node_name: &str, subscription: &mut Subscription) -> Vec<Encoded> {
-        self.processes.iter().filter_map(|process| process.encode(node_name, subscription)).collect()
+    pub(super) fn encode(
+        &self,
+        node_name: &str,
+        subscription: &mut Subscription,
+    ) -> impl Iterator<Item = Encoded> {
+        self.processes.iter().filter_map(|process| process.encode(node_name, subscription))
     }
 }
 

@@ -6,28 +6,30 @@ use futures_util::StreamExt as _;
 use procession_api::proto::procession::v1::GetTreeResponse;
 use tonic::Status;
 
-use super::super::ended;
+use super::super::bound::Shared;
 use super::super::feed::Streamed;
 use super::super::scan::{Identity, Row, rows};
+use super::super::scans::{drained, worked_out};
 use super::list::seen_in_chunks;
 use super::target::Target;
-use crate::Node;
 
 pub(super) async fn tree(
-    node: &Node,
+    shared: &Shared,
     root: Option<Target>,
     with_ended: bool,
 ) -> Result<Streamed<GetTreeResponse>, Status> {
+    let Shared { node, scans, .. } = shared;
+    let place = scans.place().await?;
     let asking = node.clone();
-    let noted = node.queries().ask(move |view| {
+    let noted = scans.ask(node, place.clone(), move |view| {
         let root = root.map(|root| root.find(view.table, &asking)).transpose()?;
         Ok::<_, Status>((root.map(Identity::of), rows(view.table)))
     });
-    let (root, rows) = noted.await.map_err(ended)??;
-    let ordered = order(rows, root, with_ended);
+    let (root, rows) = noted.await??;
+    let ordered = worked_out(move || order(rows, root, with_ended)).await?;
     let told = seen_in_chunks(node.clone(), ordered, 0)
-        .map(|seen| seen.map(|(level, seen)| GetTreeResponse { process: Some(seen.process), level }));
-    Ok(Box::pin(told))
+        .map(|seen| seen.map(|(level, seen)| Some(GetTreeResponse { process: Some(seen.process), level })));
+    Ok(drained(told, place, shared.config.read_timeout))
 }
 
 /// The processes below `root`, or below all that have no parent, each after its parent and with its

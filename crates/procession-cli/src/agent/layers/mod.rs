@@ -168,10 +168,7 @@ impl<'c> Gathered<'c> {
         let args = self.catalogue.args(&self.settings).map_err(|reason| Problems(vec![reason]))?;
         for (option, reason) in config::unreadable(&args) {
             let origin = self.settings.get(option).map(|setting| setting.origin.to_string());
-            self.problem(
-                origin.unwrap_or_default(),
-                format_args!("`{option}` takes JSON objects, separated by white space: {reason}"),
-            );
+            self.problem(origin.unwrap_or_default(), format_args!("`{option}` cannot be used: {reason}"));
         }
         let contradictions = config::contradictions(&args, &self.settings, &self.catalogue.defaults());
         self.problems.extend(contradictions);
