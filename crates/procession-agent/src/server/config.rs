@@ -58,7 +58,8 @@ impl Default for ServerConfig {
             opening_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_mins(1),
-            drain_timeout: Duration::from_secs(5),
+            // Less than an agent has for its last words, so that it can say who did not read them.
+            drain_timeout: Duration::from_secs(2),
             filters: FilterOptions::default(),
         }
     }

@@ -36,6 +36,11 @@ const LONGEST_STOP: Duration = Duration::from_secs(5);
 
 /// Asks it to stop; returns what it had exported by then.
 fn stop(agent: Agent) -> String {
+    stop_and_say(agent).0
+}
+
+/// Asks it to stop; returns what it had exported by then, and what it said.
+fn stop_and_say(agent: Agent) -> (String, String) {
     let (socket, _folder) = (agent.socket(), agent.folder());
     let errors = agent.errors_file();
     let (status, took, lines) = agent.end();
@@ -43,7 +48,7 @@ fn stop(agent: Agent) -> String {
     assert!(status.success(), "{status}: {errors}");
     assert!(took < LONGEST_STOP, "it took {took:?}: {errors}");
     assert!(!socket.exists(), "the socket is still there");
-    lines
+    (lines, errors)
 }
 
 fn stops_with_all_told() {
@@ -64,11 +69,12 @@ fn stops_with_a_stuck_client() {
     let stuck = [Frozen::start(&agent), Frozen::start(&agent)];
     let follower = Follower::start(&Way::unix(&agent), "stuck");
     // More than connections hold.
-    run_marked("stuck", 3_000);
-    let lines = stop(agent);
+    run_marked("stuck", 2_000);
+    let (lines, errors) = stop_and_say(agent);
     drop(stuck);
-    check_lines(&lines, "stuck", 3_000);
-    follower.end().check("stuck", 3_000);
+    assert!(errors.contains("some clients did not read to the end"), "nobody was stuck: {errors}");
+    check_lines(&lines, "stuck", 2_000);
+    follower.end().check("stuck", 2_000);
 }
 
 fn stops_with_200_clients() {
@@ -97,10 +103,12 @@ fn stops_with_a_full_device_and_a_stuck_client() {
     let agent = Setup::new().export("/dev/full").start();
     let stuck = Frozen::start(&agent);
     let follower = Follower::start(&Way::unix(&agent), "worst");
-    run_marked("worst", 3_000);
-    stop(agent);
+    run_marked("worst", 2_000);
+    let (_, errors) = stop_and_say(agent);
     drop(stuck);
-    follower.end().check("worst", 3_000);
+    assert!(errors.contains("some clients did not read to the end"), "nobody was stuck: {errors}");
+    assert!(errors.contains("not all events could be exported"), "{errors}");
+    follower.end().check("worst", 2_000);
 }
 
 fn stops_when_nobody_reads_its_output() {
