@@ -184,8 +184,8 @@ fn too_many_questions_are_refused_and_counted() {
     assert!((12..=14).contains(&refused), "{asked:?}");
     let counters = runtimes.counters();
     assert_eq!((counters.refused, counters.asked), (refused as u64, 16 - refused as u64));
+    // Which of the others had to wait is up to the worker, which may have begun at any of them.
     assert_eq!(asked[0], Asked::Waiting);
-    assert_eq!(asked[15], Asked::Refused);
 }
 
 #[test]
