@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use procession::{BootId, LineageDetail, Namespaces, TableConfig};
-use procession_api::messages::{AnnotationOptions, MessageEncoder};
+use procession::{BootId, TableConfig};
+use procession_api::messages::MessageEncoder;
 use procession_api::proto::tetragon::GetEventsResponse;
 use procession_filter::{Filter, Kinds, Redaction};
 use procession_sensor::{Source, SourceError};
@@ -21,6 +21,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
 use crate::control::{AgentControl, LogLevel};
+use crate::detail::Detail;
 use crate::export::{Envelope, ExportConfig, ExportHandle, ExportSink, Exporter, FileConfig};
 use crate::hold::HoldConfig;
 use crate::hub::{Hub, Witness};
@@ -63,17 +64,6 @@ pub struct AgentConfig {
     pub log_level: Arc<dyn LogLevel>,
     /// Every option and its value, to be shown to who asks for them.
     pub settings: Vec<(String, String)>,
-}
-
-/// What events tell beyond the usual.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Detail {
-    /// Credentials and capabilities.
-    pub credentials: bool,
-    /// Namespaces.
-    pub namespaces: bool,
-    /// The ancestors beyond the parent.
-    pub ancestors: bool,
 }
 
 /// Why an agent does not start.
@@ -204,7 +194,7 @@ impl Agent {
         let encoder = MessageEncoder {
             node_name: config.node_name,
             cluster_name: config.cluster_name,
-            options: annotations(config.detail, observation.host_namespaces()),
+            options: config.detail.annotations(observation.host_namespaces()),
         };
         let node = Node::new(NodeParts {
             log,
@@ -353,19 +343,8 @@ fn bind_web(runtime: &Runtime, config: WebConfig) -> Result<Web, AgentError> {
 
 /// What the reference tells of: what runs already, execs and exits.
 fn selection(detail: Detail) -> Selection {
-    let lineage = if detail.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
     let kinds = Kinds { running: true, ..Kinds::default() };
-    Selection { scope: Scope::Everything, filter: Filter::new(kinds), lineage }
-}
-
-fn annotations(detail: Detail, host: Option<Namespaces>) -> AnnotationOptions {
-    AnnotationOptions {
-        credentials: detail.credentials,
-        // Where the host's are not to be seen, no process counts as being in them.
-        namespaces: detail.namespaces.then(|| host.unwrap_or_default()),
-        ancestors: detail.ancestors,
-        ..AnnotationOptions::default()
-    }
+    Selection { scope: Scope::Everything, filter: Filter::new(kinds), lineage: detail.lineage() }
 }
 
 fn shortcomings(of_kind: &str, unseen: Option<String>) -> Vec<String> {

@@ -43,6 +43,7 @@
 mod agent;
 mod clock;
 mod control;
+mod detail;
 mod export;
 mod hold;
 mod hub;
@@ -58,12 +59,14 @@ mod query;
 pub mod server;
 mod stream;
 mod tally;
+mod tcp;
 mod tell;
 pub mod web;
 
-pub use agent::{Agent, AgentConfig, AgentError, Detail, envelope};
+pub use agent::{Agent, AgentConfig, AgentError, envelope};
 pub use clock::{renewed, wall_clock};
 pub use control::LogLevel;
+pub use detail::Detail;
 pub use export::{
     Envelope, ExportConfig, ExportCounts, ExportFilter, ExportHandle, ExportSink, Exporter, FileConfig,
     Rotation,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use procession::Explanation;
 
 use crate::export::ExportHandle;
-use crate::metrics::{EventMetrics, LogCounts, Measurements, Usage};
+use crate::metrics::{EventMetrics, Measurements, Usage};
 use crate::node::Node;
 use crate::pipeline::Account;
 use crate::server::ServerCounters;
@@ -48,9 +48,7 @@ impl Observed for NodeObserved {
             export,
             ..Measurements::default()
         };
-        let limits = node.log().config();
-        let log = LogCounts { event_limit: limits.events, byte_limit: limits.bytes, ..LogCounts::default() };
-        let measurements = Measurements { log, ..measurements }.with_log(node.log());
+        let measurements = measurements.with_log(node.log());
         let answer = node.queries().ask(|view| ((view.account)(), view.table.explain())).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(answer) = answer {

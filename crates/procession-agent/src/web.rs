@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::metrics::{EventMetrics, Format, Measurements, WebCounts, render};
 use crate::pulse::SILENCE;
+use crate::tcp;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,11 +104,7 @@ impl Web {
     ///
     /// The address means nothing, or is not to be had.
     pub async fn bind(config: &WebConfig) -> io::Result<Self> {
-        let listener = match config.address.strip_prefix(':') {
-            Some(port) => bind_all(port).await,
-            None => TcpListener::bind(&config.address).await,
-        };
-        Ok(Self { listener: listener? })
+        Ok(Self { listener: tcp::bind(&config.address).await? })
     }
 
     /// Where it listens.
@@ -176,17 +173,6 @@ impl Health {
         }
         obstacles.extend(self.obstacles.iter().cloned());
         obstacles
-    }
-}
-
-/// Listens on every address, of both families where there are both.
-async fn bind_all(port: &str) -> io::Result<TcpListener> {
-    let port: u16 = port.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-        }
-        bound => bound,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use procession_agent::Detail;
 use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
 
@@ -274,6 +275,12 @@ pub(crate) enum SourceArg {
     /// Reading /proc again and again
     #[value(alias = "proc")]
     Polling,
+}
+
+impl ShowArgs {
+    pub(crate) fn detail(&self) -> Detail {
+        Detail { credentials: self.credentials, namespaces: self.namespaces, ancestors: self.ancestors }
+    }
 }
 
 impl SourceArg {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use procession::Namespaces;
 use procession_agent::{Told, renewed, wall_clock};
-use procession_api::json::{AnnotationOptions, JsonEncoder};
+use procession_api::json::JsonEncoder;
 use procession_api::users::PasswdFile;
 
-use crate::args::{ColorArg, ContainerArgs, OutputArg, ShowArgs, WatchArgs};
+use crate::args::{ColorArg, ContainerArgs, OutputArg, WatchArgs};
 use crate::render::{Compact, Form, Palette, Renderer, Surroundings, Text, TextOptions};
 
 /// How often the wall clock and the user names are looked at again.
@@ -45,7 +45,9 @@ impl Display {
                 capabilities: show.credentials,
                 palette,
             }),
-            OutputArg::Json => Form::Json(JsonEncoder { node_name, options: annotations(show, host) }),
+            OutputArg::Json => {
+                Form::Json(JsonEncoder { node_name, options: show.detail().annotations(host) })
+            }
         };
         let surroundings =
             Surroundings { clock: wall_clock(), zone: TimeZone::system(), users: users.users().clone() };
@@ -76,16 +78,6 @@ pub(crate) fn users() -> PasswdFile {
     let mut file = PasswdFile::new("/etc/passwd");
     let _ = file.refresh();
     file
-}
-
-fn annotations(show: &ShowArgs, host: Option<Namespaces>) -> AnnotationOptions {
-    AnnotationOptions {
-        credentials: show.credentials,
-        // Where the host's are not to be seen, no process counts as being in them.
-        namespaces: show.namespaces.then(|| host.unwrap_or_default()),
-        ancestors: show.ancestors,
-        ..AnnotationOptions::default()
-    }
 }
 
 /// <https://no-color.org>: set and not empty means no colour, unless it is asked for by name.

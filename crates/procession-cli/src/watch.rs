@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::{never, select};
-use procession::{LineageDetail, Pid, Uid};
+use procession::{Pid, Uid};
 use procession_agent::{HoldConfig, Observation, ObservationConfig, Scope, Selection};
 use procession_api::users::Users;
 use procession_filter::{Filter, Kinds};
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     }
 
     let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
-    let lineage = if args.show.ancestors { LineageDetail::Full } else { LineageDetail::Parent };
+    let lineage = args.show.detail().lineage();
     let config = ObservationConfig {
         hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
         ..ObservationConfig::new(Selection { scope, filter, lineage })

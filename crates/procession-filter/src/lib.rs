@@ -42,4 +42,4 @@ pub use event_filter::{EventFilter, FilterOptions};
 pub use fields::FieldFilters;
 pub use redaction::Redaction;
 pub use text::{parse_field_filters, parse_filters, parse_redaction_filters};
-pub use watch::{ContainerNames, Filter, Kinds, Place};
+pub use watch::{ContainerNames, Filter, Kinds, Place, may_be_id};

@@ -2,18 +2,12 @@
 
 use std::sync::OnceLock;
 
-use procession_api::proto::DESCRIPTORS;
+use procession_api::dynamic::pool;
 #[cfg(feature = "cel")]
 use prost_reflect::EnumDescriptor;
-use prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use crate::FilterError;
-
-fn pool() -> &'static DescriptorPool {
-    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    // Descriptors that are no descriptors make every look-up fail, which every caller has a way to say.
-    POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default())
-}
 
 /// A message of the reference's API.
 pub(crate) fn message(name: &str) -> Result<MessageDescriptor, FilterError> {

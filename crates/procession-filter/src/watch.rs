@@ -100,6 +100,12 @@ struct ContainerPattern {
 /// The fewest digits of a container's id that can be meant for one.
 const SHORTEST_ID: usize = 12;
 
+/// Whether a text can be meant for the id of a container, or for how it begins: at least the 12 hex digits
+/// that runtimes show to people.
+pub fn may_be_id(text: &str) -> bool {
+    text.len() >= SHORTEST_ID && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Largest compiled size of a regular expression, in bytes.
 const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
@@ -155,8 +161,7 @@ impl Filter {
     /// Only processes in containers whose name matches `pattern` somewhere, or whose id begins with it:
     /// at least the 12 hex digits that runtimes show to people.
     pub fn container(mut self, pattern: &str) -> Result<Self, FilterError> {
-        let is_id = pattern.len() >= SHORTEST_ID && pattern.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let id = is_id.then(|| pattern.to_ascii_lowercase());
+        let id = may_be_id(pattern).then(|| pattern.to_ascii_lowercase());
         self.places.containers.push(ContainerPattern { name: compile(pattern)?, id });
         Ok(self)
     }

@@ -101,12 +101,12 @@ impl Measurements {
         Self { ledger, kernel, malformed, told, inventory, dropped, ..self }
     }
 
-    /// With how the readers of `log` do.
+    /// With what `log` keeps, and how its readers do.
     #[must_use]
     pub fn with_log(self, log: &EventLog) -> Self {
-        let (events, bytes) = log.kept();
+        let ((events, bytes), limits) = (log.kept(), log.config());
         Self {
-            log: LogCounts { events, bytes, ..self.log },
+            log: LogCounts { events, bytes, event_limit: limits.events, byte_limit: limits.bytes },
             clients: log.counts(ReaderKind::Client),
             exporters: log.counts(ReaderKind::Export),
             ..self

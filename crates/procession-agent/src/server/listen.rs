@@ -15,6 +15,7 @@ use super::connection::{Admission, Connection, Stream};
 use super::counters::ServerCounters;
 use super::unix::{self, SocketFile};
 use super::{ServerAddress, ServerConfig};
+use crate::tcp;
 
 /// Listens on one address.
 pub(super) enum Listener {
@@ -42,7 +43,7 @@ impl Listener {
                 unix::listen(path).await.map(|(listener, file)| Self::Unix(listener, file))
             }
             ServerAddress::Tcp(address) => {
-                let listener = bind_tcp(address).await.and_then(|listener| {
+                let listener = tcp::bind(address).await.and_then(|listener| {
                     // More than the runtime's own: one that finds the queue full tries again only after a second.
                     rustix::net::listen(&listener, unix::BACKLOG)?;
                     Ok(listener)
@@ -139,17 +140,6 @@ async fn secure(stream: Stream, acceptor: Option<TlsAcceptor>) -> io::Result<Str
     match (stream, acceptor) {
         (Stream::Tcp(stream), Some(acceptor)) => Ok(Stream::Tls(Box::new(acceptor.accept(stream).await?))),
         (stream, _) => Ok(stream),
-    }
-}
-
-/// Without a host: on all addresses, of both families where there are both.
-async fn bind_tcp(address: &str) -> io::Result<TcpListener> {
-    let Some(port) = address.strip_prefix(':') else { return TcpListener::bind(address).await };
-    match TcpListener::bind(format!("[::]:{port}")).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind(format!("0.0.0.0:{port}")).await
-        }
-        bound => bound,
     }
 }
 

@@ -3,12 +3,10 @@
 use anyhow::{Context as _, ensure};
 use procession_api::proto::tetragon::{EventType, FieldFilter, FieldFilterAction, Filter};
 use procession_api::users::Users;
+use procession_filter::may_be_id;
 use prost_types::FieldMask;
 
 use super::args::{EventSelectArgs, EventShowArgs, SelectArgs};
-
-/// The fewest digits of a container's id that can be meant for one.
-const SHORTEST_ID: usize = 12;
 
 /// Events that have a process, by their names in expressions.
 const EVENTS: [&str; 2] = ["process_exec", "process_exit"];
@@ -35,14 +33,10 @@ pub(super) fn allow(select: &SelectArgs, types: &[EventType], users: &Users) -> 
 
 /// A container is meant by its name or by its id, and what one filter asks for must all hold.
 fn with_containers(filter: Filter, containers: &[String]) -> Vec<Filter> {
-    let ids: Vec<_> = containers.iter().filter(|text| is_id(text)).map(|id| id_pattern(id)).collect();
+    let ids: Vec<_> = containers.iter().filter(|text| may_be_id(text)).map(|id| id_pattern(id)).collect();
     let by_id = (!ids.is_empty()).then(|| Filter { container_id: ids, ..filter.clone() });
     let by_name = Filter { container_name_regex: containers.to_vec(), ..filter };
     std::iter::once(by_name).chain(by_id).collect()
-}
-
-fn is_id(text: &str) -> bool {
-    text.len() >= SHORTEST_ID && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Events tell no more of an id than its first 31 digits.
