@@ -78,6 +78,10 @@ impl Setup {
         command.arg(format!("--server-address=localhost:{port}"));
         command.arg(format!("--metrics-server=localhost:{web}"));
         command.arg("--export-filename").arg(&export);
+        if export != Path::new("-") {
+            // All in one file: an event may have its ancestors' arguments, as long as they like.
+            command.arg("--export-file-max-size-mb=4096");
+        }
         // What is configured on this machine is of no interest.
         let toml = folder.path().join("agent.toml");
         if !toml.exists() {
@@ -208,17 +212,6 @@ impl Agent {
 
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill_process(pid(&self.child), signal);
-    }
-
-    /// Asks it to end: the lines of its export, and of those before that are kept.
-    pub(crate) fn end_with_backups(self) -> (ExitStatus, Duration, String) {
-        let folder = self.folder();
-        let (status, took, _) = self.end();
-        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let is_log = |path: &PathBuf| path.extension().is_some_and(|it| it == "log");
-        let mut files: Vec<_> = files.filter(is_log).collect();
-        files.sort();
-        (status, took, files.iter().map(|path| read(path)).collect())
     }
 
     /// Ends it without a word.
