@@ -17,6 +17,8 @@ struct Set {
     output: &'static str,
     /// Whether servers are made too, not only clients.
     server: bool,
+    /// Whether bytes are parts of the buffer that they are read from.
+    zero_copy: bool,
     /// The name of a file for the descriptors, which a server needs to answer reflection.
     descriptors: Option<&'static str>,
     /// Servers that are made by themselves, over messages that stand elsewhere.
@@ -33,11 +35,12 @@ struct Servers {
     encoded_type: &'static str,
 }
 
-const SETS: [Set; 3] = [
+const SETS: [Set; 4] = [
     Set {
         sources: "crates/procession-api/proto",
         output: "crates/procession-api/src/proto",
         server: false,
+        zero_copy: false,
         descriptors: Some("descriptors.binpb"),
         servers: Some(Servers {
             packages: &[
@@ -49,9 +52,18 @@ const SETS: [Set; 3] = [
         }),
     },
     Set {
+        sources: "crates/procession-journal/proto",
+        output: "crates/procession-journal/src/proto",
+        server: false,
+        zero_copy: true,
+        descriptors: Some("descriptors.binpb"),
+        servers: None,
+    },
+    Set {
         sources: "crates/procession-kube/proto",
         output: "crates/procession-kube/src/runtime/proto",
         server: false,
+        zero_copy: false,
         descriptors: None,
         servers: None,
     },
@@ -59,6 +71,7 @@ const SETS: [Set; 3] = [
         sources: "crates/procession-kube/tests/proto",
         output: "crates/procession-kube/tests/proto/generated",
         server: true,
+        zero_copy: false,
         descriptors: None,
         servers: None,
     },
@@ -120,6 +133,7 @@ impl Set {
             .build_server(self.server)
             .build_transport(false)
             .btree_map(".")
+            .bytes(if self.zero_copy { "." } else { ".nothing" })
             .out_dir(scratch.path())
             .compile_fds(compiler.file_descriptor_set())
             .with_context(|| format!("generate from {}", self.sources))?;

@@ -7,15 +7,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 /// Which crate of ours may use which. A new edge is an event: it is added here on purpose.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("procession", &[]),
+    ("procession-journal", &["procession"]),
     ("procession-filter", &["procession", "procession-api"]),
     ("procession-sensor", &["procession"]),
     ("procession-kube", &["procession"]),
     ("procession-api", &["procession", "procession-kube"]),
     (
         "procession-agent",
-        &["procession", "procession-api", "procession-filter", "procession-kube", "procession-sensor"],
+        &[
+            "procession",
+            "procession-api",
+            "procession-filter",
+            "procession-journal",
+            "procession-kube",
+            "procession-sensor",
+        ],
     ),
     (
         "procession-cli",
@@ -24,6 +32,7 @@ const EDGES: [(&str, &[&str]); 7] = [
             "procession-agent",
             "procession-api",
             "procession-filter",
+            "procession-journal",
             "procession-kube",
             "procession-sensor",
         ],

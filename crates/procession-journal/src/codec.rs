@@ -1,0 +1,1 @@
+//! Between the messages of `journal.proto` and the library's types.

@@ -1,0 +1,26 @@
+//! The journal: process events and checkpoints on disk, and the table as it was at any time.
+//!
+//! A journal is a sequence of *blocks* in one file, or in the files of one directory. Each block stands
+//! by itself: checksummed, compressed, and with all that is needed to understand it. Some hold events,
+//! in the order in which they are to be folded; others a checkpoint of the table they were folded into.
+
+#![forbid(unsafe_code)]
+
+mod codec;
+mod directory;
+mod journal;
+mod names;
+mod reader;
+mod recording;
+mod writer;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "made from journal.proto")]
+#[path = "proto/procession.journal.v1.rs"]
+pub(crate) mod proto;
+
+pub use directory::{Directory, DirectoryConfig, Fsync};
+pub use journal::{Journal, JournalError, Piece, Restored};
+pub use names::{Container, Names, Pod};
+pub use reader::{Block, Content, Damage, Events, Reader};
+pub use recording::Recording;
+pub use writer::{BlockBuilder, RawBlock, Writer, state_hash};
