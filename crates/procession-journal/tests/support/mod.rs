@@ -52,6 +52,10 @@ impl Live {
     fn subject(self) -> Subject {
         Subject::exact(self.key, self.began)
     }
+
+    fn name(self) -> Name {
+        (self.key.pid, self.began)
+    }
 }
 
 /// What happens on a machine, one event after the other.
@@ -62,12 +66,17 @@ pub(crate) struct Machine {
     live: Vec<Live>,
     pid: u32,
     pids: u32,
+    /// Of each process that ever was, in the order in which they began: the process that led to it.
+    pub(crate) parents: Vec<(Name, Option<Name>)>,
 }
+
+/// What tells one process from all others: its pid, and when it began.
+pub(crate) type Name = (Pid, BootTime);
 
 impl Machine {
     /// With so many pids: they are used again.
     pub(crate) fn new(seed: u64, pids: u32) -> Self {
-        Self { random: Random(seed), now: 1_000_000_000, live: Vec::new(), pid: 1, pids }
+        Self { random: Random(seed), now: 1_000_000_000, live: Vec::new(), pid: 1, pids, parents: Vec::new() }
     }
 
     /// So many events. Some come a little too late, as from another processor; some were lost.
@@ -116,6 +125,7 @@ impl Machine {
         let parent = self.live.first().map_or(ProcessKey::NONE, |init| init.key);
         let began = BootTime::from_nanos(time.as_nanos() - 1_000);
         let live = Live { key: ProcessKey::new(pid, began), began, parent };
+        self.parents.push((live.name(), self.live.first().map(|init| init.name())));
         self.live.push(live);
         let (owner, program) = (parent.into(), self.program());
         EventKind::Running(Running { process: live.subject(), owner, program, ..Running::default() })
@@ -125,8 +135,9 @@ impl Machine {
         if u32::try_from(self.live.len()).unwrap() > self.pids / 2 {
             return self.exit(which);
         }
-        let parent = self.live[which].key;
+        let Live { key: parent, began, .. } = self.live[which];
         let live = Live { key: ProcessKey::new(self.new_pid(), time), began: time, parent };
+        self.parents.push((live.name(), Some((parent.pid, began))));
         self.live.push(live);
         EventKind::Fork(Fork {
             child: live.subject(),
