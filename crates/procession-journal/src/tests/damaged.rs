@@ -9,7 +9,7 @@ use super::{block, damage, file, read, recording};
 use crate::{Block, Container, Content, RawBlock};
 
 /// A process that runs `make` and ends, and one that does the same.
-fn events() -> Vec<Event<'static>> {
+pub(super) fn events() -> Vec<Event<'static>> {
     (0..6_u32).flat_map(life).collect()
 }
 
@@ -35,7 +35,7 @@ fn life(number: u32) -> [Event<'static>; 3] {
 }
 
 /// A file of every kind of blocks, with 18 events in three of them.
-fn journal() -> Vec<RawBlock> {
+pub(super) fn journal() -> Vec<RawBlock> {
     let events = events();
     let containers = [Container { id: "c".repeat(64), ..Container::default() }];
     let mut table = Table::default();
