@@ -134,9 +134,9 @@ impl Fold {
 
     /// A block is later than all that is asked for.
     pub(crate) fn pass_over(&mut self, header: &Header) {
-        let missing = std::mem::take(&mut self.damaged);
-        self.lose(missing);
         if let (Some(Kind::Events), Some(sequence)) = (header.kind, header.sequence) {
+            let missing = std::mem::take(&mut self.damaged);
+            self.lose(missing);
             self.expected = sequence.saturating_add(header.events.into());
             self.latest = self.latest.max(header.last);
         }
