@@ -294,7 +294,7 @@ fn the_last_file_may_end_anywhere() {
     for length in places.filter(|length| *length <= whole.len() as u64) {
         fs::write(&last, &whole[..usize::try_from(length).unwrap()]).unwrap();
         let is_whole = |block: &&Header| block.offset + block.bytes <= length;
-        let events = blocks.iter().filter(is_whole).filter(|block| block.kind == Some(Kind::Events)).last();
+        let events = blocks.iter().filter(is_whole).rfind(|block| block.kind == Some(Kind::Events));
         let checkpoint = blocks.iter().filter(is_whole).find(|block| block.kind == Some(Kind::Checkpoint));
         let before_file = blocks.iter().find_map(|block| block.sequence).unwrap();
         let count = match (events, checkpoint) {
@@ -370,11 +370,11 @@ fn a_time_means_what_the_wall_clock_showed_then() {
     recorder.begin();
     let events = Machine::new(8, 60).events(400);
     let (before, after) = events.split_at(200);
-    before.iter().for_each(|event| recorder.push(event));
+    recorder.push_all(before);
     recorder.flush();
     // Somebody sets the clock an hour forward.
     recorder.recording.clock = clock(3_600);
-    after.iter().for_each(|event| recorder.push(event));
+    recorder.push_all(after);
     recorder.flush();
     let journal = Journal::open(directory.path()).unwrap();
     for (clock, events) in [(clock(0), before), (clock(3_600), after)] {
@@ -399,7 +399,7 @@ fn a_program_that_begins_anew_does_not_mix_what_it_knows_with_what_was_known() {
         let recording = Recording { clock, ..recording.clone() };
         let mut recorder = Recorder::new(config(directory.path()), recording);
         recorder.begin();
-        part.iter().for_each(|event| recorder.push(event));
+        recorder.push_all(part);
         recorder.close();
     }
     let journal = Journal::open(directory.path()).unwrap();

@@ -177,7 +177,8 @@ fn large_table() -> Table {
         let process = Subject::exact(ProcessKey::new(Pid(number), time), time);
         let arguments = [&number.to_le_bytes()[..], &[b'x'; 1_000]].concat();
         let program = Program { arguments: Arguments::complete(&arguments), ..Program::default() };
-        let _ = table.apply(&Event { time, kind: EventKind::Exec(Exec { process, program, ..Exec::default() }) });
+        let _ =
+            table.apply(&Event { time, kind: EventKind::Exec(Exec { process, program, ..Exec::default() }) });
     }
     table
 }

@@ -245,6 +245,12 @@ impl Recorder {
         let _ = self.table.apply(event);
     }
 
+    pub(crate) fn push_all(&mut self, events: &[Event<'_>]) {
+        for event in events {
+            self.push(event);
+        }
+    }
+
     /// Ends the block.
     pub(crate) fn flush(&mut self) {
         self.tick();
