@@ -22,6 +22,7 @@ fn resumed(events: &str) -> (Vec<Outcome>, String) {
 }
 
 /// What the table knows after `kind`.
+#[expect(clippy::large_types_passed_by_value, reason = "made for one call")]
 fn resumed_with(world: &str, kind: EventKind<'_>) -> String {
     let mut table = Table::restore(&table(world).checkpoint());
     let _ = table.apply(&Event { time: key("0@60").start, kind });
