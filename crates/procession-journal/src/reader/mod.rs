@@ -27,8 +27,8 @@ pub struct Reader<R> {
     offset: u64,
     /// Events before that, as far as that is known.
     expected: Option<u64>,
-    /// The file ended within a block. What is behind that, should the file grow, begins in the middle.
-    is_torn: bool,
+    /// The file ended within a block: should it grow, the next bytes are not the beginning of one.
+    is_over: bool,
 }
 
 /// A block, or what is in the place of one.
@@ -57,12 +57,12 @@ impl<R: io::Read + io::Seek> Reader<R> {
     ///
     /// None today: a file that is no journal is nothing but damage.
     pub fn new(inner: R) -> io::Result<Self> {
-        Ok(Self { scan: Scan::new(inner), offset: 0, expected: None, is_torn: false })
+        Ok(Self { scan: Scan::new(inner), offset: 0, expected: None, is_over: false })
     }
 
     /// Goes to the block that begins at `offset`, as a [`Header`] or a [`Block`] had it.
     pub fn seek(&mut self, offset: u64) {
-        (self.offset, self.expected, self.is_torn) = (offset, None, false);
+        (self.offset, self.expected, self.is_over) = (offset, None, false);
     }
 
     /// The next block; `None` at the end.
@@ -72,7 +72,7 @@ impl<R: io::Read + io::Seek> Reader<R> {
     /// The file cannot be read.
     #[expect(clippy::should_implement_trait, reason = "it fails")]
     pub fn next(&mut self) -> io::Result<Option<Block>> {
-        if self.is_torn {
+        if self.is_over {
             return Ok(None);
         }
         let bytes = self.scan.read_at(self.offset, HEADER_BYTES)?;
@@ -84,7 +84,7 @@ impl<R: io::Read + io::Seek> Reader<R> {
             return self.pass_over_unknown(why).map(Some);
         };
         let header = parsed.at(self.offset);
-        if let Some(damage) = self.disorder(&header) {
+        if let Some(damage) = self.disorder(&header)? {
             return Ok(Some(damage));
         }
         self.read(parsed, &header).map(Some)
@@ -107,18 +107,17 @@ impl<R: io::Read + io::Seek> Reader<R> {
     }
 
     /// Tells of what is missing before a block, or that it should have stood before others.
-    fn disorder(&mut self, header: &Header) -> Option<Block> {
+    fn disorder(&mut self, header: &Header) -> io::Result<Option<Block>> {
         if header.kind == Some(Kind::Head) {
             self.expected = None;
         }
-        let (sequence, expected) = (header.sequence?, self.expected?);
+        let Some((sequence, expected)) = header.sequence.zip(self.expected) else { return Ok(None) };
         if sequence < expected {
-            self.offset = self.offset.saturating_add(header.bytes);
-            return Some(self.damage(header.offset, why::REPEATED, Some(header.events.into())));
+            return self.pass_over(header, why::REPEATED).map(Some);
         }
         self.expected = Some(sequence);
         let missing = sequence - expected;
-        (missing > 0).then(|| self.damage(header.offset, why::MISSING, Some(missing)))
+        Ok((missing > 0).then(|| self.damage(header.offset, why::MISSING, Some(missing))))
     }
 
     /// The block behind a header that can be trusted.
@@ -163,7 +162,7 @@ impl<R: io::Read + io::Seek> Reader<R> {
         let end = header.offset.saturating_add(header.bytes);
         let is_whole = self.scan.header_at(end)?.is_some() || self.scan.length()? == end;
         let found = if is_whole { Ok(end) } else { self.find(header.offset + HEADER_BYTES as u64)? };
-        self.is_torn = found.is_err();
+        self.is_over = found.is_err();
         self.offset = found.unwrap_or_else(|end| end);
         Ok(self.damage(header.offset, why, Some(header.events.into())))
     }
@@ -172,7 +171,7 @@ impl<R: io::Read + io::Seek> Reader<R> {
     fn pass_over_unknown(&mut self, why: &'static str) -> io::Result<Block> {
         let start = self.offset;
         let found = self.scan.find_header(start + 1)?;
-        self.is_torn = found.is_err();
+        self.is_over = found.is_err();
         self.offset = found.map_or_else(|end| end, |header| header.offset);
         let sequence = found.ok().and_then(|header| header.sequence);
         let missing = sequence.zip(self.expected).and_then(|(found, known)| found.checked_sub(known));

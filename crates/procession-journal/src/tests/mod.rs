@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod blocks;
+mod damaged;
 mod events;
 
 use std::io::Cursor;
