@@ -17,15 +17,16 @@ mod scribe;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use procession::BootId;
-use procession_journal::DirectoryConfig;
+use procession::{BootId, TableConfig};
+use procession_journal::{DirectoryConfig, Recording};
+use procession_sensor::Source;
 
-use crate::clock::boot_id;
+use crate::clock::{boot_id, wall_clock};
 use crate::redaction::SharedRedaction;
 
-pub(crate) use feed::{Feed, recording};
+pub(crate) use feed::Feed;
 pub(crate) use redact::Redactor;
-pub(crate) use restore::restore;
+pub(crate) use restore::{chain, restore};
 pub(crate) use roll::Roll;
 
 use medium::Medium;
@@ -113,6 +114,25 @@ impl JournalTarget {
             Self::Directory(config) => &config.path,
             Self::File(path) => path,
         }
+    }
+}
+
+impl OpenJournal {
+    /// What its blocks say before anything is observed.
+    pub(crate) fn recording(&self, source: &dyn Source, table: TableConfig) -> Recording {
+        Recording {
+            node_name: self.config.node_name.clone(),
+            boot_id: self.config.boot_id,
+            clock: wall_clock(),
+            source: source.kind().to_string(),
+            root: None,
+            host_namespaces: None,
+            table,
+        }
+    }
+
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::new(self.config.redaction.clone())
     }
 }
 

@@ -79,7 +79,7 @@ impl Redaction {
     }
 
     /// The argument vector of a program without its secrets: its text then shows what
-    /// [`apply_process`](Self::apply_process) makes of the text, but for quotes. `None`: it has none.
+    /// [`apply_process`](Self::apply_process) makes of the text, but for the spaces and quotes around. `None`: it has none.
     pub fn arguments(&self, program: &Program<'_>) -> Option<Vec<u8>> {
         vector::hide_in_arguments(self.secrets(program.binary), program)
     }

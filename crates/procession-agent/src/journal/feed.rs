@@ -6,17 +6,14 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use procession::{Event, Namespaces, ProcessKey, Table, TableConfig};
+use procession::{Event, Namespaces, ProcessKey, Table};
 use procession_journal::{BlockBuilder, Container, RawBlock, Recording};
 use procession_sensor::Source;
 
 use super::medium::State;
 use super::scribe::{Events, Job, Scribe, SharedProgress, Trouble};
 use super::{JournalCounts, OpenJournal};
-use crate::clock::{renewed, wall_clock};
-
-/// Bytes at which a block is sent.
-const BLOCK: usize = 256 << 10;
+use crate::clock::renewed;
 
 /// How long an event waits until its block is sent.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -83,7 +80,7 @@ impl Feed {
         };
         let thread = thread::Builder::new().name("journal".into()).spawn(move || scribe.run())?;
         Ok(Self {
-            builder: BlockBuilder::new(&recording, sequence),
+            builder: BlockBuilder::new(sequence),
             recording,
             waits_since: None,
             jobs,
@@ -116,7 +113,7 @@ impl Feed {
         self.bookmark = source.bookmark();
         if self.builder.events() > 0 {
             let since = *self.waits_since.get_or_insert(now);
-            if self.builder.bytes() >= BLOCK || now.duration_since(since) >= LONGEST_WAIT {
+            if self.builder.bytes() >= BlockBuilder::FULL || now.duration_since(since) >= LONGEST_WAIT {
                 self.send_events();
             }
         }
@@ -225,18 +222,5 @@ impl Feed {
 
     fn renew_clock(&mut self) {
         self.recording.clock = renewed(self.recording.clock);
-    }
-}
-
-/// What blocks of a journal say before anything is observed.
-pub(crate) fn recording(journal: &OpenJournal, source: &dyn Source, table: TableConfig) -> Recording {
-    Recording {
-        node_name: journal.config.node_name.clone(),
-        boot_id: journal.config.boot_id,
-        clock: wall_clock(),
-        source: source.kind().to_string(),
-        root: None,
-        host_namespaces: None,
-        table,
     }
 }

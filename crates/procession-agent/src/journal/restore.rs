@@ -32,7 +32,8 @@ pub(crate) fn restore(journal: &OpenJournal, config: TableConfig) -> Option<Rest
     Some(Restored { table, ..restored })
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and the chain of its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
