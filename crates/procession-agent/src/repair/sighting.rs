@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::shim::Survey;
 use procession::{
     Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, ProcessKey, Program, Running, Subject,
-    Table, WorkingDirectory,
+    Survey, Table, WorkingDirectory,
 };
 
 /// Processes that were seen running.
