@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use procession::{BootId, TableConfig};
+use procession::TableConfig;
 use procession_api::messages::MessageEncoder;
 use procession_api::proto::tetragon::GetEventsResponse;
 use procession_filter::{Filter, Kinds, Redaction};
@@ -20,6 +20,7 @@ use procession_sensor::{Source, SourceError};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
+use crate::clock::boot_id;
 use crate::control::{AgentControl, LogLevel};
 use crate::detail::Detail;
 use crate::export::{Envelope, ExportConfig, ExportHandle, ExportSink, Exporter, FileConfig};
@@ -188,8 +189,8 @@ impl Agent {
 
         let (kind, unseen) = (source.kind(), source.unseen_changes());
         let selection = selection(config.detail);
-        let (hold, budget) = (config.hold, config.table_budget);
-        let observed = ObservationConfig { hold, budget, ..ObservationConfig::new(selection) };
+        let mut observed = ObservationConfig { hold: config.hold, ..ObservationConfig::new(selection) };
+        observed.table.budget = config.table_budget;
         let mut observation = Observation::start(source, observed, inventory)?;
         let encoder = MessageEncoder {
             node_name: config.node_name,
@@ -199,7 +200,7 @@ impl Agent {
         let node = Node::new(NodeParts {
             log,
             queries: observation.queries().clone(),
-            presenter: Presenter::new(encoder, boot_id(), config.redaction),
+            presenter: Presenter::new(encoder, boot_id().ok(), config.redaction),
             pulse: observation.pulse().clone(),
             source: kind,
             shortcomings: shortcomings(kind.shortcomings(), unseen),
@@ -350,9 +351,4 @@ fn selection(detail: Detail) -> Selection {
 fn shortcomings(of_kind: &str, unseen: Option<String>) -> Vec<String> {
     let of_kind = Some(of_kind).filter(|text| !text.is_empty()).map(str::to_owned);
     of_kind.into_iter().chain(unseen).collect()
-}
-
-/// `None`: /proc is not there, or hidden.
-fn boot_id() -> Option<BootId> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.parse().ok()
 }

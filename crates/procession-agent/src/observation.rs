@@ -1,5 +1,6 @@
 //! A pipeline at work in a thread of its own, and what it tells.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -7,35 +8,62 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use procession::{Namespaces, TableConfig};
+use procession_journal::Restored;
 use procession_kube::Told;
 use procession_sensor::{Source, SourceError};
 
 use crate::hold::HoldConfig;
 use crate::inventory::Inventory;
+use crate::journal::OpenJournal;
 use crate::pipeline::{Account, Pipeline, Selection};
 use crate::pulse::Pulse;
 use crate::query::{Queries, Query, View};
 use crate::tell::Teller;
 
 /// What to observe, and how long it may wait where.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObservationConfig {
     /// What is told.
     pub selection: Selection,
     /// How long it may wait until it is known whose container it happened in.
     pub hold: HoldConfig,
-    /// How many facts may wait for whoever presents them; those that find no room are dropped and
-    /// counted.
+    /// How many facts may wait for whoever presents them.
     pub queue: usize,
-    /// The most bytes that the table may use: see [`TableConfig::budget`](procession::TableConfig::budget).
-    pub budget: usize,
+    /// What becomes of those.
+    pub when_full: WhenFull,
+    /// How the table behaves. It is another's that goes on from `resume`, but within this budget.
+    pub table: TableConfig,
+    /// Where all events are written to. `None`: nowhere.
+    pub journal: Option<OpenJournal>,
+    /// From where to go on, in place of what runs already: what a journal had.
+    pub resume: Option<Restored>,
+}
+
+/// What becomes of a fact for which the queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is dropped, and counted: nobody holds up the source.
+    #[default]
+    Drop,
+    /// The source has to wait, as one can that reads what was recorded.
+    Wait,
 }
 
 impl ObservationConfig {
     /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
-    /// [`TableConfig`], and room for 65,536 facts.
+    /// [`TableConfig`], and room for 65,536 facts. The seed of the table is random, because names and
+    /// paths are other people's input.
     pub fn new(selection: Selection) -> Self {
-        Self { selection, hold: HoldConfig::default(), queue: 1 << 16, budget: TableConfig::default().budget }
+        let seed = RandomState::new().hash_one(0);
+        Self {
+            selection,
+            hold: HoldConfig::default(),
+            queue: 1 << 16,
+            when_full: WhenFull::Drop,
+            table: TableConfig { seed, ..TableConfig::default() },
+            journal: None,
+            resume: None,
+        }
     }
 }
 
@@ -80,11 +108,11 @@ impl Observation {
         config: ObservationConfig,
         inventory: Box<dyn Inventory>,
     ) -> Result<Self, SourceError> {
-        let ObservationConfig { selection, hold, queue, budget } = config;
+        let ObservationConfig { selection, hold, queue, table, .. } = config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
         let mut tell = |told| found.push(told);
-        let pipeline = Pipeline::start(source, budget, selection, &mut |fact| teller.take(fact, &mut tell))?;
+        let pipeline = Pipeline::start(source, table, selection, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
         let (sender, told) = bounded(queue);
         let (queries, asked) = Queries::new();

@@ -1,6 +1,5 @@
 //! From events to facts.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use procession::{
@@ -11,6 +10,8 @@ use procession_filter::Filter;
 use procession_sensor::{KernelCounts, Source, SourceError};
 
 use crate::inventory::InventoryCounts;
+use crate::journal::JournalCounts;
+use crate::repair::RepairCounts;
 use crate::tally::{Counter, Tally};
 use crate::tell::TellCounts;
 
@@ -75,20 +76,21 @@ pub struct Account {
     pub dropped: u64,
     /// Totals over the scope, where it is not everything.
     pub tally: Tally,
+    /// What the journal did. `None`: there is none.
+    pub journal: Option<JournalCounts>,
+    /// What came of looking for what was missed.
+    pub repair: RepairCounts,
 }
 
 impl Pipeline {
-    /// Takes in what already runs, and hands out the facts about it that `selection` admits. The table
-    /// uses `budget` bytes at most.
+    /// Takes in what already runs, and hands out the facts about it that `selection` admits.
     pub fn start(
         mut source: Box<dyn Source>,
-        budget: usize,
+        table: TableConfig,
         selection: Selection,
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
-        // Names and paths are other people's input.
-        let seed = RandomState::new().hash_one(0);
-        let table = Table::new(TableConfig { budget, seed, ..TableConfig::default() });
+        let table = Table::new(table);
         let mut state = State { table, selection, counter: Counter::default(), root: None, is_walking: true };
         source.walk(&mut |event| state.fold(event, out))?;
         state.is_walking = false;
@@ -138,6 +140,8 @@ impl Pipeline {
             inventory: InventoryCounts::default(),
             dropped: 0,
             tally: self.state.counter.tally(self.table()),
+            journal: None,
+            repair: RepairCounts::default(),
         }
     }
 }

@@ -30,7 +30,7 @@ fn choose(
     ring_bytes: u32,
     tell: impl FnOnce(SourceKind, &[Unusable]),
 ) -> anyhow::Result<Box<dyn Source>> {
-    let config = EbpfConfig { ring_bytes };
+    let config = EbpfConfig { ring_bytes, ..EbpfConfig::default() };
     if let Some(kind) = wanted.only() {
         let source = open(kind, config).with_context(|| format!("cannot watch with {kind}"))?;
         tell(kind, &[]);

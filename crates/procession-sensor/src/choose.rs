@@ -20,7 +20,7 @@ pub struct Chosen {
 pub fn open_best(config: EbpfConfig) -> Result<Chosen, SourceError> {
     let mut passed_over = Vec::new();
     for kind in [SourceKind::Ebpf, SourceKind::Connector, SourceKind::Polling] {
-        match open(kind, config) {
+        match open(kind, config.clone()) {
             Ok(source) => return Ok(Chosen { source, passed_over }),
             Err(reason) => passed_over.push(Unusable { kind, reason }),
         }

@@ -5,7 +5,7 @@ pub(crate) mod raw;
 
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use procession::{BootTime, Event, EventKind, Pid, ProcessKey};
@@ -25,16 +25,22 @@ pub use raw::EbpfError;
 use raw::{RawConfig, RawSensor};
 
 /// How the eBPF source behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EbpfConfig {
     /// Bytes of kernel memory in which records wait to be read; rounded up to a power of two.
     pub ring_bytes: u32,
+    /// A directory in a BPF filesystem (`/sys/fs/bpf/procession`), where the programs stay when the
+    /// process ends, and record for the one that takes over. `None`: they end with the process.
+    ///
+    /// What an earlier process left there is taken over if it fits, with its ring, whatever its size;
+    /// else it is replaced.
+    pub pin: Option<PathBuf>,
 }
 
 impl Default for EbpfConfig {
     /// 8 MiB: about 4,000 processes from fork to exit.
     fn default() -> Self {
-        Self { ring_bytes: RawConfig::default().ring_bytes }
+        Self { ring_bytes: RawConfig::default().ring_bytes, pin: None }
     }
 }
 
@@ -268,6 +274,16 @@ impl Decoder {
             Ok(None) => {}
             Err(Malformed) => *malformed += 1,
         }
+    }
+}
+
+/// Ends what earlier processes left in `pin` ([`EbpfConfig::pin`]), and removes the directory. Returns
+/// whether there was anything.
+pub fn detach_all(pin: &Path) -> Result<bool, SourceError> {
+    match std::fs::remove_dir_all(pin) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(SourceError::io(format!("remove {}", pin.display()))(error)),
     }
 }
 
