@@ -80,7 +80,7 @@ pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
 pub use journal::{JournalConfig, JournalCounts, JournalTarget, OpenJournal};
 pub use node::{Node, NodeParts, NodeStatus};
 pub use observation::{Observation, ObservationConfig, WhenFull};
-pub use past::Past;
+pub use past::{Past, UNKNOWN_BOOT};
 pub use pipeline::{Account, Pipeline, Scope, Selection};
 pub use presenter::Presenter;
 pub use procession_kube::Told;

@@ -27,6 +27,10 @@ use crate::stream::{EventLog, LogConfig};
 /// Bytes that may be under way between client and server.
 const PIPE: usize = 1 << 20;
 
+/// In place of the boot id where it is not known which boot it was, as with events of an export. Processes
+/// have no portable names then.
+pub const UNKNOWN_BOOT: &str = "00000000-0000-0000-0000-000000000000";
+
 /// A node as it was at one moment.
 #[derive(Debug)]
 pub struct Past {
@@ -35,8 +39,6 @@ pub struct Past {
 
 impl Past {
     /// A node that a journal had. `users` may give names to the users of the host.
-    ///
-    /// An import does not know which boot it was, so its processes have no portable name.
     ///
     /// # Errors
     ///
@@ -53,10 +55,11 @@ impl Past {
         };
         let (queries, asked) = Queries::new();
         thread::Builder::new().name("past".to_owned()).spawn(move || answer(&restored, &asked))?;
+        let boot = Some(recording.boot_id).filter(|boot| boot.to_string() != UNKNOWN_BOOT);
         let node = Node::new(NodeParts {
             log: EventLog::new(LogConfig::default()),
             queries,
-            presenter: Presenter::recorded(encoder, Some(recording.boot_id), recording.clock, users),
+            presenter: Presenter::recorded(encoder, boot, recording.clock, users),
             pulse: Pulse::new(),
             source: SourceKind::Ebpf,
             shortcomings: Vec::new(),

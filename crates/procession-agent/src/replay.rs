@@ -25,8 +25,8 @@ pub struct ReplayConfig {
     pub from: Option<SystemTime>,
     /// What happened later is left out.
     pub to: Option<SystemTime>,
-    /// Events that are known already, by their number in the journal: those before this one.
-    pub known: u64,
+    /// Up to when a table knows already what happened: it is not told again.
+    pub known: Option<BootTime>,
     /// The boot whose events are told: a table is of one. `None`: the first there is.
     pub boot: Option<BootId>,
     /// How many times as fast as it happened. `None`: as fast as it can be read.
@@ -67,7 +67,7 @@ struct Shared {
 struct Seen {
     clocks: Clocks,
     unread: Vec<Unread>,
-    next_boot: Option<BootId>,
+    next_boot: Option<(BootId, SystemTime)>,
 }
 
 /// A part of a journal that cannot be read.
@@ -156,8 +156,8 @@ impl Replay {
         self.shared.seen().unread.clone()
     }
 
-    /// The boot whose events come next in the journal.
-    pub fn next_boot(&self) -> Option<BootId> {
+    /// The boot whose events come next in the journal, and when they begin.
+    pub fn next_boot(&self) -> Option<(BootId, SystemTime)> {
         self.shared.seen().next_boot
     }
 }
@@ -184,9 +184,7 @@ struct Pace {
 struct Position {
     boot: Option<BootId>,
     clock: Option<WallClock>,
-    /// The number of the next event.
-    next: u64,
-    /// Events of this boot so far, the known ones included.
+    /// Events of this boot so far that are not known.
     told: u64,
     last: Option<SystemTime>,
     is_skipped: bool,
@@ -223,12 +221,12 @@ impl ReplaySource {
             return true;
         }
         if recording.boot_id != wanted {
-            self.shared.seen().next_boot = Some(recording.boot_id);
+            let began = recording.clock.at(block.first);
+            self.shared.seen().next_boot = Some((recording.boot_id, began));
             return false;
         }
         position.boot = Some(wanted);
         position.clock = Some(recording.clock);
-        position.next = block.sequence;
         self.note(block, recording.clock);
         self.config.to.is_none_or(|to| recording.clock.at(block.first) <= to)
     }
@@ -243,9 +241,7 @@ impl ReplaySource {
     }
 
     fn event(&mut self, event: &Event<'_>, position: &mut Position, is_walk: bool, sink: Sink<'_>) -> bool {
-        let number = position.next;
-        position.next += 1;
-        if number < self.config.known {
+        if self.config.known.is_some_and(|known| event.time <= known) {
             return true;
         }
         position.told += 1;

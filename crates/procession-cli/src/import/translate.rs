@@ -19,7 +19,7 @@ use procession::{
 };
 use procession_api::proto::tetragon::get_events_response::Event as Told;
 use procession_api::proto::tetragon::{GetEventsResponse, Process, ProcessExec, ProcessExit};
-use procession_journal::Names;
+use procession_journal::Container;
 use prost_types::Timestamp;
 
 use super::described::Described;
@@ -87,7 +87,7 @@ pub(super) struct Translator {
     others: BTreeMap<String, u64>,
     known: Known,
     early: Vec<Early>,
-    names: Names,
+    containers: BTreeMap<String, Container>,
     host: Namespaces,
     /// Where boot time stood on the wall clock when that was last told.
     clock: Option<WallClock>,
@@ -99,7 +99,7 @@ pub(super) struct Translator {
 pub(super) struct Whole {
     pub(super) node: String,
     pub(super) early: Vec<Early>,
-    pub(super) names: Names,
+    pub(super) containers: Vec<Container>,
     pub(super) host: Option<Namespaces>,
     pub(super) clock: WallClock,
     /// The time of the first event.
@@ -146,7 +146,7 @@ impl Translator {
         let latest = self.early.last().map(Early::start);
         Some(Whole {
             node: self.node?,
-            names: self.names,
+            containers: self.containers.into_values().collect(),
             host: (self.host != Namespaces::default()).then_some(self.host),
             clock: self.clock?,
             first: self.span.map(|(first, _)| first).or(latest)?,
@@ -311,7 +311,7 @@ impl Translator {
             *known = told;
         }
         if let Some(container) = described.container() {
-            self.names.insert(container);
+            self.containers.insert(container.id.clone(), container);
         }
     }
 
