@@ -24,7 +24,7 @@ pub fn renewed(clock: WallClock) -> WallClock {
 }
 
 /// The time since boot, sleep included.
-fn boot_time() -> BootTime {
+pub(crate) fn boot_time() -> BootTime {
     let boot = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
     let nanos = u64::try_from(boot.tv_nsec).unwrap_or_default();

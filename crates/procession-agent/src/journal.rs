@@ -1,11 +1,35 @@
 //! The journal of a pipeline: every event in order, written by a thread of its own.
+//!
+//! * `feed` is the pipeline's side: it makes blocks, and never waits.
+//! * `scribe` is the thread: it writes them, and tries again when that fails.
+//! * `medium` is where they go: a directory, or one file.
+//! * `roll` notes whose the containers are.
+//! * `redact` hides secrets before anything is written.
+//! * `restore` finds what an earlier process left.
+
+mod feed;
+mod medium;
+mod redact;
+mod restore;
+mod roll;
+mod scribe;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use procession::BootId;
-use procession_filter::Redaction;
-use procession_journal::{Directory, DirectoryConfig};
+use procession::{BootId, TableConfig};
+use procession_journal::{DirectoryConfig, Recording};
+use procession_sensor::Source;
+
+use crate::clock::{boot_id, wall_clock};
+use crate::redaction::SharedRedaction;
+
+pub(crate) use feed::Feed;
+pub(crate) use redact::Redactor;
+pub(crate) use restore::{chain, restore};
+pub(crate) use roll::Roll;
+
+use medium::Medium;
 
 /// Where the events of a pipeline are written to.
 #[derive(Clone, Debug)]
@@ -18,7 +42,7 @@ pub struct JournalConfig {
     pub boot_id: BootId,
     /// What is hidden before anything is written, or known: the table that the events are folded into has
     /// the arguments and environments as the journal has them.
-    pub redaction: Redaction,
+    pub redaction: SharedRedaction,
 }
 
 /// A kind of journal.
@@ -31,22 +55,17 @@ pub enum JournalTarget {
 }
 
 /// A journal that can be written.
-#[derive(Debug)]
 pub struct OpenJournal {
     config: JournalConfig,
-    target: OpenTarget,
-}
-
-#[derive(Debug)]
-enum OpenTarget {
-    Directory(Directory),
-    File(std::fs::File),
+    medium: Box<dyn Medium>,
 }
 
 /// What a journal did.
+///
+/// `events + lost_events + waiting_events` are all events that it was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalCounts {
-    /// Blocks that were written.
+    /// Blocks of events that were written.
     pub blocks: u64,
     /// Events in them.
     pub events: u64,
@@ -73,8 +92,8 @@ impl JournalConfig {
     ///
     /// `/proc` does not tell which boot it is.
     pub fn new(target: JournalTarget, node_name: impl Into<String>) -> io::Result<Self> {
-        let boot_id = crate::clock::boot_id()?;
-        Ok(Self { target, node_name: node_name.into(), boot_id, redaction: Redaction::default() })
+        let redaction = SharedRedaction::default();
+        Ok(Self { target, node_name: node_name.into(), boot_id: boot_id()?, redaction })
     }
 
     /// Makes sure that it can be written, and that nobody else does.
@@ -83,15 +102,42 @@ impl JournalConfig {
     ///
     /// The place cannot be made or written, or another holds its lock.
     pub fn open(self) -> io::Result<OpenJournal> {
-        let target = match &self.target {
-            JournalTarget::Directory(config) => OpenTarget::Directory(Directory::open(config.clone())?),
-            JournalTarget::File(path) => OpenTarget::File(create(path)?),
-        };
-        Ok(OpenJournal { config: self, target })
+        let medium = medium::open(&self.target)?;
+        Ok(OpenJournal { config: self, medium })
     }
 }
 
-fn create(path: &std::path::Path) -> io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+impl JournalTarget {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Directory(config) => &config.path,
+            Self::File(path) => path,
+        }
+    }
+}
+
+impl OpenJournal {
+    /// What its blocks say before anything is observed.
+    pub(crate) fn recording(&self, source: &dyn Source, table: TableConfig) -> Recording {
+        Recording {
+            node_name: self.config.node_name.clone(),
+            boot_id: self.config.boot_id,
+            clock: wall_clock(),
+            source: source.kind().to_string(),
+            root: None,
+            host_namespaces: None,
+            table,
+        }
+    }
+
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::new(self.config.redaction.clone())
+    }
+}
+
+impl std::fmt::Debug for OpenJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenJournal").field("config", &self.config).finish_non_exhaustive()
+    }
 }

@@ -14,8 +14,8 @@ use procession_sensor::{Source, SourceError};
 
 use crate::hold::HoldConfig;
 use crate::inventory::Inventory;
-use crate::journal::OpenJournal;
-use crate::pipeline::{Account, Pipeline, Selection};
+use crate::journal::{OpenJournal, Roll};
+use crate::pipeline::{Account, Pipeline, PipelineConfig, Selection};
 use crate::pulse::Pulse;
 use crate::query::{Queries, Query, View};
 use crate::tell::Teller;
@@ -108,16 +108,21 @@ impl Observation {
         config: ObservationConfig,
         inventory: Box<dyn Inventory>,
     ) -> Result<Self, SourceError> {
-        let ObservationConfig { selection, hold, queue, table, .. } = config;
+        let ObservationConfig { selection, hold, queue, when_full, table, journal, resume } = config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
-        let mut tell = |told| found.push(told);
-        let pipeline = Pipeline::start(source, table, selection, &mut |fact| teller.take(fact, &mut tell))?;
+        let mut roll = Roll::default();
+        let mut tell = |told: Told| {
+            roll.note(&told.containers);
+            found.push(told);
+        };
+        let config = PipelineConfig { selection, table, journal, resume };
+        let pipeline = Pipeline::start(source, config, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
         let (sender, told) = bounded(queue);
         let (queries, asked) = Queries::new();
         let pulse = Pulse::new();
-        let queue = Queue { told: sender, dropped: 0 };
+        let queue = Queue { told: sender, when_full, dropped: 0, roll };
         let work = Work { pipeline, queue, asked, pulse: pulse.clone(), teller };
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
@@ -195,6 +200,8 @@ impl Work {
         }
         // Even when the source has failed, what it told of before is not lost.
         teller.finish(&mut |told| queue.offer(told));
+        self.pipeline.call(&mut self.queue.roll);
+        self.pipeline.close();
         observed.map(|()| self.account())
     }
 
@@ -222,6 +229,7 @@ impl Work {
         let patience = if teller.is_waiting() { EAGER_POLL } else { POLL };
         pipeline.poll(patience, &mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
         teller.attend(&mut |told| queue.offer(told));
+        pipeline.call(&mut queue.roll);
         self.pulse.beat(self.pipeline.table().ledger().received());
         self.answer();
         Ok(())
@@ -245,12 +253,20 @@ impl Work {
 /// The bounded queue between a pipeline and whoever presents what it tells.
 struct Queue {
     told: Sender<Told>,
+    when_full: WhenFull,
     dropped: u64,
+    /// The containers of which it tells.
+    roll: Roll,
 }
 
 impl Queue {
     fn offer(&mut self, told: Told) {
+        self.roll.note(&told.containers);
+        let has_room = match self.when_full {
+            WhenFull::Drop => self.told.try_send(told).is_ok(),
+            WhenFull::Wait => self.told.send(told).is_ok(),
+        };
         // Nobody may be there to take it any more: that is a loss too.
-        self.dropped += u64::from(self.told.try_send(told).is_err());
+        self.dropped += u64::from(!has_room);
     }
 }

@@ -1,0 +1,39 @@
+//! What an earlier process left in the directory of a journal.
+
+use procession::{Table, TableConfig};
+use procession_journal::{Journal, JournalError, Restored};
+
+use super::{JournalTarget, OpenJournal};
+
+/// The table as it was when whoever wrote `journal` last came to its end; with the memory of `config`.
+/// `None`: there is nothing of this boot. What cannot be read is said, and stays as it is.
+pub(crate) fn restore(journal: &OpenJournal, config: TableConfig) -> Option<Restored> {
+    let JournalTarget::Directory(directory) = &journal.config.target else { return None };
+    let path = directory.path.display();
+    let restored = match Journal::open(&directory.path).and_then(|journal| journal.latest()) {
+        Ok(restored) => restored,
+        Err(JournalError::Nothing { .. }) => return None,
+        Err(error) => {
+            let error = chain(&error);
+            tracing::warn!(%path, error, "the journal cannot be read: what it has stays, and all begins anew");
+            return None;
+        }
+    };
+    if restored.recording.boot_id != journal.config.boot_id {
+        tracing::info!(%path, "the journal is from before the last boot: all begins anew");
+        return None;
+    }
+    for damage in &restored.damage {
+        tracing::warn!(%path, "in the journal, {damage}: what is missing is looked for");
+    }
+    let config = TableConfig { seed: restored.recording.table.seed, ..config };
+    let table = Table::restore_with(&restored.table.checkpoint(), config);
+    tracing::info!(%path, events = restored.sequence, processes = table.live(), "going on from the journal");
+    Some(Restored { table, ..restored })
+}
+
+/// An error and the chain of its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
