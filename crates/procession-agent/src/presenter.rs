@@ -67,7 +67,7 @@ impl Presenter {
         Self {
             encoder,
             boot,
-            redaction: RwLock::default(),
+            redaction: SharedRedaction::default(),
             surroundings: RwLock::new(Arc::new(Surroundings { clock, users })),
             refreshed: None,
         }
