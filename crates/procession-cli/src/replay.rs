@@ -14,7 +14,7 @@ use procession_agent::{
 };
 use procession_api::users::Users;
 use procession_filter::Filter;
-use procession_journal::{Journal, Recording, Restored};
+use procession_journal::{Content, Journal, Piece, Recording, Restored};
 
 use crate::args::ReplayArgs;
 use crate::display::{self, Display, Looks};
@@ -138,10 +138,27 @@ impl Performance<'_> {
     /// What is known before the first event: the checkpoint with which a journal begins whose oldest files
     /// have gone, or what came before the time that is asked for.
     fn known(&self, start: &Start) -> Option<Restored> {
-        let time = start.time.unwrap_or(self.journal.span().0);
+        let time = match start.time {
+            Some(time) => time,
+            None if self.begins_with_a_checkpoint() => self.journal.span().0,
+            None => return None,
+        };
         let restored = self.journal.at(time).ok()?;
         let is_same = start.boot.is_none_or(|boot| boot == restored.recording.boot_id);
         Some(restored).filter(|it| is_same && !Table::is_empty(&it.table))
+    }
+
+    /// Whether events came before the first that is there.
+    fn begins_with_a_checkpoint(&self) -> bool {
+        let mut before = 0;
+        let read = self.journal.read(None, &mut |piece| match piece {
+            Piece::Block(block) => {
+                before = block.sequence;
+                !matches!(block.content, Content::Events(_))
+            }
+            Piece::Event(_) => false,
+        });
+        read.is_ok() && before > 0
     }
 
     /// What the recorded command started, or everything.
