@@ -1,7 +1,7 @@
 //! Whatever happens to a file: what is still read of it is what was written, and the rest is told of.
 
 use procession::{
-    Arguments, BootTime, Event, EventKind, Exec, Exit, Fork, Ledger, Pid, ProcessKey, Program, Subject,
+    Arguments, BootTime, Event, EventKind, Exec, Exit, Fork, Ledger, Pid, ProcessKey, Program, Subject, Table,
 };
 use proptest::prelude::*;
 
@@ -38,9 +38,13 @@ fn life(number: u32) -> [Event<'static>; 3] {
 fn journal() -> Vec<RawBlock> {
     let events = events();
     let containers = [Container { id: "c".repeat(64), ..Container::default() }];
+    let mut table = Table::default();
+    events[..5].iter().for_each(|event| drop(table.apply(event)));
+    let mut checkpoint = RawBlock::checkpoint(&recording(), &table.checkpoint(), 5, b"mark");
     vec![
         RawBlock::head(&recording()),
         block(0, &events[..5]),
+        checkpoint.remove(0),
         RawBlock::names(&recording(), &containers),
         block(5, &events[5..12]),
         block(12, &events[12..]),
@@ -187,7 +191,7 @@ fn harm() -> impl Strategy<Value = Harm> {
         (place(), bytes()).prop_map(|(at, bytes)| Harm::Overwrite(at, bytes)),
         (place(), bytes()).prop_map(|(at, bytes)| Harm::Insert(at, bytes)),
         (place(), 1..2_000_usize, place()).prop_map(|(from, length, to)| Harm::Copy(from, length, to)),
-        (0..6_usize, 0..6_usize).prop_map(|(one, other)| Harm::Swap(one, other)),
+        (0..7_usize, 0..7_usize).prop_map(|(one, other)| Harm::Swap(one, other)),
     ]
 }
 

@@ -4,6 +4,7 @@ mod arbitrary;
 mod blocks;
 mod damaged;
 mod events;
+mod folding;
 
 use std::io::Cursor;
 use std::time::{Duration, SystemTime};
