@@ -111,7 +111,7 @@ impl Observation {
         let ObservationConfig { selection, hold, queue, when_full, table, journal, resume } = config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
-        let mut roll = Roll::default();
+        let mut roll = Roll::new(journal.is_some());
         let mut tell = |told: Told| {
             roll.note(&told.containers);
             found.push(told);

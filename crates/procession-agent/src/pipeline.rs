@@ -13,7 +13,7 @@ use procession_sensor::{KernelCounts, Resumed, Source, SourceError};
 use crate::clock::boot_time;
 use crate::inventory::InventoryCounts;
 use crate::journal::{Feed, JournalCounts, OpenJournal, Redactor, Roll, chain};
-use crate::repair::{RepairCounts, Schedule, Sightings, before};
+use crate::repair::{Compare, RepairCounts, Schedule, Sightings, before};
 use crate::tally::{Counter, Tally};
 use crate::tell::TellCounts;
 
@@ -121,13 +121,15 @@ impl Pipeline {
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
         let PipelineConfig { selection, table, journal, resume } = config;
-        let (resume, sequence) = resume.map_or((None, 0), |Restored { table, bookmark, sequence, .. }| {
-            (Some((table, bookmark)), sequence)
-        });
+        let config_of_table = resume.as_ref().map_or(table, |restored| restored.recording.table);
+        let (resume, sequence) = resume
+            .map_or((None, 0), |Restored { table, bookmark, sequence, .. }| {
+                (Some((table, bookmark)), sequence)
+            });
         let redactor = journal.as_ref().map(OpenJournal::redactor).unwrap_or_default();
         let journal = journal.map(|journal| {
             source.keep();
-            let recording = journal.recording(&*source, table);
+            let recording = journal.recording(&*source, config_of_table);
             Feed::begin(journal, recording, sequence)
         });
         let journal = journal.transpose().map_err(SourceError::io("start a thread"))?;
@@ -137,7 +139,8 @@ impl Pipeline {
         };
         let counter = Counter::default();
         let state = State { table, selection, counter, root: None, is_walking: true, journal, redactor };
-        let mut pipeline = Self { source, state, schedule: Schedule::default(), repaired: RepairCounts::default() };
+        let mut pipeline =
+            Self { source, state, schedule: Schedule::default(), repaired: RepairCounts::default() };
         if let Some(journal) = &mut pipeline.state.journal {
             journal.send_state_if_due(&pipeline.state.table);
         }

@@ -3,12 +3,14 @@
 //! After a loss the source is asked what runs (a *survey*), the table is told all that happened meanwhile,
 //! and then only those in which the two differ are put right.
 
+mod shim;
 mod sighting;
 
 use std::time::{Duration, Instant};
 
 use procession::BootTime;
 
+pub(crate) use shim::Compare;
 pub(crate) use sighting::Sightings;
 
 /// What came of looking for what was missed.
@@ -123,7 +125,10 @@ mod tests {
             clock += Duration::from_millis(20);
             schedule.note(turn + 1, seconds(turn));
             if schedule.due(clock).is_some() {
-                assert!(last.is_none_or(|last| clock - last >= PAUSE), "a cheap one not more often than each second");
+                assert!(
+                    last.is_none_or(|last| clock - last >= PAUSE),
+                    "a cheap one not more often than each second"
+                );
                 last = Some(clock);
                 schedule.done(clock, Duration::from_micros(1));
             }

@@ -10,7 +10,7 @@ use procession::{Event, Namespaces, ProcessKey, Table};
 use procession_journal::{BlockBuilder, Container, RawBlock, Recording};
 use procession_sensor::Source;
 
-use super::medium::State;
+use super::medium::{End, State};
 use super::scribe::{Events, Job, Scribe, SharedProgress, Trouble};
 use super::{JournalCounts, OpenJournal};
 use crate::clock::renewed;
@@ -164,9 +164,11 @@ impl Feed {
     pub(crate) fn finish(&mut self, source: &mut dyn Source, table: &Table) {
         self.bookmark = source.bookmark();
         self.send_events();
-        let close = RawBlock::close(&self.recording, table.ledger(), self.builder.sequence());
+        self.renew_clock();
+        let recording = self.recording.clone();
+        let last = End { recording, ledger: *table.ledger(), sequence: self.builder.sequence() };
         // Without it the journal reads as one that was not closed: so it is then.
-        let _ = self.jobs.try_send(Job::Other(close));
+        let _ = self.jobs.try_send(Job::Close(Box::new(last)));
         let end = Instant::now() + LAST_WORDS;
         self.progress.lock().end = Some(end);
         self.scribe.unpark();
@@ -194,7 +196,8 @@ impl Feed {
         let block = self.builder.take(&self.recording, &self.bookmark);
         let waiting = self.sent.bytes - self.progress.lock().handled_bytes;
         let job = Job::Events(Events { block, bookmark: self.bookmark.clone(), bytes });
-        let sent = if waiting + bytes > WAITING { Err(TrySendError::Full(job)) } else { self.jobs.try_send(job) };
+        let sent =
+            if waiting + bytes > WAITING { Err(TrySendError::Full(job)) } else { self.jobs.try_send(job) };
         if sent.is_ok() {
             self.sent.events += u64::from(events);
             self.sent.bytes += bytes;

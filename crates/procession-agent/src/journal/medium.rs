@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 
-use procession::Checkpoint;
+use procession::{Checkpoint, Ledger};
 use procession_journal::{Directory, RawBlock, Recording};
 
 use super::JournalTarget;
@@ -19,6 +19,15 @@ pub(super) struct State {
     pub(super) bookmark: Vec<u8>,
 }
 
+/// What is said at the end.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) recording: Recording,
+    pub(super) ledger: Ledger,
+    /// Events that came before.
+    pub(super) sequence: u64,
+}
+
 /// Where a journal's blocks go. Whatever fails leaves what was written before whole, and may be tried
 /// again.
 pub(super) trait Medium: Send {
@@ -28,6 +37,9 @@ pub(super) trait Medium: Send {
 
     /// Writes a block behind the state. Returns the bytes it took.
     fn append(&mut self, block: &RawBlock) -> io::Result<u64>;
+
+    /// Ends the journal in order.
+    fn close(&mut self, end: &End) -> io::Result<u64>;
 
     /// Whether the next state is due.
     fn is_full(&self) -> bool;
@@ -62,6 +74,12 @@ impl Medium for Directory {
 
     fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
         Self::append(self, block)
+    }
+
+    fn close(&mut self, end: &End) -> io::Result<u64> {
+        let before = self.bytes();
+        Self::close(self, &end.recording, &end.ledger, end.sequence)?;
+        Ok(self.bytes() - before)
     }
 
     fn is_full(&self) -> bool {
@@ -126,6 +144,12 @@ impl Medium for OneFile {
 
     fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
         self.write(block)
+    }
+
+    fn close(&mut self, end: &End) -> io::Result<u64> {
+        let written = self.write(&RawBlock::close(&end.recording, &end.ledger, end.sequence))?;
+        self.file.sync_all()?;
+        Ok(written)
     }
 
     fn is_full(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What an earlier process left in the directory of a journal.
 
 use procession::{Table, TableConfig};
-use procession_journal::{Journal, JournalError, Restored};
+use procession_journal::{Journal, JournalError, Recording, Restored};
 
 use super::{JournalTarget, OpenJournal};
 
@@ -29,7 +29,8 @@ pub(crate) fn restore(journal: &OpenJournal, config: TableConfig) -> Option<Rest
     let config = TableConfig { seed: restored.recording.table.seed, ..config };
     let table = Table::restore_with(&restored.table.checkpoint(), config);
     tracing::info!(%path, events = restored.sequence, processes = table.live(), "going on from the journal");
-    Some(Restored { table, ..restored })
+    let recording = Recording { table: config, ..restored.recording };
+    Some(Restored { table, recording, ..restored })
 }
 
 /// An error and the chain of its causes, in one line.

@@ -1,11 +1,10 @@
 //! Whose the containers are, as far as events of a journal speak of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use procession::{Entry, Image, Table};
 use procession_journal::{Container, Pod};
-use procession_kube::{ContainerId, Whose};
+use procession_kube::{ContainerId, Pairs, Whose};
 
 use super::Feed;
 
@@ -20,11 +19,21 @@ pub(crate) struct Roll {
     news: Vec<Container>,
     /// The part of the journal that has them.
     part: u64,
+    /// Whether there is no journal.
+    is_idle: bool,
 }
 
 impl Roll {
+    /// For a journal, or for nobody.
+    pub(crate) fn new(has_journal: bool) -> Self {
+        Self { is_idle: !has_journal, ..Self::default() }
+    }
+
     /// Takes note of containers of which something was told.
     pub(crate) fn note(&mut self, containers: &[Whose]) {
+        if self.is_idle {
+            return;
+        }
         for whose in containers {
             // Mostly it is the very same as before, which is seen without looking inside.
             if self.known.get(whose.id()) != Some(whose) {
@@ -96,6 +105,6 @@ fn container(whose: &Whose) -> Container {
     }
 }
 
-fn pairs(pairs: &[(Arc<str>, Arc<str>)]) -> BTreeMap<String, String> {
+fn pairs(pairs: &Pairs) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use procession_journal::RawBlock;
 
 use super::JournalCounts;
-use super::medium::{Medium, State};
+use super::medium::{End, Medium, State};
 
 /// Something to write.
 pub(super) enum Job {
@@ -22,6 +22,8 @@ pub(super) enum Job {
     Other(RawBlock),
     /// The state, with which another file begins.
     State(Box<State>),
+    /// The last words.
+    Close(Box<End>),
 }
 
 /// A block of events.
@@ -118,6 +120,7 @@ impl Scribe {
         match job {
             Job::Events(Events { block, .. }) | Job::Other(block) => self.medium.append(block),
             Job::State(state) => self.medium.begin(state),
+            Job::Close(end) => self.medium.close(end),
         }
     }
 
@@ -147,7 +150,7 @@ impl Scribe {
                     progress.bookmark = Some(state.bookmark);
                 }
             }
-            Job::Other(_) => {}
+            Job::Other(_) | Job::Close(_) => {}
         }
     }
 

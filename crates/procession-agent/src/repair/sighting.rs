@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::shim::Survey;
 use procession::{
-    Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, ProcessKey, Program, Running, Subject, Survey,
+    Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, ProcessKey, Program, Running, Subject,
     Table, WorkingDirectory,
 };
 
@@ -87,7 +88,8 @@ impl Sighting {
 
     fn event(&self, gap: Gap) -> Event<'_> {
         let Running { context, program, .. } = self.running;
-        let cgroup = self.cgroup.as_ref().map(|cgroup| Cgroup { id: cgroup.id, path: cgroup.path.as_slice() });
+        let cgroup =
+            self.cgroup.as_ref().map(|cgroup| Cgroup { id: cgroup.id, path: cgroup.path.as_slice() });
         let program = Program {
             binary: &self.binary,
             executable: &self.executable,
