@@ -376,7 +376,7 @@ impl State {
             journal.push(event);
         }
         let applied = self.table.apply(event);
-        let (Some(id), Some(kind)) = (applied.process, FactKind::of(&event.kind)) else { return };
+        let (Some(id), Some(kind)) = (applied.process, applied.kind) else { return };
         if applied.outcome == Outcome::Duplicate || !self.is_in_scope(id) {
             return;
         }
