@@ -198,6 +198,20 @@ impl RawBlock {
         Self { kind, events: 0, sequence, first: now, last: now, raw }
     }
 
+    /// With any payload.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn around(kind: Kind, payload: &[u8]) -> Self {
+        let raw = payload.to_vec();
+        let events = if kind == Kind::Events { crate::reader::events_in(&raw) } else { 0 };
+        Self { kind, events, sequence: 0, first: BootTime::ZERO, last: BootTime::ZERO, raw }
+    }
+
+    /// What the block holds, encoded.
+    #[cfg(test)]
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Events in it.
     pub fn events(&self) -> u32 {
         self.events

@@ -5,6 +5,8 @@ mod blocks;
 mod damaged;
 mod events;
 mod folding;
+mod schema;
+mod seeds;
 
 use std::io::Cursor;
 use std::time::{Duration, SystemTime};
