@@ -62,17 +62,17 @@ pub(super) fn decode(
     match kind {
         Kind::Head => {
             let head: proto::Head = message(raw)?;
-            Ok((about(head.recording)?, Content::Head { written_by: head.written_by }))
+            Ok((about(head.recording.as_ref())?, Content::Head { written_by: head.written_by }))
         }
         Kind::Events => {
             let (recording, events) = Events::decode(raw).map_err(|_| why::MALFORMED)?;
             let is_whole = events.count == header.events;
             let content = is_whole.then_some(Content::Events(events)).ok_or(why::MALFORMED)?;
-            Ok((about(Some(message(recording)?))?, content))
+            Ok((about(Some(&message(recording)?))?, content))
         }
         Kind::Checkpoint => {
-            let mut part: proto::Checkpoint = message(raw)?;
-            let recording = about(part.recording.take())?;
+            let part: proto::Checkpoint = message(raw)?;
+            let recording = about(part.recording.as_ref())?;
             let content = match checkpoint.add(&part, &recording, header)? {
                 None => Content::CheckpointPart,
                 Some((checkpoint, bookmark)) => {
@@ -84,18 +84,18 @@ pub(super) fn decode(
         Kind::Names => {
             let names: proto::Names = message(raw)?;
             let containers = names.containers.into_iter().map(Container::from);
-            Ok((about(names.recording)?, Content::Names(containers.collect())))
+            Ok((about(names.recording.as_ref())?, Content::Names(containers.collect())))
         }
         Kind::Close => {
             let close: proto::Close = message(raw)?;
             let ledger = close.ledger.as_ref().map(ledger).ok_or(why::MALFORMED)?;
-            Ok((about(close.recording)?, Content::Close(Box::new(ledger))))
+            Ok((about(close.recording.as_ref())?, Content::Close(Box::new(ledger))))
         }
     }
 }
 
-fn about(found: Option<proto::Recording>) -> Decoded<Recording> {
-    found.as_ref().and_then(recording).ok_or(why::MALFORMED)
+fn about(found: Option<&proto::Recording>) -> Decoded<Recording> {
+    found.and_then(recording).ok_or(why::MALFORMED)
 }
 
 fn message<M: Message + Default>(raw: Bytes) -> Decoded<M> {

@@ -39,7 +39,9 @@ pub(super) fn journal() -> Vec<RawBlock> {
     let events = events();
     let containers = [Container { id: "c".repeat(64), ..Container::default() }];
     let mut table = Table::default();
-    events[..5].iter().for_each(|event| drop(table.apply(event)));
+    for event in &events[..5] {
+        let _ = table.apply(event);
+    }
     let mut checkpoint = RawBlock::checkpoint(&recording(), &table.checkpoint(), 5, b"mark");
     vec![
         RawBlock::head(&recording()),

@@ -90,7 +90,7 @@ fn kind(step: &Step, process: Subject, before: ProcessKey, owner: Relative) -> E
 fn fold(table: &mut Table, blocks: &[Block]) {
     for block in blocks {
         if let Content::Events(events) = &block.content {
-            let unreadable = events.each(&mut |event| drop(table.apply(event)));
+            let unreadable = events.each(&mut |event| _ = table.apply(event));
             assert_eq!(unreadable, 0);
         }
     }
@@ -102,7 +102,9 @@ fn new_table() -> Table {
 
 fn folded(events: &[Event<'_>]) -> Table {
     let mut table = new_table();
-    events.iter().for_each(|event| drop(table.apply(event)));
+    for event in events {
+        let _ = table.apply(event);
+    }
     table
 }
 
@@ -175,7 +177,7 @@ fn large_table() -> Table {
         let process = Subject::exact(ProcessKey::new(Pid(number), time), time);
         let arguments = [&number.to_le_bytes()[..], &[b'x'; 1_000]].concat();
         let program = Program { arguments: Arguments::complete(&arguments), ..Program::default() };
-        table.apply(&Event { time, kind: EventKind::Exec(Exec { process, program, ..Exec::default() }) });
+        let _ = table.apply(&Event { time, kind: EventKind::Exec(Exec { process, program, ..Exec::default() }) });
     }
     table
 }
