@@ -16,7 +16,6 @@ use procession::TableConfig;
 use procession_api::messages::MessageEncoder;
 use procession_api::proto::tetragon::GetEventsResponse;
 use procession_filter::{Filter, Kinds, Redaction};
-use procession_journal::DirectoryConfig;
 use procession_sensor::{Source, SourceError};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
@@ -28,7 +27,7 @@ use crate::export::{Envelope, ExportConfig, ExportHandle, ExportSink, Exporter, 
 use crate::hold::HoldConfig;
 use crate::hub::{Hub, Witness};
 use crate::inventory::Inventory;
-use crate::journal::{JournalConfig, JournalTarget, OpenJournal, restore};
+use crate::journal::OpenJournal;
 use crate::metrics::{EventMetrics, EventMetricsConfig};
 use crate::node::{Node, NodeParts};
 use crate::observation::{Observation, ObservationConfig};
@@ -64,22 +63,13 @@ pub struct AgentConfig {
     pub event_metrics: EventMetricsConfig,
     /// Where events are exported to. `None`: nowhere.
     pub export: Option<ExportConfig>,
-    /// Where all events are written to, and where it goes on from when it is started again. `None`: it
-    /// forgets.
-    pub journal: Option<AgentJournal>,
+    /// Where all events are written to, and what it goes on from when it is started again. It hides what
+    /// `redaction` says. `None`: the agent forgets.
+    pub journal: Option<OpenJournal>,
     /// How much is logged.
     pub log_level: Arc<dyn LogLevel>,
     /// Every option and its value, to be shown to who asks for them.
     pub settings: Vec<(String, String)>,
-}
-
-/// The journal of an agent.
-#[derive(Clone, Debug)]
-pub struct AgentJournal {
-    /// Where it is, and how it is kept.
-    pub directory: DirectoryConfig,
-    /// Whether the agent refuses to start without it, or only warns.
-    pub is_required: bool,
 }
 
 /// Why an agent does not start.
@@ -99,9 +89,6 @@ pub enum AgentError {
     /// The file cannot be written.
     #[error("cannot export events")]
     Export(#[source] io::Error),
-    /// The directory cannot be written.
-    #[error("cannot keep a journal")]
-    Journal(#[source] io::Error),
     /// Nothing can be observed.
     #[error("cannot observe")]
     Source(#[from] SourceError),
@@ -207,15 +194,13 @@ impl Agent {
         let exporter = exporter.map_err(AgentError::Export)?;
 
         let redaction = SharedRedaction::from(config.redaction);
-        let journal =
-            config.journal.map(|journal| open(journal, &config.node_name, &redaction)).transpose()?;
-        let journal = journal.flatten();
+        let journal = config.journal.map(|journal| journal.with_redaction(redaction.clone()));
 
         let (kind, unseen) = (source.kind(), source.unseen_changes());
         let selection = selection(config.detail);
         let mut observed = ObservationConfig { hold: config.hold, ..ObservationConfig::new(selection) };
         observed.table.budget = config.table_budget;
-        observed.resume = journal.as_ref().and_then(|journal| restore(journal, observed.table));
+        observed.resume = journal.as_ref().and_then(|journal| journal.restore(observed.table));
         observed.journal = journal;
         let mut observation = Observation::start(source, observed, inventory)?;
         let encoder = MessageEncoder {
@@ -366,26 +351,6 @@ type End = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 fn bind_web(runtime: &Runtime, config: WebConfig) -> Result<Web, AgentError> {
     let bound = runtime.block_on(Web::bind(&config));
     bound.map_err(|source| AgentError::Web { address: config.address, source })
-}
-
-/// `None`: it cannot be had, and need not.
-fn open(
-    journal: AgentJournal,
-    node_name: &str,
-    redaction: &SharedRedaction,
-) -> Result<Option<OpenJournal>, AgentError> {
-    let AgentJournal { directory, is_required } = journal;
-    let target = JournalTarget::Directory(directory);
-    let config = JournalConfig::new(target, node_name);
-    let config = config.map(|config| JournalConfig { redaction: redaction.clone(), ..config });
-    match config.and_then(JournalConfig::open) {
-        Ok(journal) => Ok(Some(journal)),
-        Err(error) if is_required => Err(AgentError::Journal(error)),
-        Err(error) => {
-            tracing::warn!(%error, "no journal is kept, and what is known now is not known after a restart");
-            Ok(None)
-        }
-    }
 }
 
 /// What the reference tells of: what runs already, execs and exits.

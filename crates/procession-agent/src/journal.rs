@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use procession::{BootId, TableConfig};
-use procession_journal::{DirectoryConfig, Recording};
+use procession_journal::{DirectoryConfig, Recording, Restored};
 use procession_sensor::Source;
 
 use crate::clock::{boot_id, wall_clock};
@@ -26,7 +26,7 @@ use crate::redaction::SharedRedaction;
 
 pub(crate) use feed::Feed;
 pub(crate) use redact::Redactor;
-pub(crate) use restore::{chain, restore};
+pub(crate) use restore::chain;
 pub(crate) use roll::Roll;
 
 use medium::Medium;
@@ -118,6 +118,19 @@ impl JournalTarget {
 }
 
 impl OpenJournal {
+    /// The table as it was when whoever wrote in this directory last came to its end; with the memory of
+    /// `config`. `None`: there is nothing of this boot. What cannot be read is said in the log, and stays as
+    /// it is.
+    pub fn restore(&self, config: TableConfig) -> Option<Restored> {
+        restore::restore(&self.config, config)
+    }
+
+    /// Hides something else.
+    pub(crate) fn with_redaction(mut self, redaction: SharedRedaction) -> Self {
+        self.config.redaction = redaction;
+        self
+    }
+
     /// What its blocks say before anything is observed.
     pub(crate) fn recording(&self, source: &dyn Source, table: TableConfig) -> Recording {
         Recording {

@@ -68,7 +68,7 @@ mod tcp;
 mod tell;
 pub mod web;
 
-pub use agent::{Agent, AgentConfig, AgentError, AgentJournal, envelope};
+pub use agent::{Agent, AgentConfig, AgentError, envelope};
 pub use clock::{renewed, wall_clock};
 pub use control::LogLevel;
 pub use detail::Detail;

@@ -166,6 +166,7 @@ impl Pipeline {
         let host = self.host_namespaces();
         if let Some(journal) = &mut self.state.journal {
             journal.describe(root, host);
+            journal.flush(&*self.source);
         }
         self.attend();
         Ok(())

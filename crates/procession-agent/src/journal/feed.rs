@@ -107,6 +107,12 @@ impl Feed {
         (self.recording.root, self.recording.host_namespaces) = (root, host_namespaces);
     }
 
+    /// Sends what there is: it would take long to find it out again.
+    pub(crate) fn flush(&mut self, source: &dyn Source) {
+        self.bookmark = source.bookmark();
+        self.send_events();
+    }
+
     /// Sends what is due, and releases what is safe. To be called when the source has handed over what
     /// there was, and `table` was told all of it.
     pub(crate) fn turn(&mut self, now: Instant, source: &mut dyn Source, table: &Table) {

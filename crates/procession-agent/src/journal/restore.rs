@@ -3,12 +3,10 @@
 use procession::{Table, TableConfig};
 use procession_journal::{Journal, JournalError, Recording, Restored};
 
-use super::{JournalTarget, OpenJournal};
+use super::{JournalConfig, JournalTarget};
 
-/// The table as it was when whoever wrote `journal` last came to its end; with the memory of `config`.
-/// `None`: there is nothing of this boot. What cannot be read is said, and stays as it is.
-pub(crate) fn restore(journal: &OpenJournal, config: TableConfig) -> Option<Restored> {
-    let JournalTarget::Directory(directory) = &journal.config.target else { return None };
+pub(super) fn restore(journal: &JournalConfig, config: TableConfig) -> Option<Restored> {
+    let JournalTarget::Directory(directory) = &journal.target else { return None };
     let path = directory.path.display();
     let restored = match Journal::open(&directory.path).and_then(|journal| journal.latest()) {
         Ok(restored) => restored,
@@ -19,7 +17,7 @@ pub(crate) fn restore(journal: &OpenJournal, config: TableConfig) -> Option<Rest
             return None;
         }
     };
-    if restored.recording.boot_id != journal.config.boot_id {
+    if restored.recording.boot_id != journal.boot_id {
         tracing::info!(%path, "the journal is from before the last boot: all begins anew");
         return None;
     }

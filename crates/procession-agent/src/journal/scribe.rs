@@ -100,6 +100,9 @@ impl Scribe {
     /// Writes a job, however often it takes, until the end.
     fn write(&mut self, job: Job) {
         let written = loop {
+            if self.trouble.is_there() && self.is_over() {
+                break None;
+            }
             match self.attempt(&job) {
                 Ok(written) => break Some(written),
                 Err(error) => {
@@ -152,6 +155,10 @@ impl Scribe {
             }
             Job::Other(_) | Job::Close(_) => {}
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.lock().end.is_some_and(|end| Instant::now() >= end)
     }
 
     /// Waits before the next attempt. Whether there is one.
@@ -218,6 +225,11 @@ impl Trouble {
             builder.without_max_times().build()
         });
         pauses.next().unwrap_or(LONGEST_PAUSE)
+    }
+
+    /// Whether the last attempt failed.
+    fn is_there(&self) -> bool {
+        self.pauses.is_some()
     }
 
     /// Takes note of an attempt that went well.
