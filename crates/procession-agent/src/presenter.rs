@@ -25,7 +25,8 @@ pub struct Presenter {
     boot: Option<BootId>,
     redaction: SharedRedaction,
     surroundings: RwLock<Arc<Surroundings>>,
-    refreshed: Mutex<Refreshed>,
+    /// `None`: what they were when something was recorded stays.
+    refreshed: Option<Mutex<Refreshed>>,
 }
 
 /// What a process does not say itself, and how it is shown depends on.
@@ -56,7 +57,19 @@ impl Presenter {
             boot,
             redaction: redaction.into(),
             surroundings: RwLock::new(Arc::new(surroundings)),
-            refreshed: Mutex::new(Refreshed { at: Instant::now(), passwd }),
+            refreshed: Some(Mutex::new(Refreshed { at: Instant::now(), passwd })),
+        }
+    }
+
+    /// Of processes that were recorded: with the clock and the users of then. What was to be hidden was
+    /// hidden before it was recorded.
+    pub fn recorded(encoder: MessageEncoder, boot: Option<BootId>, clock: WallClock, users: Users) -> Self {
+        Self {
+            encoder,
+            boot,
+            redaction: SharedRedaction::default(),
+            surroundings: RwLock::new(Arc::new(Surroundings { clock, users })),
+            refreshed: None,
         }
     }
 
@@ -98,7 +111,8 @@ impl Presenter {
 
     /// Looks at clock and users again when that is due.
     fn refresh(&self) {
-        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(refreshed) = &self.refreshed else { return };
+        let mut refreshed = refreshed.lock().unwrap_or_else(PoisonError::into_inner);
         if refreshed.at.elapsed() < REFRESH {
             return;
         }

@@ -206,6 +206,10 @@ impl Witness for Biography {
             return;
         }
         let met = self.family.meet(entry, recording.clock);
+        // What came before this one was heard of may be its child.
+        if applied.outcome == Outcome::Late && met.is_some_and(|(_, is_new)| is_new) {
+            self.family.look_through(table, recording.clock);
+        }
         if entry.key().pid == self.target.pid() {
             if let Some((number, _)) = met {
                 self.see(entry, recording, event, number);

@@ -25,8 +25,7 @@ use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use blocks::Item;
-pub(crate) use boot::Boot;
-use boot::FOREVER;
+use boot::{Boot, FOREVER};
 pub use error::JournalError;
 pub(crate) use fold::Witness;
 use segment::{Segment, failed};

@@ -160,6 +160,7 @@ impl Table {
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, exec.owner, subject.precision, Provenance::Inferred);
+            self.share_parent(slot);
         }
         self.note_owner(slot, exec.owner.key);
         self.make_latest(slot);
@@ -372,6 +373,7 @@ impl Table {
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, running.owner, subject.precision, Provenance::Found);
+            self.share_parent(slot);
         }
         self.note_owner(slot, running.owner.key);
         if has_ended {
