@@ -181,14 +181,14 @@ fn a_journal_that_cannot_be_written_holds_up_nobody() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     /// A pipeline is killed at any moment, and things happen until the next one starts: that knows what one
     /// knows that was there all the time.
     #[test]
     fn who_goes_on_knows_what_a_witness_knows(
         seed in 1_u64..,
-        lives in prop::collection::vec((0_usize..40, 0_usize..3_000), 1..6),
+        lives in prop::collection::vec((0_usize..12, 0_usize..1_000), 1..5),
     ) {
         let (directory, kernel) = (TempDir::new().unwrap(), Kernel::new());
         let mut life = Life::new(&kernel, seed);
