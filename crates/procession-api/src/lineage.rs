@@ -1,8 +1,8 @@
 //! What the table knows of a process, as the messages of our own API.
 
 use procession::{
-    BootId, Credentials, End, EndKind, Entry, ExitStatus, Image, Origin, Process, ProcessKey, ProcessUid,
-    Provenance, Spell, WallClock,
+    BootId, Credentials, End, EndKind, Entry, ExitStatus, Gap, Image, Origin, Process, ProcessKey,
+    ProcessUid, Provenance, Spell, WallClock,
 };
 use procession_kube::Whose;
 
@@ -26,17 +26,33 @@ pub fn process(
     users: &Users,
 ) -> v1::Process {
     let process = entry.snapshot();
+    v1::Process {
+        owner_exec_id: new_owner(entry).map(|key| encoder.exec_id(key)).unwrap_or_default(),
+        parent_binary: entry.parent().map(|parent| text(parent.binary())).unwrap_or_default(),
+        depth: entry.depth().into(),
+        ..snapshot(encoder, &process, whose, boot, clock, users)
+    }
+}
+
+/// The same of what was known of a process at some time: nothing is told of others than itself.
+pub fn snapshot(
+    encoder: &MessageEncoder,
+    process: &Process,
+    whose: Option<&Whose>,
+    boot: Option<&BootId>,
+    clock: &WallClock,
+    users: &Users,
+) -> v1::Process {
     let image = process.image.as_ref();
     let uid = boot.map(|boot| ProcessUid::new(*boot, process.pid(), process.began));
     let parent_provenance = process.parent.map(|link| provenance(link.provenance));
     let past = image.map(Image::past).unwrap_or_default();
     v1::Process {
-        process: Some(with_rights(encoder.process(&process, whose, clock, users), &process)),
+        process: Some(with_rights(encoder.process(process, whose, clock, users), process)),
         process_uid: uid.map(|uid| uid.to_string()).unwrap_or_default(),
         began: Some(date(clock, process.began)),
         origin: origin(process.origin).into(),
         parent_provenance: parent_provenance.unwrap_or_default().into(),
-        owner_exec_id: new_owner(entry).map(|key| encoder.exec_id(key)).unwrap_or_default(),
         end: process.end.map(|end| message_of_end(end, clock)),
         session: process.session.map_or(0, |leader| leader.0),
         past: past.iter().map(|spell| message_of_spell(encoder, spell, clock)).collect(),
@@ -45,12 +61,11 @@ pub fn process(
             .tombstone
             .as_ref()
             .map_or(0, |tombstone| tombstone.stands_for().saturating_add(1)),
-        parent_binary: entry.parent().map(|parent| text(parent.binary())).unwrap_or_default(),
-        depth: entry.depth().into(),
         comm: image
             .filter(|image| image.binary().is_empty())
             .map(|image| text(image.comm()))
             .unwrap_or_default(),
+        ..v1::Process::default()
     }
 }
 
@@ -75,7 +90,25 @@ fn origin(origin: Origin) -> v1::Origin {
         Origin::Fork => v1::Origin::Fork,
         Origin::FirstExec | Origin::Exec => v1::Origin::Exec,
         Origin::Running => v1::Origin::Running,
+        Origin::Found(_) => v1::Origin::Found,
         Origin::Inferred => v1::Origin::Inferred,
+    }
+}
+
+fn gap(gap: Gap) -> v1::Gap {
+    match gap {
+        Gap::Loss => v1::Gap::Loss,
+        Gap::Absence => v1::Gap::Absence,
+    }
+}
+
+/// Why events did not tell of a process that was found.
+fn gap_before(origin: Origin) -> v1::Gap {
+    match origin {
+        Origin::Found(why) => gap(why),
+        Origin::Fork | Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Inferred => {
+            v1::Gap::Unspecified
+        }
     }
 }
 
@@ -100,6 +133,7 @@ fn message_of_end(end: End, clock: &WallClock) -> v1::End {
         EndKind::Exited(status) => status.map(how_it_exited),
         EndKind::Replaced => Some(end::How::Replaced(end::Replaced {})),
         EndKind::Vanished => Some(end::How::Vanished(end::Vanished {})),
+        EndKind::Gone(why) => Some(end::How::Gone(end::Gone { gap: gap(why).into() })),
     };
     v1::End { time: Some(date(clock, end.time)), how }
 }
@@ -118,6 +152,7 @@ fn message_of_spell(encoder: &MessageEncoder, spell: &Spell, clock: &WallClock) 
         credentials: spell.credentials().map(all_credentials),
         namespaces: spell.namespaces().map(|own| all_namespaces(own, &host)),
         cgroup: text(spell.cgroup_path()),
+        gap: spell.gap().map_or(v1::Gap::Unspecified, gap).into(),
     }
 }
 

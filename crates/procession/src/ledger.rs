@@ -11,7 +11,7 @@ pub enum Outcome {
     Duplicate,
     /// It came after what it should have preceded; what could be learnt from it was.
     Late,
-    /// It contradicts itself and changed nothing.
+    /// It contradicts itself or what is known for certain, and changed nothing.
     Rejected,
 }
 
@@ -28,11 +28,13 @@ pub enum Counted {
     Running,
     /// [`EventKind::Change`].
     Change,
+    /// [`EventKind::Gone`].
+    Gone,
 }
 
 impl Counted {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fork, Self::Exec, Self::Exit, Self::Running, Self::Change];
+    pub const ALL: [Self; 6] = [Self::Fork, Self::Exec, Self::Exit, Self::Running, Self::Change, Self::Gone];
 
     /// The kind of `event`; `None` for a loss report, which is not an event of a process.
     pub const fn of(event: &EventKind<'_>) -> Option<Self> {
@@ -42,6 +44,7 @@ impl Counted {
             EventKind::Exit(_) => Some(Self::Exit),
             EventKind::Running(_) => Some(Self::Running),
             EventKind::Change(_) => Some(Self::Change),
+            EventKind::Gone(_) => Some(Self::Gone),
             EventKind::Lost(_) => None,
         }
     }
@@ -58,7 +61,7 @@ pub struct Account {
     pub duplicate: u64,
     /// The ones that came too late to be applied in full.
     pub late: u64,
-    /// The ones that contradict themselves.
+    /// The ones that contradict themselves or what is known for certain.
     pub rejected: u64,
 }
 
@@ -71,7 +74,27 @@ pub struct Ledger {
     inferred_exits: u64,
 }
 
+impl Account {
+    /// An account of so many events of each outcome.
+    pub const fn new(applied: u64, duplicate: u64, late: u64, rejected: u64) -> Self {
+        let received = applied.saturating_add(duplicate).saturating_add(late).saturating_add(rejected);
+        Self { received, applied, duplicate, late, rejected }
+    }
+}
+
 impl Ledger {
+    /// A ledger with these counts; `accounts` in the order of [`Counted::ALL`]. Received is the sum of
+    /// what became of it, whatever they say.
+    pub fn new(
+        accounts: [Account; Counted::ALL.len()],
+        lost: u64,
+        inferred_processes: u64,
+        inferred_exits: u64,
+    ) -> Self {
+        let accounts = accounts.map(|it| Account::new(it.applied, it.duplicate, it.late, it.rejected));
+        Self { accounts, lost, inferred_processes, inferred_exits }
+    }
+
     /// The account of one kind of event.
     pub const fn account(&self, kind: Counted) -> &Account {
         &self.accounts[kind as usize]
@@ -79,7 +102,7 @@ impl Ledger {
 
     /// Events received, of all kinds.
     pub fn received(&self) -> u64 {
-        self.accounts.iter().map(|account| account.received).sum()
+        self.accounts.iter().fold(0, |sum: u64, account| sum.saturating_add(account.received))
     }
 
     /// Events that the source said it lost.

@@ -75,8 +75,8 @@ mod uid;
 pub use arguments::Arguments;
 pub use credentials::{Capabilities, CapabilitySet, Credentials, Gid, PrivilegeChange, Uid};
 pub use event::{
-    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Relative,
-    Running, Subject, WorkingDirectory,
+    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Gap, Gone, Nature, Precision, Program,
+    Relative, Running, Subject, WorkingDirectory,
 };
 pub use fact::{Fact, FactKind, LONGEST_LINEAGE, LineageDetail};
 pub use ids::{Pid, ProcessKey};
@@ -87,7 +87,9 @@ pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombsto
 pub use setting::{LONGEST_HISTORY, Spell};
 pub use status::{ExitStatus, Signal};
 pub use table::{
-    Applied, Checkpoint, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Retention, Table, TableConfig,
+    Applied, Checkpoint, CheckpointBuilder, Entry, Explanation, Handle, InvalidCheckpoint, MINIMUM_BUDGET,
+    Part, ProcessId, Retention, SavedContent, SavedEntry, SavedImage, SavedProgram, SavedSetting, SavedSpell,
+    SavedState, Survey, Suspects, Table, TableConfig,
 };
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

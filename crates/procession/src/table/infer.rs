@@ -26,6 +26,22 @@ impl Table {
         }
     }
 
+    /// Gives the images before `slot` that have no parent the one that it has: a process has one.
+    pub(super) fn share_parent(&mut self, slot: Slot) {
+        let Some(node) = self.nodes.get(slot) else { return };
+        let (Some(parent), provenance, mut earlier) = (node.parent, node.parent_provenance, node.previous)
+        else {
+            return;
+        };
+        while let Some((slot, node)) = earlier.and_then(|slot| Some((slot, self.nodes.get(slot)?))) {
+            if node.parent.is_some() {
+                break;
+            }
+            earlier = node.previous;
+            self.relink_parent(slot, parent, provenance);
+        }
+    }
+
     /// The entry of a process that another event names as a parent; inferred when never heard of.
     ///
     /// `None` where there is no process behind the name: pid 0 is the kernel.
@@ -160,6 +176,7 @@ impl Table {
         let slot = self.infer(missed, owner)?;
         if let Some(latest) = latest {
             self.replace(latest, slot);
+            self.share_parent(slot);
             self.make_latest(slot);
         }
         Some(slot)

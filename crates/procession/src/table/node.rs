@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::arena::Slot;
-use crate::event::{Precision, Subject};
+use crate::event::{Gap, Precision, Subject};
 use crate::ids::{Pid, ProcessKey};
 use crate::image::{Image, ProgramFile};
 use crate::process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombstone};
@@ -64,6 +64,17 @@ impl Marks {
     /// It, or one that led to it, is the first process of a pid namespace.
     pub(super) const IN_INIT_TREE: Self = Self(2);
 
+    pub(super) fn of(is_followed: bool, in_init_tree: bool) -> Self {
+        let mut marks = Self::default();
+        if is_followed {
+            marks.add(Self::FOLLOWED);
+        }
+        if in_init_tree {
+            marks.add(Self::IN_INIT_TREE);
+        }
+        marks
+    }
+
     pub(super) fn add(&mut self, marks: Self) {
         self.0 |= marks.0;
     }
@@ -80,6 +91,7 @@ pub(super) enum Life {
     Exited,
     Replaced,
     Vanished,
+    Gone(Gap),
 }
 
 impl Life {
@@ -89,6 +101,7 @@ impl Life {
             EndKind::Exited(status) => (Self::Exited, status),
             EndKind::Replaced => (Self::Replaced, None),
             EndKind::Vanished => (Self::Vanished, None),
+            EndKind::Gone(gap) => (Self::Gone(gap), None),
         }
     }
 }
@@ -210,12 +223,13 @@ impl Node {
         }
     }
 
-    fn end(&self, status: Option<ExitStatus>) -> Option<End> {
+    pub(super) fn end(&self, status: Option<ExitStatus>) -> Option<End> {
         let how = match self.life {
             Life::Running => return None,
             Life::Exited => EndKind::Exited(status),
             Life::Replaced => EndKind::Replaced,
             Life::Vanished => EndKind::Vanished,
+            Life::Gone(gap) => EndKind::Gone(gap),
         };
         Some(End { time: self.ended, how })
     }
