@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use procession::{BootId, TableConfig};
+use procession::TableConfig;
 use procession_api::messages::MessageEncoder;
 use procession_api::proto::tetragon::GetEventsResponse;
 use procession_filter::{Filter, Kinds, Redaction};
@@ -20,18 +20,21 @@ use procession_sensor::{Source, SourceError};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
+use crate::clock::boot_id;
 use crate::control::{AgentControl, LogLevel};
 use crate::detail::Detail;
 use crate::export::{Envelope, ExportConfig, ExportHandle, ExportSink, Exporter, FileConfig};
 use crate::hold::HoldConfig;
 use crate::hub::{Hub, Witness};
 use crate::inventory::Inventory;
+use crate::journal::OpenJournal;
 use crate::metrics::{EventMetrics, EventMetricsConfig};
 use crate::node::{Node, NodeParts};
 use crate::observation::{Observation, ObservationConfig};
 use crate::observed::NodeObserved;
 use crate::pipeline::{Account, Scope, Selection};
 use crate::presenter::Presenter;
+use crate::redaction::SharedRedaction;
 use crate::server::{Bound, Server, ServerAddress, ServerConfig, ServerCounters};
 use crate::stream::{EventLog, Form, LogConfig};
 use crate::web::{Web, WebConfig};
@@ -60,6 +63,9 @@ pub struct AgentConfig {
     pub event_metrics: EventMetricsConfig,
     /// Where events are exported to. `None`: nowhere.
     pub export: Option<ExportConfig>,
+    /// Where all events are written to, and what it goes on from when it is started again. It hides what
+    /// `redaction` says. `None`: the agent forgets.
+    pub journal: Option<OpenJournal>,
     /// How much is logged.
     pub log_level: Arc<dyn LogLevel>,
     /// Every option and its value, to be shown to who asks for them.
@@ -129,6 +135,7 @@ impl AgentConfig {
             web: None,
             event_metrics: EventMetricsConfig::default(),
             export: None,
+            journal: None,
             log_level: Arc::new(crate::control::Fixed),
             settings: Vec::new(),
         }
@@ -186,10 +193,15 @@ impl Agent {
         let exporter = config.export.map(|export| Exporter::start(&log, export)).transpose();
         let exporter = exporter.map_err(AgentError::Export)?;
 
+        let redaction = SharedRedaction::from(config.redaction);
+        let journal = config.journal.map(|journal| journal.with_redaction(redaction.clone()));
+
         let (kind, unseen) = (source.kind(), source.unseen_changes());
         let selection = selection(config.detail);
-        let (hold, budget) = (config.hold, config.table_budget);
-        let observed = ObservationConfig { hold, budget, ..ObservationConfig::new(selection) };
+        let mut observed = ObservationConfig { hold: config.hold, ..ObservationConfig::new(selection) };
+        observed.table.budget = config.table_budget;
+        observed.resume = journal.as_ref().and_then(|journal| journal.restore(observed.table));
+        observed.journal = journal;
         let mut observation = Observation::start(source, observed, inventory)?;
         let encoder = MessageEncoder {
             node_name: config.node_name,
@@ -199,7 +211,7 @@ impl Agent {
         let node = Node::new(NodeParts {
             log,
             queries: observation.queries().clone(),
-            presenter: Presenter::new(encoder, boot_id(), config.redaction),
+            presenter: Presenter::new(encoder, boot_id().ok(), redaction),
             pulse: observation.pulse().clone(),
             source: kind,
             shortcomings: shortcomings(kind.shortcomings(), unseen),
@@ -350,9 +362,4 @@ fn selection(detail: Detail) -> Selection {
 fn shortcomings(of_kind: &str, unseen: Option<String>) -> Vec<String> {
     let of_kind = Some(of_kind).filter(|text| !text.is_empty()).map(str::to_owned);
     of_kind.into_iter().chain(unseen).collect()
-}
-
-/// `None`: /proc is not there, or hidden.
-fn boot_id() -> Option<BootId> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.parse().ok()
 }

@@ -1,8 +1,9 @@
 //! Clocks of this machine.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
-use procession::{BootTime, WallClock};
+use procession::{BootId, BootTime, WallClock};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What turns times since boot into dates, as the clocks stand now.
@@ -23,9 +24,19 @@ pub fn renewed(clock: WallClock) -> WallClock {
 }
 
 /// The time since boot, sleep included.
-fn boot_time() -> BootTime {
+pub(crate) fn boot_time() -> BootTime {
     let boot = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
     let nanos = u64::try_from(boot.tv_nsec).unwrap_or_default();
     BootTime::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// The boot of this machine.
+///
+/// # Errors
+///
+/// `/proc` is not there, or hidden.
+pub(crate) fn boot_id() -> io::Result<BootId> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    text.parse().map_err(io::Error::other)
 }

@@ -1,5 +1,6 @@
 //! A pipeline at work in a thread of its own, and what it tells.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -7,35 +8,62 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use procession::{Namespaces, TableConfig};
+use procession_journal::Restored;
 use procession_kube::Told;
 use procession_sensor::{Source, SourceError};
 
 use crate::hold::HoldConfig;
 use crate::inventory::Inventory;
-use crate::pipeline::{Account, Pipeline, Selection};
+use crate::journal::{OpenJournal, Roll};
+use crate::pipeline::{Account, Pipeline, PipelineConfig, Selection};
 use crate::pulse::Pulse;
 use crate::query::{Queries, Query, View};
 use crate::tell::Teller;
 
 /// What to observe, and how long it may wait where.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObservationConfig {
     /// What is told.
     pub selection: Selection,
     /// How long it may wait until it is known whose container it happened in.
     pub hold: HoldConfig,
-    /// How many facts may wait for whoever presents them; those that find no room are dropped and
-    /// counted.
+    /// How many facts may wait for whoever presents them.
     pub queue: usize,
-    /// The most bytes that the table may use: see [`TableConfig::budget`](procession::TableConfig::budget).
-    pub budget: usize,
+    /// What becomes of those.
+    pub when_full: WhenFull,
+    /// How the table behaves. It is another's that goes on from `resume`, but within this budget.
+    pub table: TableConfig,
+    /// Where all events are written to. `None`: nowhere.
+    pub journal: Option<OpenJournal>,
+    /// From where to go on, in place of what runs already: what a journal had.
+    pub resume: Option<Restored>,
+}
+
+/// What becomes of a fact for which the queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is dropped, and counted: nobody holds up the source.
+    #[default]
+    Drop,
+    /// The source has to wait, as one can that reads what was recorded.
+    Wait,
 }
 
 impl ObservationConfig {
     /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
-    /// [`TableConfig`], and room for 65,536 facts.
+    /// [`TableConfig`], and room for 65,536 facts. The seed of the table is random, because names and
+    /// paths are other people's input.
     pub fn new(selection: Selection) -> Self {
-        Self { selection, hold: HoldConfig::default(), queue: 1 << 16, budget: TableConfig::default().budget }
+        let seed = RandomState::new().hash_one(0);
+        Self {
+            selection,
+            hold: HoldConfig::default(),
+            queue: 1 << 16,
+            when_full: WhenFull::Drop,
+            table: TableConfig { seed, ..TableConfig::default() },
+            journal: None,
+            resume: None,
+        }
     }
 }
 
@@ -80,16 +108,21 @@ impl Observation {
         config: ObservationConfig,
         inventory: Box<dyn Inventory>,
     ) -> Result<Self, SourceError> {
-        let ObservationConfig { selection, hold, queue, budget } = config;
+        let ObservationConfig { selection, hold, queue, when_full, table, journal, resume } = config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
-        let mut tell = |told| found.push(told);
-        let pipeline = Pipeline::start(source, budget, selection, &mut |fact| teller.take(fact, &mut tell))?;
+        let mut roll = Roll::new(journal.is_some());
+        let mut tell = |told: Told| {
+            roll.note(&told.containers);
+            found.push(told);
+        };
+        let config = PipelineConfig { selection, table, journal, resume };
+        let pipeline = Pipeline::start(source, config, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
         let (sender, told) = bounded(queue);
         let (queries, asked) = Queries::new();
         let pulse = Pulse::new();
-        let queue = Queue { told: sender, dropped: 0 };
+        let queue = Queue { told: sender, when_full, dropped: 0, roll };
         let work = Work { pipeline, queue, asked, pulse: pulse.clone(), teller };
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
@@ -167,6 +200,8 @@ impl Work {
         }
         // Even when the source has failed, what it told of before is not lost.
         teller.finish(&mut |told| queue.offer(told));
+        self.pipeline.call(&mut self.queue.roll);
+        self.pipeline.close();
         observed.map(|()| self.account())
     }
 
@@ -194,6 +229,7 @@ impl Work {
         let patience = if teller.is_waiting() { EAGER_POLL } else { POLL };
         pipeline.poll(patience, &mut |fact| teller.take(fact, &mut |told| queue.offer(told)))?;
         teller.attend(&mut |told| queue.offer(told));
+        pipeline.call(&mut queue.roll);
         self.pulse.beat(self.pipeline.table().ledger().received());
         self.answer();
         Ok(())
@@ -217,12 +253,20 @@ impl Work {
 /// The bounded queue between a pipeline and whoever presents what it tells.
 struct Queue {
     told: Sender<Told>,
+    when_full: WhenFull,
     dropped: u64,
+    /// The containers of which it tells.
+    roll: Roll,
 }
 
 impl Queue {
     fn offer(&mut self, told: Told) {
+        self.roll.note(&told.containers);
+        let has_room = match self.when_full {
+            WhenFull::Drop => self.told.try_send(told).is_ok(),
+            WhenFull::Wait => self.told.send(told).is_ok(),
+        };
         // Nobody may be there to take it any more: that is a loss too.
-        self.dropped += u64::from(self.told.try_send(told).is_err());
+        self.dropped += u64::from(!has_room);
     }
 }

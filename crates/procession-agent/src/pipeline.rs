@@ -1,16 +1,19 @@
 //! From events to facts.
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procession::{
-    Entry, Event, Fact, FactKind, Image, Ledger, LineageDetail, Namespaces, Nature, Outcome, Pid, ProcessId,
-    Table, TableConfig,
+    BootTime, Entry, Event, EventKind, Fact, FactKind, Gap, Gone, Image, Ledger, LineageDetail, Namespaces,
+    Nature, Outcome, Pid, ProcessId, Table, TableConfig,
 };
 use procession_filter::Filter;
-use procession_sensor::{KernelCounts, Source, SourceError};
+use procession_journal::Restored;
+use procession_sensor::{KernelCounts, Resumed, Source, SourceError};
 
+use crate::clock::boot_time;
 use crate::inventory::InventoryCounts;
+use crate::journal::{Feed, JournalCounts, OpenJournal, Redactor, Roll, chain};
+use crate::repair::{RepairCounts, Schedule, Sightings, before};
 use crate::tally::{Counter, Tally};
 use crate::tell::TellCounts;
 
@@ -44,6 +47,21 @@ pub enum Scope {
 pub struct Pipeline {
     source: Box<dyn Source>,
     state: State,
+    schedule: Schedule,
+    repaired: RepairCounts,
+}
+
+/// What a pipeline does.
+#[derive(Debug)]
+pub struct PipelineConfig {
+    /// What it hands out.
+    pub selection: Selection,
+    /// How the table behaves, unless it goes on from `resume`.
+    pub table: TableConfig,
+    /// Where all events are written to. `None`: nowhere.
+    pub journal: Option<OpenJournal>,
+    /// From where to go on, in place of what runs already. Its table stays as it is.
+    pub resume: Option<Restored>,
 }
 
 /// What events are folded into.
@@ -54,6 +72,8 @@ struct State {
     /// The process that the scope is about, found when the walk is over.
     root: Option<ProcessId>,
     is_walking: bool,
+    journal: Option<Feed>,
+    redactor: Redactor,
 }
 
 /// What a pipeline did.
@@ -75,22 +95,66 @@ pub struct Account {
     pub dropped: u64,
     /// Totals over the scope, where it is not everything.
     pub tally: Tally,
+    /// What the journal did. `None`: there is none.
+    pub journal: Option<JournalCounts>,
+    /// What came of looking for what was missed.
+    pub repair: RepairCounts,
+}
+
+impl PipelineConfig {
+    /// What is selected, a table that is as usual, and no journal.
+    pub fn new(selection: Selection) -> Self {
+        Self { selection, table: TableConfig::default(), journal: None, resume: None }
+    }
 }
 
 impl Pipeline {
-    /// Takes in what already runs, and hands out the facts about it that `selection` admits. The table
-    /// uses `budget` bytes at most.
+    /// Takes in what already runs, or what a journal had and what has happened since, and hands out the
+    /// facts about it that are selected.
+    ///
+    /// # Errors
+    ///
+    /// The source fails, the scope's root does not run, or the system refuses a thread.
     pub fn start(
         mut source: Box<dyn Source>,
-        budget: usize,
-        selection: Selection,
+        config: PipelineConfig,
         out: &mut dyn FnMut(Fact),
     ) -> Result<Self, SourceError> {
-        // Names and paths are other people's input.
-        let seed = RandomState::new().hash_one(0);
-        let table = Table::new(TableConfig { budget, seed, ..TableConfig::default() });
-        let mut state = State { table, selection, counter: Counter::default(), root: None, is_walking: true };
-        source.walk(&mut |event| state.fold(event, out))?;
+        let PipelineConfig { selection, table, journal, resume } = config;
+        let config_of_table = resume.as_ref().map_or(table, |restored| restored.recording.table);
+        let (resume, sequence) = resume
+            .map_or((None, 0), |Restored { table, bookmark, sequence, .. }| {
+                (Some((table, bookmark)), sequence)
+            });
+        let redactor = journal.as_ref().map(OpenJournal::redactor).unwrap_or_default();
+        let journal = journal.map(|journal| {
+            source.keep();
+            let recording = journal.recording(&*source, config_of_table);
+            Feed::begin(journal, recording, sequence)
+        });
+        let journal = journal.transpose().map_err(SourceError::io("start a thread"))?;
+        let (table, bookmark) = match resume {
+            Some((table, bookmark)) => (table, Some(bookmark)),
+            None => (Table::new(table), None),
+        };
+        let counter = Counter::default();
+        let state = State { table, selection, counter, root: None, is_walking: true, journal, redactor };
+        let mut pipeline =
+            Self { source, state, schedule: Schedule::default(), repaired: RepairCounts::default() };
+        if let Some(journal) = &mut pipeline.state.journal {
+            journal.send_state_if_due(&pipeline.state.table);
+        }
+        match bookmark {
+            Some(bookmark) => pipeline.resume(&bookmark, out)?,
+            None => pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?,
+        }
+        pipeline.begin()?;
+        Ok(pipeline)
+    }
+
+    /// What runs is known: the scope can be found.
+    fn begin(&mut self) -> Result<(), SourceError> {
+        let state = &mut self.state;
         state.is_walking = false;
         if let Scope::DescendantsOf { pid, pid_namespace } = state.selection.scope {
             state.root = Some(find_root(&state.table, pid, pid_namespace).ok_or(SourceError::RootNotFound)?);
@@ -98,17 +162,160 @@ impl Pipeline {
         if let Some(root) = state.root {
             state.table.follow(root);
         }
-        Ok(Self { source, state })
+        let root = state.root_entry().map(Entry::key);
+        let host = self.host_namespaces();
+        if let Some(journal) = &mut self.state.journal {
+            journal.describe(root, host);
+            journal.flush(&*self.source);
+        }
+        self.attend();
+        Ok(())
+    }
+
+    /// Goes on where somebody else has ended. What ran then is told of first, and then what has happened
+    /// since.
+    fn resume(&mut self, bookmark: &[u8], out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+        let Self { source, state, .. } = self;
+        state.tell_of_all(out);
+        // What is new from here on has happened, and is not only found.
+        state.is_walking = false;
+        if source.resume(bookmark)? == Resumed::Continued {
+            let since = before(state.table.now());
+            self.drain(out)?;
+            return self.survey(since, Gap::Absence, out);
+        }
+        let began = boot_time();
+        let mut seen = Sightings::new(BootTime::ZERO);
+        source.walk(&mut |event| match &event.kind {
+            EventKind::Running(running) => seen.saw(event.time, running, &state.table),
+            _ => state.fold(event, out),
+        })?;
+        self.drain(out)?;
+        self.repair(seen, began, Gap::Absence, out);
+        Ok(())
     }
 
     /// Waits for events, at most for `timeout`, and hands out the facts that come of them.
+    ///
+    /// # Errors
+    ///
+    /// The source fails.
     pub fn poll(&mut self, timeout: Duration, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
-        self.source.poll(timeout, &mut |event| self.state.fold(event, out))
+        self.source.poll(timeout, &mut |event| self.state.fold(event, out))?;
+        self.schedule.note(self.losses(), self.state.table.now());
+        if let Some(since) = self.schedule.due(Instant::now()) {
+            self.survey(since, Gap::Loss, out)?;
+        }
+        self.attend();
+        Ok(())
     }
 
     /// Stops observing, and hands out what was observed until then.
+    ///
+    /// # Errors
+    ///
+    /// The source fails.
     pub fn finish(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
         self.source.finish(&mut |event| self.state.fold(event, out))
+    }
+
+    /// Ends the journal, if there is one: what is left is written.
+    pub fn close(&mut self) {
+        if let Some(journal) = &mut self.state.journal {
+            journal.finish(&mut *self.source, &self.state.table);
+        }
+    }
+
+    /// Takes note in the journal of whose containers are.
+    pub(crate) fn call(&mut self, roll: &mut Roll) {
+        if let Some(journal) = &mut self.state.journal {
+            roll.write(journal, &self.state.table);
+        }
+    }
+
+    /// The journal's turn.
+    fn attend(&mut self) {
+        if let Some(journal) = &mut self.state.journal {
+            journal.turn(Instant::now(), &mut *self.source, &self.state.table);
+        }
+    }
+
+    /// Events that are missing for sure.
+    fn losses(&self) -> u64 {
+        self.table().ledger().lost() + self.source.malformed()
+    }
+
+    /// Takes in what has happened until now. What happens without end meanwhile is for later.
+    fn drain(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+        const MOST: usize = 64;
+        for _ in 0..MOST {
+            let mut is_empty = true;
+            self.source.poll(Duration::ZERO, &mut |event| {
+                is_empty = false;
+                self.state.fold(event, out);
+            })?;
+            if is_empty {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what runs, and puts right where the table differs.
+    fn survey(&mut self, since: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+        let begin = Instant::now();
+        let Self { source, state, .. } = self;
+        let mut seen = Sightings::new(since);
+        let began = source.survey(since, &mut |event| {
+            if let EventKind::Running(running) = &event.kind {
+                seen.saw(event.time, running, &state.table);
+            }
+        });
+        let took = begin.elapsed();
+        match began {
+            Ok(Some(began)) => {
+                self.drain(out)?;
+                let begin = Instant::now();
+                self.repair(seen, began, gap, out);
+                let took = took + begin.elapsed();
+                self.repaired.time += took;
+                self.schedule.done(Instant::now(), took);
+            }
+            // This source cannot, and what it lost stays lost.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "cannot look at what runs: what was missed stays so");
+                self.schedule.done(Instant::now(), took);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what a survey saw that the table has otherwise, when that was told all that happened until
+    /// the survey's end.
+    fn repair(&mut self, mut seen: Sightings, began: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) {
+        let Self { state, schedule, repaired, .. } = self;
+        repaired.surveys += 1;
+        let suspects = seen.suspects(&state.table, began);
+        // First those that are gone: their pids may have new owners.
+        for process in suspects.gone {
+            repaired.gone += 1;
+            state.fold(&Event { time: began, kind: EventKind::Gone(Gone { process, gap }) }, out);
+        }
+        for process in suspects.missing {
+            match seen.found(&process, gap) {
+                Some(event) => {
+                    repaired.missing += 1;
+                    state.fold(&event, out);
+                }
+                // It was seen only by name: next time it is to be looked at.
+                None => schedule.want(BootTime::ZERO),
+            }
+        }
+        for event in suspects.changed.iter().filter_map(|process| seen.changed(process)) {
+            repaired.changed += 1;
+            state.fold(&event, out);
+        }
     }
 
     /// The namespaces of the host: those of any thread of the kernel, or else of pid 1.
@@ -138,6 +345,8 @@ impl Pipeline {
             inventory: InventoryCounts::default(),
             dropped: 0,
             tally: self.state.counter.tally(self.table()),
+            journal: self.state.journal.as_ref().map(Feed::counts),
+            repair: self.repaired,
         }
     }
 }
@@ -158,8 +367,21 @@ fn find_root(table: &Table, pid: Pid, pid_namespace: Option<u32>) -> Option<Proc
 }
 
 impl State {
-    /// Applies one event, and hands out what comes of it.
+    /// Writes one event down, applies it, and hands out what comes of it; without its secrets, if there is
+    /// a journal.
     fn fold(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Fact)) {
+        let mut redactor = std::mem::take(&mut self.redactor);
+        match redactor.hide(event) {
+            Some(event) => self.take(&event, out),
+            None => self.take(event, out),
+        }
+        self.redactor = redactor;
+    }
+
+    fn take(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Fact)) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(event);
+        }
         let applied = self.table.apply(event);
         let (Some(id), Some(kind)) = (applied.process, applied.kind) else { return };
         if applied.outcome == Outcome::Duplicate || !self.is_in_scope(id) {
@@ -177,6 +399,23 @@ impl State {
         let process = entry.snapshot();
         if filter.admits(kind, &process) {
             out(entry.fact(process, event.time, kind, *lineage));
+        }
+    }
+
+    /// Hands out all that run as found running.
+    fn tell_of_all(&self, out: &mut dyn FnMut(Fact)) {
+        let Selection { filter, lineage, .. } = &self.selection;
+        if !filter.wants(FactKind::Running) {
+            return;
+        }
+        let mut running: Vec<_> = self.table.entries().filter(|entry| entry.is_running()).collect();
+        // Parents before children.
+        running.sort_by_key(|entry| (entry.began(), entry.key()));
+        for entry in running {
+            let process = entry.snapshot();
+            if self.is_in_scope(entry.id()) && filter.admits(FactKind::Running, &process) {
+                out(entry.fact(process, self.table.now(), FactKind::Running, *lineage));
+            }
         }
     }
 

@@ -16,15 +16,17 @@ use procession_kube::{ContainerId, Told};
 
 use crate::clock::{renewed, wall_clock};
 use crate::inventory::Inventory;
+use crate::redaction::SharedRedaction;
 
 /// Makes messages.
 #[derive(Debug)]
 pub struct Presenter {
     encoder: MessageEncoder,
     boot: Option<BootId>,
-    redaction: RwLock<Arc<Redaction>>,
+    redaction: SharedRedaction,
     surroundings: RwLock<Arc<Surroundings>>,
-    refreshed: Mutex<Refreshed>,
+    /// `None`: what they were when something was recorded stays.
+    refreshed: Option<Mutex<Refreshed>>,
 }
 
 /// What a process does not say itself, and how it is shown depends on.
@@ -45,7 +47,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 impl Presenter {
     /// Of processes that were started since the boot of this machine that is called `boot`.
-    pub fn new(encoder: MessageEncoder, boot: Option<BootId>, redaction: Redaction) -> Self {
+    pub fn new(encoder: MessageEncoder, boot: Option<BootId>, redaction: impl Into<SharedRedaction>) -> Self {
         let mut passwd = PasswdFile::new("/etc/passwd");
         // Without the file nobody has a name.
         let _ = passwd.refresh();
@@ -53,9 +55,21 @@ impl Presenter {
         Self {
             encoder,
             boot,
-            redaction: RwLock::new(Arc::new(redaction)),
+            redaction: redaction.into(),
             surroundings: RwLock::new(Arc::new(surroundings)),
-            refreshed: Mutex::new(Refreshed { at: Instant::now(), passwd }),
+            refreshed: Some(Mutex::new(Refreshed { at: Instant::now(), passwd })),
+        }
+    }
+
+    /// Of processes that were recorded: with the clock and the users of then. What was to be hidden was
+    /// hidden before it was recorded.
+    pub fn recorded(encoder: MessageEncoder, boot: Option<BootId>, clock: WallClock, users: Users) -> Self {
+        Self {
+            encoder,
+            boot,
+            redaction: SharedRedaction::default(),
+            surroundings: RwLock::new(Arc::new(Surroundings { clock, users })),
+            refreshed: None,
         }
     }
 
@@ -71,14 +85,14 @@ impl Presenter {
 
     /// Hides something else from now on.
     pub fn set_redaction(&self, redaction: Redaction) {
-        *self.redaction.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(redaction);
+        self.redaction.set(redaction);
     }
 
     /// The event of what is told. `None`: the reference has none for it.
     pub fn event(&self, told: &Told) -> Option<tetragon::GetEventsResponse> {
         let surroundings = self.surroundings();
         let mut event = self.encoder.event(told, &surroundings.clock, &surroundings.users)?;
-        self.redaction().apply(&mut event);
+        self.redaction.get().apply(&mut event);
         Some(event)
     }
 
@@ -90,14 +104,15 @@ impl Presenter {
         let boot = self.boot.as_ref();
         let mut message = lineage::process(&self.encoder, entry, whose.as_ref(), boot, clock, users);
         if let Some(process) = &mut message.process {
-            self.redaction().apply_process(process);
+            self.redaction.get().apply_process(process);
         }
         message
     }
 
     /// Looks at clock and users again when that is due.
     fn refresh(&self) {
-        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(refreshed) = &self.refreshed else { return };
+        let mut refreshed = refreshed.lock().unwrap_or_else(PoisonError::into_inner);
         if refreshed.at.elapsed() < REFRESH {
             return;
         }
@@ -116,9 +131,5 @@ impl Presenter {
 
     fn current(&self) -> Arc<Surroundings> {
         Arc::clone(&self.surroundings.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn redaction(&self) -> Arc<Redaction> {
-        Arc::clone(&self.redaction.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -63,6 +63,11 @@ impl Pulse {
         self.0.is_over.load(Ordering::Acquire)
     }
 
+    /// How many events there were so far.
+    pub fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
+    }
+
     /// When it began.
     pub fn began(&self) -> SystemTime {
         date(self.0.began.elapsed())

@@ -26,17 +26,33 @@ pub fn process(
     users: &Users,
 ) -> v1::Process {
     let process = entry.snapshot();
+    v1::Process {
+        owner_exec_id: new_owner(entry).map(|key| encoder.exec_id(key)).unwrap_or_default(),
+        parent_binary: entry.parent().map(|parent| text(parent.binary())).unwrap_or_default(),
+        depth: entry.depth().into(),
+        ..snapshot(encoder, &process, whose, boot, clock, users)
+    }
+}
+
+/// The same of what was known of a process at some time: nothing is told of others than itself.
+pub fn snapshot(
+    encoder: &MessageEncoder,
+    process: &Process,
+    whose: Option<&Whose>,
+    boot: Option<&BootId>,
+    clock: &WallClock,
+    users: &Users,
+) -> v1::Process {
     let image = process.image.as_ref();
     let uid = boot.map(|boot| ProcessUid::new(*boot, process.pid(), process.began));
     let parent_provenance = process.parent.map(|link| provenance(link.provenance));
     let past = image.map(Image::past).unwrap_or_default();
     v1::Process {
-        process: Some(with_rights(encoder.process(&process, whose, clock, users), &process)),
+        process: Some(with_rights(encoder.process(process, whose, clock, users), process)),
         process_uid: uid.map(|uid| uid.to_string()).unwrap_or_default(),
         began: Some(date(clock, process.began)),
         origin: origin(process.origin).into(),
         parent_provenance: parent_provenance.unwrap_or_default().into(),
-        owner_exec_id: new_owner(entry).map(|key| encoder.exec_id(key)).unwrap_or_default(),
         end: process.end.map(|end| message_of_end(end, clock)),
         session: process.session.map_or(0, |leader| leader.0),
         past: past.iter().map(|spell| message_of_spell(encoder, spell, clock)).collect(),
@@ -45,13 +61,11 @@ pub fn process(
             .tombstone
             .as_ref()
             .map_or(0, |tombstone| tombstone.stands_for().saturating_add(1)),
-        parent_binary: entry.parent().map(|parent| text(parent.binary())).unwrap_or_default(),
-        depth: entry.depth().into(),
         comm: image
             .filter(|image| image.binary().is_empty())
             .map(|image| text(image.comm()))
             .unwrap_or_default(),
-        gap: gap_before(process.origin).into(),
+        ..v1::Process::default()
     }
 }
 

@@ -11,7 +11,11 @@ use procession_kube::RuntimeSocket;
 use procession_sensor::SourceKind;
 
 use crate::agent;
-use crate::client::args::{DumpArgs, EventsArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs, WhyArgs};
+use crate::client::args::{
+    DescendantsArgs, DumpArgs, EventsArgs, HistoryArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs,
+    WhyArgs,
+};
+use crate::when::When;
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
@@ -24,12 +28,17 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Watch(Box<WatchArgs>),
+    Record(Box<RecordArgs>),
+    Replay(Box<ReplayArgs>),
+    Import(ImportArgs),
     Agent(agent::Typed),
     Events(EventsArgs),
     Status(StatusArgs),
     Processes(ProcessesArgs),
     Tree(TreeArgs),
     Why(WhyArgs),
+    History(HistoryArgs),
+    Descendants(DescendantsArgs),
     Dump(DumpArgs),
     Loglevel(LoglevelArgs),
     Completions(CompletionsArgs),
@@ -55,23 +64,162 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) containers: ContainerArgs,
 
-    /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`; a command is asked to end
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WHERE)]
-    pub(crate) duration: Option<Duration>,
-
-    /// Where events come from; `auto` takes the best that works
-    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE", help_heading = WHERE)]
-    pub(crate) source: SourceArg,
-
-    /// Kernel memory in which events wait to be read (eBPF), rounded up to a power of two
-    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size)]
-    #[arg(env = "PROCESSION_RING_SIZE", help_heading = WHERE)]
-    pub(crate) ring_size: u32,
+    #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
 
     /// Run this command, and watch it and what it starts; exit with its status
     #[arg(last = true, value_name = "COMMAND", help_heading = None)]
     pub(crate) command: Vec<OsString>,
 }
+
+/// Where events come from, and for how long.
+#[derive(Args, Debug)]
+#[command(next_help_heading = WHERE)]
+pub(crate) struct ObserveArgs {
+    /// Stop after this long, for example `10s`, `500ms`, `5m` or `1h`; a command is asked to end
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Where events come from; `auto` takes the best that works
+    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE")]
+    pub(crate) source: SourceArg,
+
+    /// Kernel memory in which events wait to be read (eBPF), rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size)]
+    #[arg(env = "PROCESSION_RING_SIZE")]
+    pub(crate) ring_size: u32,
+}
+
+/// Record all that happens into a file, to look at it later.
+///
+/// Everything on this machine is recorded, until Ctrl-C. With a command after `--`, until that ends;
+/// then `replay` shows what the command started, and the rest with `--all`.
+///
+/// The file can be asked questions: `procession tree --journal FILE --at 14:03`, and `why`, `processes`,
+/// `history` and `descendants` alike. It has the arguments of all programs, and is for its owner alone.
+#[derive(Args, Debug)]
+#[command(after_long_help = RECORD_EXAMPLES)]
+pub(crate) struct RecordArgs {
+    /// The file to be made
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Replace the file if there is one
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) containers: ContainerArgs,
+
+    #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
+
+    /// Run this command, and record until it ends; exit with its status
+    #[arg(last = true, value_name = "COMMAND", help_heading = None)]
+    pub(crate) command: Vec<OsString>,
+}
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  procession record build.journal -- make   what a build runs, to be kept
+  procession replay build.journal --tree    what `watch --tree -- make` would have shown
+  procession record night.journal --duration 8h
+                                            everything, for eight hours
+  procession tree --journal night.journal --at 03:15
+                                            what ran at a quarter past three
+
+Exit status:
+  0    ended by Ctrl-C, or when the time was up
+  1    failed
+  2    an option is wrong
+  124  the time was up before the command ended
+  other ones are those of the command";
+
+/// Show what was recorded, as `watch` would have shown it.
+///
+/// Takes a file that `record` or `import` has made, or the directory of an agent's journal. Times are those
+/// of the recording. Goes as fast as it can, or at the recorded pace with `--speed 1`.
+///
+/// What cannot be read is told on standard error, and the rest is shown.
+#[derive(Args, Debug)]
+#[command(after_long_help = REPLAY_EXAMPLES)]
+pub(crate) struct ReplayArgs {
+    /// The recording, or the directory of an agent's journal
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) journal: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+
+    /// Show everything, though the recording is of one command
+    #[arg(long, help_heading = "What to show")]
+    pub(crate) all: bool,
+
+    /// Begin at this time: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `-5m`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "What to show")]
+    pub(crate) from: Option<When>,
+
+    /// End at this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "What to show")]
+    pub(crate) to: Option<When>,
+
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+
+    /// Keep the recorded pace (1), or so many times as fast, such as 10 or 0.5
+    #[arg(long, value_name = "N", value_parser = parse_speed, help_heading = "How to show it")]
+    pub(crate) speed: Option<f64>,
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  procession replay build.journal           what was recorded
+  procession replay build.journal --tree --exit
+                                            how what a build ran ended, by lineage
+  procession replay /var/lib/procession/journal --from -10m --user root
+                                            what root did in the last ten minutes
+  procession replay night.journal --from 03:00 --to 03:20 -o json
+                                            twenty minutes of events for a program to read
+  procession replay build.journal --speed 2 twice as fast as it happened
+
+Conditions of different kinds must all hold; repeated ones are alternatives.";
+
+/// Make a recording of events that were exported before.
+///
+/// Reads JSON lines, as the Tetragon agent exports them, its client prints them with `-o json`, and so do
+/// `procession agent`, `events` and `watch`. They may be compressed by gzip. The recording that is made of
+/// them can be asked what they tell together: who started what, and what ran when.
+///
+/// What an export does not have, the recording has not either: forks of processes that ran nothing, changes
+/// of users and namespaces between programs, and the portable ids of processes.
+#[derive(Args, Debug)]
+#[command(after_long_help = IMPORT_EXAMPLES)]
+pub(crate) struct ImportArgs {
+    /// The file of JSON lines; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) input: PathBuf,
+
+    /// The file to be made
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+
+    /// Replace that file if there is one
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Take the events of this node; has to be given where there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+}
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  procession import /var/log/tetragon/tetragon.log --to t.journal
+  kubectl logs -n kube-system ds/tetragon -c export-stdout | procession import - --to t.journal
+  procession tree --journal t.journal --at '2026-11-29 14:03:07'
+                                            what ran then, and who had started it
+  procession history 4711 --journal t.journal
+                                            the life of a process";
 
 /// Write completions for a shell to standard output.
 ///
@@ -316,6 +464,13 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
 }
 
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('x').parse::<f64>() {
+        Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
+        _ => Err("expected how many times as fast, for example 1, 10 or 0.5".to_owned()),
+    }
+}
 
 pub(crate) fn parse_size(text: &str) -> Result<u32, String> {
     let (number, scale) = match text.as_bytes().last() {

@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use procession::Namespaces;
-use procession_agent::{Told, renewed, wall_clock};
+use procession::{Namespaces, WallClock};
+use procession_agent::{RecordedClock, Told, renewed, wall_clock};
 use procession_api::json::JsonEncoder;
-use procession_api::users::PasswdFile;
+use procession_api::users::{PasswdFile, Users};
 
-use crate::args::{ColorArg, ContainerArgs, OutputArg, WatchArgs};
+use crate::args::{ColorArg, ContainerArgs, OutputArg, SelectArgs, ShowArgs};
 use crate::render::{Compact, Form, Palette, Renderer, Surroundings, Text, TextOptions};
 
 /// How often the wall clock and the user names are looked at again.
@@ -19,21 +19,82 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// A renderer, kept up to date.
 pub(crate) struct Display {
     renderer: Renderer,
-    users: PasswdFile,
-    refreshed: Instant,
+    times: Times,
+}
+
+/// Whose clocks and users are shown.
+enum Times {
+    /// Those of this machine, as they are.
+    Live { users: PasswdFile, refreshed: Instant },
+    /// Those of a recording, as they were.
+    Recorded(RecordedClock),
+}
+
+/// What was asked for of how things look.
+pub(crate) struct Looks<'a> {
+    pub(crate) select: &'a SelectArgs,
+    pub(crate) show: &'a ShowArgs,
+    /// The machine that is shown.
+    pub(crate) node_name: String,
 }
 
 impl Display {
-    /// `host`: the namespaces of the host, to tell which processes are in others.
-    pub(crate) fn new(args: &WatchArgs, users: PasswdFile, host: Option<Namespaces>) -> Self {
-        let show = &args.show;
-        let node_name = node_name(&args.containers);
+    /// Of this machine. `host`: the namespaces of the host, to tell which processes are in others.
+    pub(crate) fn live(looks: Looks<'_>, users: PasswdFile, host: Option<Namespaces>) -> Self {
+        let surroundings = surroundings(wall_clock(), users.users().clone());
+        let renderer = Renderer::new(looks.form(host), surroundings);
+        Self { renderer, times: Times::Live { users, refreshed: Instant::now() } }
+    }
+
+    /// Of a recording, which began when the clocks stood so.
+    pub(crate) fn recorded(
+        looks: Looks<'_>,
+        users: Users,
+        host: Option<Namespaces>,
+        (first, clock): (WallClock, RecordedClock),
+    ) -> Self {
+        let renderer = Renderer::new(looks.form(host), surroundings(first, users));
+        Self { renderer, times: Times::Recorded(clock) }
+    }
+
+    pub(crate) fn render(&mut self, told: &Told, out: &mut Vec<u8>) {
+        if let Times::Recorded(clock) = &self.times
+            && let Some(clock) = clock.at(told.fact.time)
+        {
+            self.renderer.surroundings_mut().clock = clock;
+        }
+        self.renderer.render(told, out);
+    }
+
+    /// Looks at clock and users again when that is due.
+    pub(crate) fn refresh(&mut self) {
+        let Times::Live { users, refreshed } = &mut self.times else { return };
+        if refreshed.elapsed() < REFRESH {
+            return;
+        }
+        *refreshed = Instant::now();
+        let surroundings = self.renderer.surroundings_mut();
+        surroundings.clock = renewed(surroundings.clock);
+        // A file that cannot be read now leaves the names that are known.
+        if let Ok(true) = users.refresh() {
+            surroundings.users = users.users().clone();
+        }
+    }
+}
+
+fn surroundings(clock: WallClock, users: Users) -> Surroundings {
+    Surroundings { clock, zone: TimeZone::system(), users }
+}
+
+impl Looks<'_> {
+    fn form(self, host: Option<Namespaces>) -> Form {
+        let Self { select, show, node_name } = self;
         let is_terminal = io::stdout().is_terminal();
         let palette =
             if is_coloured(show.color, is_terminal) { Palette::coloured() } else { Palette::plain() };
-        let form = match show.output {
+        match show.output {
             OutputArg::Text => Form::Text(Text::new(TextOptions {
-                forks: args.select.fork,
+                forks: select.fork,
                 tree: show.tree,
                 ancestors: show.ancestors,
                 width: terminal_width().filter(|_| is_terminal && !show.wide),
@@ -48,27 +109,6 @@ impl Display {
             OutputArg::Json => {
                 Form::Json(JsonEncoder { node_name, options: show.detail().annotations(host) })
             }
-        };
-        let surroundings =
-            Surroundings { clock: wall_clock(), zone: TimeZone::system(), users: users.users().clone() };
-        Self { renderer: Renderer::new(form, surroundings), users, refreshed: Instant::now() }
-    }
-
-    pub(crate) fn render(&mut self, told: &Told, out: &mut Vec<u8>) {
-        self.renderer.render(told, out);
-    }
-
-    /// Looks at clock and users again when that is due.
-    pub(crate) fn refresh(&mut self) {
-        if self.refreshed.elapsed() < REFRESH {
-            return;
-        }
-        self.refreshed = Instant::now();
-        let surroundings = self.renderer.surroundings_mut();
-        surroundings.clock = renewed(surroundings.clock);
-        // A file that cannot be read now leaves the names that are known.
-        if let Ok(true) = self.users.refresh() {
-            surroundings.users = self.users.users().clone();
         }
     }
 }
@@ -78,6 +118,12 @@ pub(crate) fn users() -> PasswdFile {
     let mut file = PasswdFile::new("/etc/passwd");
     let _ = file.refresh();
     file
+}
+
+/// Those who had accounts on the machine called `node`: those of this machine, if it is that. The users of
+/// another are not known, and numbers are shown.
+pub(crate) fn users_of(node: &str) -> Users {
+    if node == own_node_name() { users().users().clone() } else { Users::default() }
 }
 
 /// <https://no-color.org>: set and not empty means no colour, unless it is asked for by name.
@@ -96,10 +142,13 @@ pub(crate) fn terminal_width() -> Option<usize> {
 
 /// The name of this machine: as it was given, or found as the reference system finds it.
 pub(crate) fn node_name(args: &ContainerArgs) -> String {
+    args.node_name.clone().unwrap_or_else(own_node_name)
+}
+
+/// The name of this machine, as it is found.
+pub(crate) fn own_node_name() -> String {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let given = args.node_name.clone();
-    given
-        .or_else(|| set("HUBBLE_NODE_NAME"))
+    set("HUBBLE_NODE_NAME")
         .or_else(|| set("NODE_NAME"))
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }

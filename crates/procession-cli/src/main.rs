@@ -9,13 +9,18 @@ mod client;
 mod containers;
 mod display;
 mod generate;
+mod import;
+mod journal;
 mod log;
 mod output;
+mod record;
 mod render;
+mod replay;
 mod signals;
 mod source;
 mod summary;
 mod watch;
+mod when;
 
 use std::process::ExitCode;
 
@@ -45,12 +50,17 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
     match command {
         Command::Watch(args) => watch::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Import(args) => import::run(args),
         Command::Agent(typed) => agent::run(typed),
         Command::Events(args) => client::events(args),
         Command::Status(args) => client::status(args),
         Command::Processes(args) => client::processes(args),
         Command::Tree(args) => client::tree(args),
         Command::Why(args) => client::why(args),
+        Command::History(args) => client::history(args),
+        Command::Descendants(args) => client::descendants(args),
         Command::Dump(args) => client::dump(args),
         Command::Loglevel(args) => client::loglevel(args),
         Command::Completions(args) => generate::completions(args),

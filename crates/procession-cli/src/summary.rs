@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use procession_agent::{Account, Tally};
@@ -69,6 +70,44 @@ pub(crate) fn account_line(account: &Account) -> String {
     line
 }
 
+/// What a recording had: one line.
+pub(crate) fn replayed(account: &Account, node: &str) {
+    let ledger = &account.ledger;
+    let lost = match ledger.lost() {
+        0 => "none lost".to_owned(),
+        lost => format!("{} lost when they were recorded or since", thousands(lost)),
+    };
+    tell(format_args!(
+        "{} events recorded on {node}, {lost}; {} processes running at the end",
+        thousands(ledger.received()),
+        thousands(account.live as u64)
+    ));
+}
+
+/// What a recorded command came to: one line.
+pub(crate) fn replayed_command(tally: &Tally) {
+    tell(format_args!("{}", command_line(tally, None)));
+}
+
+/// What a recording has that was just made: two lines.
+pub(crate) fn recorded(account: &Account, path: &Path, bytes: u64) {
+    let counts = account.journal.unwrap_or_default();
+    let each = bytes.checked_div(counts.events).unwrap_or_default();
+    tell(format_args!(
+        "{} events in {} bytes, {each} each; {} processes running at the end",
+        thousands(counts.events),
+        thousands(bytes),
+        thousands(account.live as u64)
+    ));
+    if counts.lost_events > 0 {
+        tell(format_args!(
+            "{} events are missing in it, because they came faster than they could be written",
+            thousands(counts.lost_events)
+        ));
+    }
+    tell(format_args!("to look at it: procession replay {}", path.display()));
+}
+
 /// Whether something is missing from what was shown.
 pub(crate) fn is_incomplete(account: &Account) -> bool {
     misses_events(account) || account.told.incomplete > 0 || account.told.unplaced > 0
@@ -84,7 +123,14 @@ fn skipped(account: &Account) -> u64 {
 
 /// What a watched command came to: one line.
 pub(crate) fn command(tally: &Tally, elapsed: Duration) {
-    let mut line = format!("{} in {}", count(tally.processes, "process", "processes"), duration(elapsed));
+    tell(format_args!("{}", command_line(tally, Some(elapsed))));
+}
+
+fn command_line(tally: &Tally, elapsed: Option<Duration>) -> String {
+    let mut line = count(tally.processes, "process", "processes");
+    if let Some(elapsed) = elapsed {
+        let _ = write!(line, " in {}", duration(elapsed));
+    }
     if !tally.longest_chain.is_empty() {
         let chain = &tally.longest_chain;
         let _ = write!(line, "; longest chain {}: {}", chain.len(), shorten(chain));
@@ -97,7 +143,7 @@ pub(crate) fn command(tally: &Tally, elapsed: Duration) {
     if running > 0 {
         let _ = write!(line, "; {running} still running");
     }
-    tell(format_args!("{line}"));
+    line
 }
 
 /// A chain that is too long to read is shown by its ends.

@@ -14,20 +14,20 @@ use procession_sensor::own_pid_namespace;
 use crate::args::{SelectArgs, WatchArgs};
 use crate::child::{self, Watched};
 use crate::containers;
-use crate::display::{self, Display};
+use crate::display::{self, Display, Looks};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::source;
 use crate::summary;
 
 /// How soon a signal or the end of `--duration` is noticed.
-const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// What `timeout(1)` exits with when the time is up.
-const TIME_IS_UP: u8 = 124;
+pub(crate) const TIME_IS_UP: u8 = 124;
 
 /// What shells give for a command that Ctrl-C ended.
-const NEVER_RUN: u8 = 130;
+pub(crate) const NEVER_RUN: u8 = 130;
 
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch()?;
     // Before the source: pods are listed meanwhile.
     let inventory = containers::inventory(&args.containers)?;
-    let source = source::open_told(args.source, args.ring_size)?;
+    let source = source::open_told(args.observe.source, args.observe.ring_size)?;
     if let Some(unseen) = source.unseen_changes().filter(|_| args.select.change) {
         summary::tell(format_args!("{unseen}"));
     }
@@ -47,10 +47,11 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         ..ObservationConfig::new(Selection { scope, filter, lineage })
     };
     let mut observation = Observation::start(source, config, Box::new(inventory))?;
-    let display = Display::new(args, users, observation.host_namespaces());
+    let looks = Looks { select: &args.select, show: &args.show, node_name: display::node_name(&args.containers) };
+    let display = Display::live(looks, users, observation.host_namespaces());
     let mut output = Output::new(display);
     // Later than any clock can tell is never.
-    let limit_from = |start: Instant| args.duration.and_then(|duration| start.checked_add(duration));
+    let limit_from = |start: Instant| args.observe.duration.and_then(|duration| start.checked_add(duration));
     // A command's time begins with the command; any other watch's with the first line it shows.
     let limit = if args.command.is_empty() { limit_from(Instant::now()) } else { None };
     let is_wanted = |_| !signals.is_any() && !is_past(limit);
@@ -156,16 +157,16 @@ impl Session<'_> {
     }
 }
 
-fn is_past(limit: Option<Instant>) -> bool {
+pub(crate) fn is_past(limit: Option<Instant>) -> bool {
     limit.is_some_and(|limit| Instant::now() >= limit)
 }
 
 /// What this process starts. In a pid namespace the kernel knows it by another number.
-fn this_process() -> Scope {
+pub(crate) fn this_process() -> Scope {
     Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: own_pid_namespace() }
 }
 
-fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
+pub(crate) fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
     let neither = !select.exec && !select.exit;
     let kinds = Kinds {
         running: select.running,

@@ -1,5 +1,9 @@
 //! Secrets in arguments and environments, hidden.
 
+mod vector;
+
+use procession::Program;
+use procession::text::to_valid_utf8;
 use procession_api::proto::tetragon::{EnvVar, GetEventsResponse, Process, RedactionFilter};
 use regex::bytes::{Captures, Regex, RegexSet};
 
@@ -74,6 +78,26 @@ impl Redaction {
         }
     }
 
+    /// The argument vector of a program without its secrets: its text then shows what
+    /// [`apply_process`](Self::apply_process) makes of the text, but for the spaces and quotes around. `None`: it has none.
+    pub fn arguments(&self, program: &Program<'_>) -> Option<Vec<u8>> {
+        vector::hide_in_arguments(self.secrets(program.binary), program)
+    }
+
+    /// The same of its environment.
+    pub fn environment(&self, program: &Program<'_>) -> Option<Vec<u8>> {
+        vector::hide_in_environment(self.secrets(program.binary), program)
+    }
+
+    /// The expressions that are for a process that runs `binary`, in order.
+    fn secrets<'s>(&'s self, binary: &'s [u8]) -> impl Iterator<Item = &'s Regex> + Clone {
+        let binary = to_valid_utf8(binary);
+        let is_meant = move |filter: &&Compiled| {
+            filter.binaries.as_ref().is_none_or(|binaries| binaries.is_match(binary.as_bytes()))
+        };
+        self.filters.iter().filter(is_meant).flat_map(|filter| &filter.secrets)
+    }
+
     /// Hides the secrets of a process.
     pub fn apply_process(&self, process: &mut Process) {
         for filter in &self.filters {
@@ -117,28 +141,39 @@ impl Compiled {
 
 /// The text without what the groups match in it. `None`: they match nothing.
 fn hide(secret: &Regex, text: &str) -> Option<String> {
-    let mut spans: Vec<(usize, usize)> = Vec::new();
-    for captures in secret.captures_iter(text.as_bytes()) {
-        spans.extend(groups(&captures, text));
-    }
+    let spans = spans(secret, text);
     if spans.is_empty() {
         return None;
     }
-    // Groups need not stand in the order of their numbers.
-    spans.sort_unstable_by_key(|(start, end)| (*start, usize::MAX - end));
-    spans.dedup();
     let mut hidden = String::with_capacity(text.len());
     let mut at = 0;
     for (start, end) in spans {
-        if end <= at && start < at {
-            continue;
-        }
         hidden += text.get(at..start).unwrap_or_default();
         hidden += HIDDEN;
         at = end;
     }
     hidden += text.get(at..).unwrap_or_default();
     Some(hidden)
+}
+
+/// What the groups match, in order; of groups inside of each other the outermost.
+fn spans(secret: &Regex, text: &str) -> Vec<(usize, usize)> {
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    for captures in secret.captures_iter(text.as_bytes()) {
+        spans.extend(groups(&captures, text));
+    }
+    // Groups need not stand in the order of their numbers.
+    spans.sort_unstable_by_key(|(start, end)| (*start, usize::MAX - end));
+    spans.dedup();
+    let mut at = 0;
+    spans.retain(|(start, end)| {
+        let is_inside = *end <= at && *start < at;
+        if !is_inside {
+            at = *end;
+        }
+        !is_inside
+    });
+    spans
 }
 
 /// Where the groups are, on the boundaries of characters.

@@ -45,8 +45,8 @@ mod walk;
 
 pub use choose::{Chosen, open, open_best};
 pub use connector::ConnectorSource;
-pub use ebpf::{EbpfConfig, EbpfError, EbpfSource};
+pub use ebpf::{EbpfConfig, EbpfError, EbpfSource, detach_all};
 pub use error::{SourceError, Unusable};
 pub use namespace::own_pid_namespace;
 pub use poll::PollSource;
-pub use source::{Count, KernelCounts, Sink, Source, SourceKind};
+pub use source::{Count, KernelCounts, Resumed, Sink, Source, SourceKind};

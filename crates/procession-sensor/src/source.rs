@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use procession::Event;
+use procession::{BootTime, Event};
 
 use crate::error::SourceError;
 
@@ -27,7 +27,54 @@ pub trait Source: Send {
     /// Waits for events, at most for `timeout`, and hands over all that are there.
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError>;
 
+    /// Up to where events have been handed over, for [`release`](Self::release), and for
+    /// [`resume`](Self::resume) in a later process. Empty: this source keeps nothing for later.
+    ///
+    /// A bookmark is a few dozen bytes that only the same kind of source on the same boot of the same
+    /// machine understands. Any other bytes do no harm.
+    fn bookmark(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// From now on the source keeps what it hands over until it is [released](Self::release), so that
+    /// it is handed over once more to whoever takes over from a process that is killed.
+    ///
+    /// Without it everything counts as released when it is handed over. What is kept takes up room
+    /// that is then missing for new events.
+    fn keep(&mut self) {}
+
+    /// What was handed over up to `bookmark` is safe elsewhere, and need not be kept any longer.
+    ///
+    /// A bookmark of another source, or from before one that was released already, has no effect.
+    fn release(&mut self, bookmark: &[u8]) {
+        let _ = bookmark;
+    }
+
+    /// Goes on where `bookmark` was taken, by a process that is gone. To be called instead of
+    /// [`walk`](Self::walk), before the first [`poll`](Self::poll).
+    ///
+    /// After [`Resumed::Afresh`] the source has told of nothing: what runs is found out by
+    /// [`survey`](Self::survey), or by a walk.
+    fn resume(&mut self, bookmark: &[u8]) -> Result<Resumed, SourceError> {
+        let _ = bookmark;
+        Ok(Resumed::Afresh)
+    }
+
+    /// Tells of every process that runs ([`procession::EventKind::Running`]), in no order: in full of
+    /// those whose image began at `since` or later; of the others only who they are and whose child,
+    /// with an empty program and context.
+    ///
+    /// Returns when it began. All events up to its end, and perhaps some after, are handed over by the
+    /// next [`poll`](Self::poll)s until one hands over nothing. `None`: this source cannot.
+    fn survey(&mut self, since: BootTime, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+        let _ = (since, sink);
+        Ok(None)
+    }
+
     /// Stops observing, and hands over what was observed until then.
+    ///
+    /// A source whose kernel side outlives it ([`EbpfConfig::pin`](crate::EbpfConfig::pin)) goes on to
+    /// record there, for the process that takes over.
     fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         self.poll(Duration::ZERO, sink)
     }
@@ -44,6 +91,16 @@ pub trait Source: Send {
 
     /// What the kernel counted so far. `None`: this source cannot know.
     fn kernel_counts(&self) -> Option<KernelCounts>;
+}
+
+/// What became of the events since a bookmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// The source goes on from there: what lies before is passed over, and between there and now
+    /// nothing is missing but what is reported as lost.
+    Continued,
+    /// Nobody observed meanwhile, or the bookmark is of another source.
+    Afresh,
 }
 
 /// The kinds of sources, best first.

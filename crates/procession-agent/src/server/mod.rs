@@ -11,6 +11,7 @@
 //! * `unix`, `tls`, `listen`, `connection`: from an address to a connection that may speak.
 //! * `subscription`, `feed`, `pace`: from the log of events to the stream of one client.
 //! * `scan`, `scans`: looks at the whole table.
+//! * `local`: one client in this process.
 //! * `sensors`, `dump`, `event_log`, `lineage`, `health`: the services.
 //!
 //! Nothing that a client does or fails to do holds up the node or another client: connections, messages
@@ -28,6 +29,7 @@ mod feed;
 mod health;
 mod lineage;
 mod listen;
+mod local;
 mod pace;
 mod scan;
 mod scans;
@@ -42,6 +44,7 @@ pub use bound::{Bound, Server};
 pub use config::{ServerConfig, TlsConfig};
 pub use control::{Control, ControlError, EventLogChanges, EventLogParams};
 pub use counters::{ServerCounters, ServerCounts};
+pub(crate) use local::serve_one;
 pub use procession_filter::FilterOptions;
 
 /// What is told to clients when the agent ends, or the observation does.

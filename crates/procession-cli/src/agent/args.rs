@@ -8,6 +8,7 @@ use clap::builder::{
 };
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Id};
+use procession_journal::Fsync;
 
 use super::catalogue::{Catalogue, Kind};
 use super::settings::{Origin, Setting};
@@ -38,6 +39,39 @@ pub(crate) struct AgentArgs {
     #[arg(help_heading = SOURCE)]
     pub(crate) table_budget: usize,
 
+    /// Keep every event in this directory, and go on from there after a restart: nothing is forgotten
+    ///
+    /// Everything about processes that `procession tree --at` and the like can then be asked for. Without a
+    /// value under systemd it is `journal` in the state directory of the service; an empty one keeps nothing.
+    #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true, help_heading = JOURNAL)]
+    pub(crate) journal_dir: String,
+
+    /// The most room for the journal, in MiB; the oldest files go first
+    #[arg(long, value_name = "MIB", default_value = "1024", help_heading = JOURNAL)]
+    #[arg(value_parser = clap::value_parser!(u32).range(4..))]
+    pub(crate) journal_max_size_mb: u32,
+
+    /// How long the journal remembers, for example `12h` or `30d`; `0s` is for as long as there is room
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_age)]
+    #[arg(help_heading = JOURNAL)]
+    pub(crate) journal_max_age: Duration,
+
+    /// When the journal is forced to the disk: `never`, `always`, or so often. A loss of power costs what is
+    /// later; the end of the agent costs nothing
+    #[arg(long, value_name = "WHEN", default_value = "5s", value_parser = parse_fsync)]
+    #[arg(help_heading = JOURNAL)]
+    pub(crate) journal_fsync: Fsync,
+
+    /// Where the kernel keeps the eBPF programs when the agent ends, so that the next one misses nothing; in
+    /// a BPF file system. Only with a journal
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/procession", help_heading = JOURNAL)]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) pin_dir: String,
+
+    /// Let the programs end with the agent: what happens until the next one starts is only found out
+    #[arg(long, help_heading = JOURNAL)]
+    pub(crate) no_pin: bool,
+
     /// A name for the cluster that this node is in, to be put into each event
     #[arg(long, value_name = "NAME", default_value = "", help_heading = EVENTS)]
     pub(crate) cluster_name: String,
@@ -54,10 +88,11 @@ pub(crate) struct AgentArgs {
     #[arg(long, help_heading = EVENTS)]
     pub(crate) enable_ancestors: bool,
 
-    /// Make secrets in arguments unreadable, for all readers: what a group of a regular expression
-    /// matches becomes `*****`
+    /// Make secrets in arguments unreadable, for all readers and in the journal: what a group of a regular
+    /// expression matches becomes `*****`
     ///
-    /// Filters as JSON objects, for example {"redact": ["--password[= ](\\S+)"]}.
+    /// Filters as JSON objects, for example {"redact": ["--password[= ](\\S+)"]}. With a journal they are
+    /// hidden before anything is kept, so that a change of the filters does not bring them back.
     #[arg(long, value_name = "JSON", default_value = "", help_heading = EVENTS)]
     pub(crate) redaction_filters: String,
 
@@ -188,9 +223,14 @@ pub(crate) struct PlaceArgs {
     /// Show every option with its value and where it comes from, as a file for --config, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+
+    /// End and remove what an agent left in the kernel (--pin-dir), and exit
+    #[arg(long, conflicts_with = "print_config")]
+    pub(crate) detach_all: bool,
 }
 
 const SOURCE: &str = "What to observe";
+const JOURNAL: &str = "What is kept on disk";
 const EVENTS: &str = "What events tell";
 const SERVER: &str = "The API";
 const METRICS: &str = "Metrics";
@@ -225,6 +265,8 @@ Examples:
   procession agent --export-filename /var/log/procession/events.log \\
       --export-denylist '{\"namespace\": [\"\", \"kube-system\"]}'
                                                    a file without the host and the system's pods
+  procession agent --journal-dir /var/lib/procession/journal
+                                                   with a memory that outlasts it
   procession agent --print-config                  what applies here, and why
 
 Exit status:
@@ -273,7 +315,7 @@ impl Args for Typed {
 /// Lets a later layer take back what an earlier one said: switches can be off, lists are one value,
 /// and what excludes each other is judged when all layers are known.
 fn open_to_layers(arg: Arg) -> Arg {
-    if arg.get_id() == "print_config" {
+    if ["print_config", "detach_all"].contains(&arg.get_id().as_str()) {
         return arg;
     }
     let arg = arg.conflicts_with(Resettable::<Id>::Reset);
@@ -326,6 +368,23 @@ fn bytes(text: &str) -> Option<usize> {
     number.parse::<usize>().ok().filter(|_| is_plain)?.checked_mul(1 << shift)
 }
 
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let Some(days) = text.strip_suffix('d') else { return parse_interval(text) };
+    let days = days.parse::<u32>().map_err(|_| "expected a whole number of days, such as 7d".to_owned())?;
+    Ok(Duration::from_hours(u64::from(days) * 24))
+}
+
+fn parse_fsync(text: &str) -> Result<Fsync, String> {
+    match text {
+        "never" => Ok(Fsync::Never),
+        "always" => Ok(Fsync::Always),
+        time => {
+            let time = parse_duration(time).map_err(|_| "expected never, always, or a time such as 5s")?;
+            Ok(if time.is_zero() { Fsync::Always } else { Fsync::Every(time) })
+        }
+    }
+}
+
 fn parse_interval(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
         return Err("a time cannot be negative; 0s is never".to_owned());
@@ -357,6 +416,20 @@ mod tests {
             assert_eq!(bytes(bad), None, "{bad}");
         }
         assert!(parse_budget("1").is_err() && parse_queue_bytes("1023K").is_err());
+    }
+
+    #[test]
+    fn ages_and_when_to_sync() {
+        assert_eq!(parse_age("7d"), Ok(Duration::from_hours(168)));
+        assert_eq!(parse_age("0s"), Ok(Duration::ZERO));
+        for bad in ["d", "-1d", "1.5d", "x", "99999999999d"] {
+            assert!(parse_age(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_fsync("never"), Ok(Fsync::Never));
+        assert_eq!(parse_fsync("always"), Ok(Fsync::Always));
+        assert_eq!(parse_fsync("0s"), Ok(Fsync::Always));
+        assert_eq!(parse_fsync("250ms"), Ok(Fsync::Every(Duration::from_millis(250))));
+        assert!(parse_fsync("").is_err() && parse_fsync("sometimes").is_err());
     }
 
     #[test]

@@ -116,6 +116,9 @@ pub(super) fn variable(name: &str) -> String {
 /// With what all our variables begin.
 pub(super) const VARIABLES: &str = "PROCESSION_";
 
+/// What can only be typed, and is no option: clap's names.
+const PLACES: [&str; 4] = ["config", "config_dir", "print_config", "detach_all"];
+
 /// All options.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
@@ -126,8 +129,7 @@ pub(crate) struct Catalogue {
 impl Catalogue {
     pub(super) fn new() -> Self {
         let command = Typed::augment_args(Command::new("agent").no_binary_name(true));
-        let places = ["config", "config_dir", "print_config"];
-        let options = command.get_arguments().filter(|arg| !places.contains(&arg.get_id().as_str()));
+        let options = command.get_arguments().filter(|arg| !PLACES.contains(&arg.get_id().as_str()));
         let options = options.filter_map(AgentOption::new).collect();
         Self { command, options }
     }

@@ -10,9 +10,10 @@ use procession_filter::{
     EventFilter, FieldFilters, FilterOptions, Redaction, parse_field_filters, parse_filters,
     parse_redaction_filters,
 };
+use procession_journal::Fsync;
 
 use super::args::AgentArgs;
-use super::settings::Settings;
+use super::settings::{Setting, Settings};
 use crate::args::{ContainerArgs, SourceArg};
 use crate::log;
 
@@ -25,6 +26,10 @@ pub(crate) struct AgentConfig {
     pub(crate) ring_size: u32,
     /// The most memory for the table of processes, in bytes.
     pub(crate) table_budget: usize,
+    /// What is kept on disk. `None`: nothing.
+    pub(crate) journal: Option<JournalConfig>,
+    /// Where the eBPF programs stay when the agent ends. `None`: they do not.
+    pub(crate) pin_dir: Option<PathBuf>,
     /// Who is asked whose a container is.
     pub(crate) containers: ContainerArgs,
     /// Put into each event, unless it is empty.
@@ -43,6 +48,19 @@ pub(crate) struct AgentConfig {
     pub(crate) export: Option<ExportConfig>,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+}
+
+/// The journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JournalConfig {
+    /// Its directory.
+    pub(crate) path: PathBuf,
+    /// The most room that it takes, in bytes.
+    pub(crate) max_bytes: u64,
+    /// How long it remembers. `None`: for as long as there is room.
+    pub(crate) max_age: Option<Duration>,
+    /// When it is forced to the disk.
+    pub(crate) fsync: Fsync,
 }
 
 /// What events tell beyond the usual.
@@ -165,11 +183,13 @@ pub(crate) struct LogConfig {
 
 impl AgentConfig {
     pub(super) fn new(args: AgentArgs) -> Self {
-        let export = export(&args);
+        let (export, journal) = (export(&args), journal(&args));
         Self {
             source: args.source,
             ring_size: args.ring_size,
             table_budget: args.table_budget,
+            pin_dir: Some(args.pin_dir.into()).filter(|_| journal.is_some() && !args.no_pin),
+            journal,
             containers: args.containers,
             cluster_name: args.cluster_name,
             detail: DetailConfig {
@@ -199,6 +219,15 @@ impl AgentConfig {
             log: LogConfig { level: args.log_level, format: args.log_format },
         }
     }
+}
+
+fn journal(args: &AgentArgs) -> Option<JournalConfig> {
+    (!args.journal_dir.is_empty()).then(|| JournalConfig {
+        path: args.journal_dir.clone().into(),
+        max_bytes: u64::from(args.journal_max_size_mb) << 20,
+        max_age: Some(args.journal_max_age).filter(|age| !age.is_zero()),
+        fsync: args.journal_fsync,
+    })
 }
 
 fn export(args: &AgentArgs) -> Option<ExportConfig> {
@@ -328,6 +357,9 @@ pub(super) fn contradictions(args: &AgentArgs, settings: &Settings, defaults: &S
             name("runtime-socket"),
             name("no-runtimes")
         ));
+    }
+    if args.no_pin && settings.get("pin-dir").is_some_and(Setting::is_given) {
+        found.push(format!("{} and {} contradict each other: remove one", name("pin-dir"), name("no-pin")));
     }
     found.extend(
         pointless_export(args, settings, defaults).map(|(option, why)| format!("{} {why}", name(&option))),

@@ -18,6 +18,7 @@ mod tests;
 mod wiring;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
@@ -56,6 +57,9 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
     if typed.places.print_config {
         return print_config(&print::print(&reading));
     }
+    if typed.places.detach_all {
+        return detach_all(Path::new(&reading.pin_dir));
+    }
     let settings = reading.settings.clone();
     let life = Life::begin(Reloader::new(layers, &reading))?;
     observe(&reading.config, &settings, life, &log)
@@ -67,6 +71,19 @@ fn print_config(text: &str) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Removes what an earlier agent left in the kernel. That there is nothing is no failure.
+fn detach_all(pin_dir: &Path) -> anyhow::Result<ExitCode> {
+    let place = pin_dir.display();
+    let was_there = procession_sensor::detach_all(pin_dir)
+        .with_context(|| format!("cannot remove what is in {place}"))?;
+    if was_there {
+        summary::tell(format_args!("the eBPF programs in {place} are detached, and nothing is left of them"));
+    } else {
+        summary::tell(format_args!("there is nothing to detach in {place}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the agent from its start to its end.
@@ -104,6 +121,9 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
         Some(Destination::File(file)) => tracing::info!("exporting events to {}", file.path.display()),
         Some(Destination::Stdout) => tracing::info!("exporting events to standard output"),
         None => {}
+    }
+    if let Some(journal) = &config.journal {
+        tracing::info!("keeping a journal in {}", journal.path.display());
     }
 }
 

@@ -167,10 +167,16 @@ fn the_highest_of_any_layers_wins() {
 }
 
 /// A value for each option, other than its default and than [`with_everything`] has it.
-const SAMPLES: [(&str, &str); 42] = [
+const SAMPLES: [(&str, &str); 48] = [
     ("source", "polling"),
     ("ring-size", "1M"),
     ("table-budget", "9M"),
+    ("journal-dir", "/other"),
+    ("journal-max-size-mb", "5"),
+    ("journal-max-age", "2d"),
+    ("journal-fsync", "always"),
+    ("pin-dir", "/pins"),
+    ("no-pin", "true"),
     ("kubernetes", "true"),
     ("kubeconfig", "/k"),
     ("node-name", "n"),
@@ -219,6 +225,7 @@ fn with_everything() -> Machine {
     for (name, value) in [
         ("export-filename", "/file"),
         ("export-rate-limit", "9"),
+        ("journal-dir", "/journal"),
         ("server-tls-cert-file", "/cert"),
         ("server-tls-key-file", "/key"),
         ("server-tls-client-ca-files", "/ca"),
@@ -265,6 +272,30 @@ fn every_option_can_be_given_in_every_way_and_does_something() {
             assert_ne!(origin(reading, name), Origin::Default, "{name}");
         }
     }
+}
+
+#[test]
+fn the_journal_is_where_the_service_manager_says_unless_somebody_says_otherwise() {
+    let directory = |machine: &Machine| machine.read().unwrap().config.journal.map(|journal| journal.path);
+    let unit = || Machine::new().variable("STATE_DIRECTORY", "/var/lib/procession:/var/lib/other");
+    assert_eq!(directory(&Machine::new()), None, "no place, no journal");
+    assert_eq!(directory(&unit()).unwrap(), Path::new("/var/lib/procession/journal"));
+    let origin = origin(&unit().read().unwrap(), "journal-dir");
+    assert_eq!(origin, Origin::Environment("STATE_DIRECTORY".into()));
+    assert_eq!(directory(&unit().typed(&["--journal-dir="])), None, "turned off");
+    let elsewhere = unit();
+    elsewhere.write("lib/journal-dir", "/else");
+    assert_eq!(directory(&elsewhere).unwrap(), Path::new("/else"));
+}
+
+#[test]
+fn programs_are_pinned_only_with_a_journal() {
+    let pins = |typed: &[&str]| Machine::new().typed(typed).read().unwrap().config.pin_dir;
+    assert_eq!(pins(&[]), None);
+    assert_eq!(pins(&["--journal-dir", "/j"]).unwrap(), Path::new("/sys/fs/bpf/procession"));
+    assert_eq!(pins(&["--journal-dir", "/j", "--no-pin"]), None);
+    let problems = Machine::new().typed(&["--pin-dir", "/p", "--no-pin"]).problems();
+    assert!(problems[0].ends_with("contradict each other: remove one"), "{problems:?}");
 }
 
 #[test]

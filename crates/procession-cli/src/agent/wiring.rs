@@ -9,16 +9,19 @@ use procession_agent::server::{ServerAddress, ServerConfig, TlsConfig};
 use procession_agent::web::WebConfig;
 use procession_agent::{
     Agent, AgentConfig, Detail, ExportConfig, ExportFilter, ExportSink, FileConfig, Form, HoldConfig,
-    LogConfig, LogLevel, Rotation, envelope,
+    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope,
 };
 use procession_filter::{
     EventFilter, FieldFilters, FilterOptions, Redaction, parse_field_filters, parse_filters,
     parse_redaction_filters,
 };
+use procession_journal::DirectoryConfig;
 use tracing::Level;
 
 use super::config::{self, Destination, RateLimit};
-use super::settings::Settings;
+use super::layers::STATE_DIRECTORY;
+use super::settings::{Origin, Setting, Settings};
+use crate::source::Pin;
 use crate::{containers, display, log, source};
 
 /// Starts the agent that `config` describes. `settings` are shown to clients.
@@ -30,7 +33,11 @@ pub(super) fn start(
     // Pods are listed while the programs are loaded.
     let inventory = containers::inventory(&config.containers)?;
     let config_of_agent = agent(config, settings, log)?;
-    let source = source::open_logged(config.source, config.ring_size)?;
+    // Before the source: who else writes the journal reads the same ring.
+    let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
+    let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
+    let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
+    let source = source::open_logged(config.source, config.ring_size, pin)?;
     Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
 }
 
@@ -59,6 +66,7 @@ fn agent(
     log: &log::Control,
 ) -> anyhow::Result<AgentConfig> {
     let node_name = display::node_name(&config.containers);
+    let journal = config.journal.as_ref().map(|of| journal(of, settings, &node_name));
     let config::DetailConfig { credentials, namespaces, ancestors } = config.detail;
     let config::QueueConfig { events, bytes } = config.queue;
     Ok(AgentConfig {
@@ -76,6 +84,7 @@ fn agent(
             ..EventMetricsConfig::default()
         },
         export: config.export.as_ref().map(|of| export(of, config, &node_name)).transpose()?,
+        journal: journal.transpose()?.flatten(),
         log_level: Arc::new(log.clone()),
         settings: settings.0.iter().map(|setting| (setting.name.clone(), setting.values.join(","))).collect(),
         ..AgentConfig::new(node_name)
@@ -99,6 +108,27 @@ fn server(config: &config::AgentConfig) -> anyhow::Result<ServerConfig> {
         filters: filter_options(config),
         ..ServerConfig::default()
     })
+}
+
+/// `None`: it cannot be had, and nobody asked for it: only the service manager offered a place.
+fn journal(
+    config: &config::JournalConfig,
+    settings: &Settings,
+    node_name: &str,
+) -> anyhow::Result<Option<OpenJournal>> {
+    let config::JournalConfig { path, max_bytes, max_age, fsync } = config.clone();
+    let directory = DirectoryConfig { max_bytes, max_age, fsync, ..DirectoryConfig::new(path) };
+    let target = JournalTarget::Directory(directory);
+    let opened = JournalConfig::new(target, node_name).and_then(JournalConfig::open);
+    let origin = settings.get("journal-dir").map(|setting| &setting.origin);
+    match opened {
+        Ok(journal) => Ok(Some(journal)),
+        Err(error) if origin == Some(&Origin::Environment(STATE_DIRECTORY.into())) => {
+            tracing::warn!(%error, "no journal is kept: what is known now is not known after a restart");
+            Ok(None)
+        }
+        Err(error) => Err(error).context("cannot keep a journal; an empty `journal-dir` does without"),
+    }
 }
 
 fn export(

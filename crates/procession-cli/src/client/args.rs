@@ -8,6 +8,7 @@ use procession_api::proto::tetragon::{EventType, LogLevel};
 
 use super::connect::Address;
 use crate::args::{ColorArg, OutputArg};
+use crate::when::When;
 
 /// Where an agent listens unless it is told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "unix:///run/procession/procession.sock";
@@ -15,6 +16,7 @@ pub(crate) const DEFAULT_ADDRESS: &str = "unix:///run/procession/procession.sock
 const AGENT: &str = "Which agent to ask, and how";
 const SELECT: &str = "What to show";
 const SHOW: &str = "How to show it";
+const PAST: &str = "What was";
 
 /// Which agent to ask.
 #[derive(Args, Clone, Debug)]
@@ -44,6 +46,28 @@ pub(crate) struct ServerArgs {
     /// The name that the agent's certificate must be for [default: the host in the address]
     #[arg(long, value_name = "NAME", requires = "tls_ca_cert_file")]
     pub(crate) tls_server_name: Option<String>,
+}
+
+/// Which moment to ask about, if not this one.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = PAST)]
+pub(crate) struct PastArgs {
+    /// Tell how it was then, from the agent's journal: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `-5m`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) at: Option<When>,
+
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+}
+
+/// Which journal to read.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = PAST)]
+pub(crate) struct JournalArgs {
+    /// Read this recording, or this directory of an agent's journal; without --at, as it was at its end
+    /// [default with --at: `$PROCESSION_JOURNAL_DIR`, or `/var/lib/procession/journal`]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) journal: Option<PathBuf>,
 }
 
 /// Show what an agent sees, live.
@@ -233,8 +257,9 @@ pub(crate) struct StatusArgs {
     pub(crate) output: ListOutputArg,
 }
 
-/// List the processes that the agent knows.
+/// List the processes that the agent knows, or knew.
 #[derive(Args, Debug)]
+#[command(after_long_help = PROCESSES_EXAMPLES)]
 pub(crate) struct ProcessesArgs {
     #[command(flatten)]
     pub(crate) select: SelectArgs,
@@ -247,11 +272,23 @@ pub(crate) struct ProcessesArgs {
     pub(crate) show: ListShowArgs,
 
     #[command(flatten)]
+    pub(crate) past: PastArgs,
+
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
+const PROCESSES_EXAMPLES: &str = "\
+Examples:
+  procession processes                      what runs now
+  procession processes --at 14:03 --user root
+                                            what ran as root then, from the agent's journal
+  procession processes --journal build.journal --ended
+                                            what is known at the end of a recording";
+
 /// Draw who started whom.
 #[derive(Args, Debug)]
+#[command(after_long_help = TREE_EXAMPLES)]
 pub(crate) struct TreeArgs {
     /// The process to begin with: a pid, or an id as events have it in `exec_id` [default: all]
     #[arg(value_name = "PID|EXEC_ID")]
@@ -265,13 +302,25 @@ pub(crate) struct TreeArgs {
     pub(crate) show: ListShowArgs,
 
     #[command(flatten)]
+    pub(crate) past: PastArgs,
+
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
+
+const TREE_EXAMPLES: &str = "\
+Examples:
+  procession tree                           all that runs now
+  procession tree 4711                      a process, and all that it has started
+  procession tree --at 14:03                what ran then, from the agent's journal
+  procession tree --journal build.journal --at 14:03:07
+                                            the same, from a recording";
 
 /// Tell why a process is there: who started it, when, as whom and where, and who started that.
 ///
 /// Says what was seen, and marks what was only found or concluded.
 #[derive(Args, Debug)]
+#[command(after_long_help = WHY_EXAMPLES)]
 pub(crate) struct WhyArgs {
     /// The process: a pid, or an id as events have it in `exec_id`
     #[arg(value_name = "PID|EXEC_ID")]
@@ -282,8 +331,75 @@ pub(crate) struct WhyArgs {
     pub(crate) output: ListOutputArg,
 
     #[command(flatten)]
+    pub(crate) past: PastArgs,
+
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  procession why 4711                       a process that runs, or ended a moment ago
+  procession why 4711 --at '5m ago'         who it was then, from the agent's journal
+  procession why 4711 --journal build.journal --at 14:03:07
+                                            the same, from a recording";
+
+/// Tell the life of a process: who forked it, what it ran, as whom, who owned it, and how it ended.
+///
+/// Reads a journal, so that it does not matter how long ago that was.
+#[derive(Args, Debug)]
+#[command(after_long_help = HISTORY_EXAMPLES)]
+pub(crate) struct HistoryArgs {
+    /// The process: a pid, which several may have had, or an id as events have it in `exec_id`
+    #[arg(value_name = "PID|EXEC_ID")]
+    pub(crate) process: Name,
+
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t, help_heading = SHOW)]
+    pub(crate) output: ListOutputArg,
+}
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  procession history 4711                   from the agent's journal
+  procession history 4711 --journal build.journal
+                                            from a recording
+  procession history bm9kZTE6MjEwMzQ5NzUwODk0MDM6NDY5ODc= -o json
+                                            of one process among those that had the pid";
+
+/// List what a process has started, and what that has started.
+///
+/// Those that are alive now; or with `--ever` all that ever were, as far as the journal has them.
+#[derive(Args, Debug)]
+#[command(after_long_help = DESCENDANTS_EXAMPLES)]
+pub(crate) struct DescendantsArgs {
+    /// The process: a pid, or an id as events have it in `exec_id`
+    #[arg(value_name = "PID|EXEC_ID")]
+    pub(crate) process: Name,
+
+    /// Also those that have ended, however long ago
+    #[arg(long, help_heading = SELECT)]
+    pub(crate) ever: bool,
+
+    #[command(flatten)]
+    pub(crate) show: ListShowArgs,
+
+    #[command(flatten)]
+    pub(crate) past: PastArgs,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+const DESCENDANTS_EXAMPLES: &str = "\
+Examples:
+  procession descendants 4711               what it has started that still runs
+  procession descendants 4711 --ever        all that it ever started, from the agent's journal
+  procession descendants 4711 --ever --journal build.journal
+                                            the same, from a recording";
 
 /// Write the agent's table of processes, one JSON object a line.
 #[derive(Args, Debug)]

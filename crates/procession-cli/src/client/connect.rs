@@ -7,12 +7,18 @@ use std::str::FromStr;
 use std::{fs, io};
 
 use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use procession_agent::Past;
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
 use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
 use super::args::ServerArgs;
+use super::words::Moment;
+use super::{moment, now};
+use crate::display;
+use crate::journal::Asked;
 use crate::render::Sentence;
 
 /// Where agents listen that name no port, as the reference's do.
@@ -73,6 +79,14 @@ impl Display for Address {
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     channel: Channel,
+    then: Option<Then>,
+}
+
+/// For when a recording answers in the place of an agent.
+#[derive(Clone, Debug)]
+struct Then {
+    now: Timestamp,
+    heading: String,
 }
 
 impl Agent {
@@ -89,7 +103,32 @@ impl Agent {
                 return Err(anyhow!("the agent at {address} did not answer within {waited:?}"));
             }
         };
-        Ok(Self { channel })
+        Ok(Self { channel, then: None })
+    }
+
+    /// What was recorded answers as the agent would have then.
+    pub(crate) async fn in_the_past(asked: Asked) -> anyhow::Result<Self> {
+        let now = Timestamp::try_from(asked.time).context("that time is beyond what a calendar has")?;
+        let then = Then { now, heading: asked.heading() };
+        let users = display::users_of(&asked.restored.recording.node_name);
+        let past = Past::new(asked.restored, users).context("the system refuses a thread")?;
+        let channel = past.connect().await.context("cannot ask what was recorded")?;
+        Ok(Self { channel, then: Some(then) })
+    }
+
+    /// Whether it is told how things were, and not how they are.
+    pub(crate) fn is_past(&self) -> bool {
+        self.then.is_some()
+    }
+
+    /// What now is, where the answers come from.
+    pub(crate) fn moment(&self) -> Moment {
+        self.then.as_ref().map_or_else(now, |then| moment(then.now))
+    }
+
+    /// What is to stand above what people read: for when it is told, if not for now.
+    pub(crate) fn heading(&self) -> Option<&str> {
+        self.then.as_ref().map(|then| then.heading.as_str())
     }
 
     /// What is our own of the API.

@@ -1,13 +1,14 @@
 //! Events from a file rather than from an agent.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use flate2::bufread::MultiGzDecoder;
 use jiff::tz::TimeZone;
 use procession_api::proto::tetragon::GetEventsResponse;
 use procession_filter::{EventFilter, FieldFilters, FilterOptions};
@@ -67,15 +68,28 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
 }
 
 /// Lines, read by a thread of its own: who waits for a pipe cannot look for signals.
-fn open(path: &Path) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+pub(crate) fn open(path: &Path) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     let (sender, lines) = bounded(QUEUE);
-    let file: Box<dyn BufRead + Send> = if path == Path::new("-") {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        Box::new(BufReader::new(File::open(path)?))
-    };
-    thread::Builder::new().name("input".into()).spawn(move || read(file, &sender))?;
+    let file: Box<dyn Read + Send> =
+        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    thread::Builder::new().name("input".into()).spawn(move || match uncompressed(file) {
+        Ok(text) => read(text, &sender),
+        Err(error) => {
+            let _ = sender.send(Err(error));
+        }
+    })?;
     Ok(lines)
+}
+
+/// What is in a file, which may be compressed.
+fn uncompressed(file: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead>> {
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    let mut file = BufReader::new(file);
+    Ok(if file.fill_buf()?.starts_with(GZIP) {
+        Box::new(BufReader::new(MultiGzDecoder::new(file)))
+    } else {
+        Box::new(file)
+    })
 }
 
 fn read(mut file: impl BufRead, sender: &Sender<io::Result<Vec<u8>>>) {

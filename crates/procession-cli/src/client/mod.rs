@@ -6,13 +6,16 @@
 pub(crate) mod args;
 mod connect;
 mod depth;
+mod descendants;
 mod dump;
 mod events;
 mod filter;
-mod input;
+mod history;
+pub(crate) mod input;
 mod json;
 mod loglevel;
 mod processes;
+mod recorded;
 mod screen;
 mod status;
 mod tree;
@@ -31,11 +34,13 @@ use procession_api::proto::procession::v1::{Target, target};
 use tonic::{Response, Status};
 
 use args::{
-    DumpArgs, EventsArgs, LoglevelArgs, Name, ProcessesArgs, ServerArgs, StatusArgs, TreeArgs, WhyArgs,
+    DescendantsArgs, DumpArgs, EventsArgs, HistoryArgs, JournalArgs, LoglevelArgs, Name, PastArgs,
+    ProcessesArgs, ServerArgs, StatusArgs, TreeArgs, WhyArgs,
 };
 use connect::{Agent, refusal};
 use screen::Screen;
 
+use crate::journal;
 use crate::signals::Signals;
 
 /// How soon a signal is noticed.
@@ -58,15 +63,36 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn processes(args: &ProcessesArgs) -> anyhow::Result<ExitCode> {
-    ask(&args.server, async |agent, screen| processes::run(&agent, args, screen).await)
+    ask_when(&args.server, &args.past, async |agent, screen| processes::run(&agent, args, screen).await)
 }
 
 pub(crate) fn tree(args: &TreeArgs) -> anyhow::Result<ExitCode> {
-    ask(&args.server, async |agent, screen| tree::run(&agent, args, screen).await)
+    ask_when(&args.server, &args.past, async |agent, screen| tree::run(&agent, args, screen).await)
 }
 
 pub(crate) fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
-    ask(&args.server, async |agent, screen| why::run(&agent, args, screen).await)
+    ask_when(&args.server, &args.past, async |agent, screen| why::run(&agent, args, screen).await)
+}
+
+pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    let mut screen = Screen::new(&signals);
+    let code = history::run(args, &mut screen);
+    screen.write()?;
+    code
+}
+
+pub(crate) fn descendants(args: &DescendantsArgs) -> anyhow::Result<ExitCode> {
+    if !args.ever {
+        return ask_when(&args.server, &args.past, async |agent, screen| {
+            descendants::now(&agent, args, screen).await
+        });
+    }
+    let signals = Signals::catch()?;
+    let mut screen = Screen::new(&signals);
+    let code = descendants::ever(args, &mut screen);
+    screen.write()?;
+    code
 }
 
 pub(crate) fn dump(args: &DumpArgs) -> anyhow::Result<ExitCode> {
@@ -88,6 +114,28 @@ fn ask(
         let mut screen = Screen::new(&signals);
         let code = question(Agent::connect(server).await?, &mut screen).await;
         // Even if the rest did not come.
+        screen.write()?;
+        code
+    })
+}
+
+/// The same of the agent as it is, or of what it, or a recording, knew at some time.
+fn ask_when(
+    server: &ServerArgs,
+    past: &PastArgs,
+    question: impl AsyncFnOnce(Agent, &mut Screen<'_>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let PastArgs { at, journal: JournalArgs { journal } } = past;
+    if at.is_none() && journal.is_none() {
+        return ask(server, question);
+    }
+    let signals = Signals::catch()?;
+    let path = journal.clone().unwrap_or_else(journal::default_path);
+    let asked = journal::Asked::of(&path, *at)?;
+    asked.tell_doubts();
+    block_on(&signals, ExitCode::from(INTERRUPTED), async {
+        let mut screen = Screen::new(&signals);
+        let code = question(Agent::in_the_past(asked).await?, &mut screen).await;
         screen.write()?;
         code
     })
@@ -149,8 +197,16 @@ fn target(name: &Name) -> Target {
 }
 
 /// What a refusal means that may be about this process.
-fn refusal_about(name: &Name, status: &Status) -> anyhow::Error {
+fn refusal_about(agent: &Agent, name: &Name, status: &Status) -> anyhow::Error {
     match (status.code(), name) {
+        (tonic::Code::NotFound, Name::Pid(pid)) if agent.is_past() => anyhow::anyhow!(
+            "no process {pid} was known then: it began later, or had ended long before; `procession history` \
+             tells when it lived"
+        ),
+        (tonic::Code::NotFound, Name::ExecId(_)) if agent.is_past() => anyhow::anyhow!(
+            "no program of that exec_id was known then: it began later, had ended long before, or is another \
+             node's; `procession history` tells when it ran"
+        ),
         (tonic::Code::NotFound, Name::Pid(pid)) => anyhow::anyhow!(
             "the agent knows no process {pid}: it never ran while the agent did, or it ended long ago"
         ),
@@ -163,5 +219,9 @@ fn refusal_about(name: &Name, status: &Status) -> anyhow::Error {
 
 /// Now, and in which zone.
 fn now() -> words::Moment {
-    words::Moment { now: jiff::Timestamp::now(), zone: TimeZone::system() }
+    moment(jiff::Timestamp::now())
+}
+
+fn moment(now: jiff::Timestamp) -> words::Moment {
+    words::Moment { now, zone: TimeZone::system() }
 }

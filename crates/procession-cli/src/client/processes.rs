@@ -8,7 +8,7 @@ use super::args::{ListOutputArg, ProcessesArgs};
 use super::connect::{Agent, refusal};
 use super::screen::Screen;
 use super::words::Moment;
-use super::{answer, collect, filter, json, now, screen};
+use super::{answer, collect, filter, json, screen};
 use crate::display;
 use crate::render::{List, Listed, MessageView, View as _, duration, timestamp};
 
@@ -29,7 +29,8 @@ pub(super) async fn run(
     let processes = sorted(all.into_iter().filter_map(|item| item.process), args.select.host);
     match args.show.output {
         ListOutputArg::Text => {
-            table(&processes, &now(), &mut screen::list(&args.show), screen.lines());
+            screen.put_heading(agent.heading());
+            table(&processes, &agent.moment(), &mut screen::list(&args.show), screen.lines());
         }
         ListOutputArg::Json => {
             for process in &processes {

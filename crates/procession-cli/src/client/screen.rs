@@ -45,6 +45,13 @@ impl<'s> Screen<'s> {
         self.lines.push(b'\n');
     }
 
+    /// Puts what is to stand above all, where there is something.
+    pub(super) fn put_heading(&mut self, heading: Option<&str>) {
+        if let Some(heading) = heading {
+            self.put_line(heading);
+        }
+    }
+
     /// Writes what is gathered if it is worth the trouble.
     pub(super) fn write_some(&mut self) -> anyhow::Result<Reader> {
         if self.lines.len() < ENOUGH { Ok(Reader::Reads) } else { self.write() }

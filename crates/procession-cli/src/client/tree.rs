@@ -19,13 +19,16 @@ pub(super) async fn run(agent: &Agent, args: &TreeArgs, screen: &mut Screen<'_>)
     let timeout = args.server.timeout;
     let request = GetTreeRequest { root: args.root.as_ref().map(target), with_ended: args.ended };
     let about = |status: &_| match &args.root {
-        Some(name) => refusal_about(name, status),
+        Some(name) => refusal_about(agent, name, status),
         None => refusal(status),
     };
     let stream = answer(timeout, agent.lineage().get_tree(request)).await.map_err(|status| about(&status))?;
     let all = collect(timeout, stream).await.map_err(|status| about(&status))?;
     match args.show.output {
-        ListOutputArg::Text => Tree::of(all).draw(&mut screen::list(&args.show), screen.lines()),
+        ListOutputArg::Text => {
+            screen.put_heading(agent.heading());
+            Tree::of(all).draw(&mut screen::list(&args.show), screen.lines());
+        }
         ListOutputArg::Json => {
             for response in &all {
                 screen.put_line(&json::line(response));

@@ -17,7 +17,7 @@ use super::args::{ListOutputArg, Name, WhyArgs};
 use super::connect::Agent;
 use super::screen::Screen;
 use super::words::{Moment, called, command, place, user};
-use super::{answer, json, now, refusal_about, target};
+use super::{answer, json, refusal_about, target};
 use crate::render::{Visible, is_kernel_thread, markers_of, timestamp};
 
 /// Programs that a process ran before, of those that are told.
@@ -28,7 +28,7 @@ const MOST_OWNERS: usize = 16;
 
 pub(super) async fn run(agent: &Agent, args: &WhyArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
     let lineage = ask(agent, args, &args.process).await;
-    let lineage = lineage.map_err(|status| refusal_about(&args.process, &status))?;
+    let lineage = lineage.map_err(|status| refusal_about(agent, &args.process, &status))?;
     if args.output == ListOutputArg::Json {
         screen.put_line(&json::line(&lineage));
         return Ok(ExitCode::SUCCESS);
@@ -45,7 +45,8 @@ pub(super) async fn run(agent: &Agent, args: &WhyArgs, screen: &mut Screen<'_>) 
         }
     }
     let owners = owners.into_iter().filter_map(|(id, owner)| Some((id, owner?))).collect();
-    let story = Story { lineage: &lineage, owners, moment: now() }.told();
+    let story = Story { lineage: &lineage, owners, moment: agent.moment() }.told();
+    screen.put_heading(agent.heading());
     screen.lines().extend_from_slice(story.as_bytes());
     Ok(ExitCode::SUCCESS)
 }

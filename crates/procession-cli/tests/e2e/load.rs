@@ -35,7 +35,7 @@ fn nothing_lost(account: &Account) -> Result<(), String> {
 fn storm(processes: u64, ring_bytes: u32) -> Account {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("truth");
-    let source = open(SourceKind::Ebpf, EbpfConfig { ring_bytes }).unwrap();
+    let source = open(SourceKind::Ebpf, EbpfConfig { ring_bytes, ..EbpfConfig::default() }).unwrap();
     let selection = Selection {
         scope: Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: None },
         filter: Filter::new(Kinds::default()),

@@ -38,6 +38,21 @@ pub(super) fn read(variables: &[(OsString, OsString)], gathered: &mut Gathered<'
     settings
 }
 
+/// Where systemd wants a service to keep what it keeps: the default of `journal-dir`.
+pub(in crate::agent) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// What the service manager says. Any place that says something of ours wins over it.
+pub(super) fn state_directory(variables: &[(OsString, OsString)]) -> Option<Setting> {
+    let (_, value) = variables.iter().find(|(name, _)| name.to_str() == Some(STATE_DIRECTORY))?;
+    // There may be several, with colons between.
+    let first = value.to_str()?.split(':').next().filter(|path| path.starts_with('/'))?;
+    Some(Setting {
+        name: "journal-dir".into(),
+        values: vec![format!("{first}/journal")],
+        origin: Origin::Environment(STATE_DIRECTORY.into()),
+    })
+}
+
 /// Kubernetes tells each pod of the services there are, of one that is called `procession…` too.
 fn is_of_kubernetes(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST")

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+pub(super) use environment::STATE_DIRECTORY;
+
 use super::args::Typed;
 use super::catalogue::Catalogue;
 use super::config::{self, AgentConfig};
@@ -60,6 +62,8 @@ pub(crate) struct Layers {
 pub(crate) struct Reading {
     pub(super) settings: Settings,
     pub(super) config: AgentConfig,
+    /// Where an agent leaves its programs, or left them.
+    pub(super) pin_dir: String,
     /// Files and directories that were there, in the order of their rank.
     pub(super) read: Vec<PathBuf>,
     /// What looks like a mistake, and is none of ours to refuse.
@@ -83,6 +87,9 @@ impl Layers {
         let catalogue = Catalogue::new();
         let mut gathered = Gathered::new(&catalogue);
         let variables = environment::read(&self.environment, &mut gathered);
+        if let Some(setting) = environment::state_directory(&self.environment) {
+            gathered.set(setting);
+        }
         let named = |typed: &Option<String>, variable: &str| {
             let variable = self.environment.iter().find(|(name, _)| name.to_str() == Some(variable));
             let variable = variable.map(|(_, value)| value.clone()).filter(|value| !value.is_empty());
@@ -134,7 +141,9 @@ impl<'c> Gathered<'c> {
 
     /// A name that no option has.
     fn stranger(&mut self, place: impl fmt::Display, name: &str) {
-        let what = if ["config", "config-dir", "print-config"].contains(&name) {
+        let what = if ["print-config", "detach-all"].contains(&name) {
+            format!("`{name}` can only be given on the command line")
+        } else if ["config", "config-dir"].contains(&name) {
             format!("`{name}` can only be given on the command line or in the environment")
         } else {
             let hint = strangers::hint(name, self.catalogue);
@@ -176,6 +185,7 @@ impl<'c> Gathered<'c> {
             return Err(Problems(self.problems));
         }
         Ok(Reading {
+            pin_dir: args.pin_dir.clone(),
             config: AgentConfig::new(args),
             settings: self.settings,
             read: self.read,

@@ -1,0 +1,156 @@
+//! The journal of a pipeline: every event in order, written by a thread of its own.
+//!
+//! * `feed` is the pipeline's side: it makes blocks, and never waits.
+//! * `scribe` is the thread: it writes them, and tries again when that fails.
+//! * `medium` is where they go: a directory, or one file.
+//! * `roll` notes whose the containers are.
+//! * `redact` hides secrets before anything is written.
+//! * `restore` finds what an earlier process left.
+
+mod feed;
+mod medium;
+mod redact;
+mod restore;
+mod roll;
+mod scribe;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use procession::{BootId, TableConfig};
+use procession_journal::{DirectoryConfig, Recording, Restored};
+use procession_sensor::Source;
+
+use crate::clock::{boot_id, wall_clock};
+use crate::redaction::SharedRedaction;
+
+pub(crate) use feed::Feed;
+pub(crate) use redact::Redactor;
+pub(crate) use restore::chain;
+pub(crate) use roll::Roll;
+
+use medium::Medium;
+
+/// Where the events of a pipeline are written to.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// Where.
+    pub target: JournalTarget,
+    /// The name of the machine.
+    pub node_name: String,
+    /// The boot that the times of the events belong to.
+    pub boot_id: BootId,
+    /// What is hidden before anything is written, or known: the table that the events are folded into has
+    /// the arguments and environments as the journal has them.
+    pub redaction: SharedRedaction,
+}
+
+/// A kind of journal.
+#[derive(Clone, Debug)]
+pub enum JournalTarget {
+    /// Files in a directory, the oldest of which go.
+    Directory(DirectoryConfig),
+    /// One file, from the beginning to the end. It replaces one that is there.
+    File(PathBuf),
+}
+
+/// A journal that can be written.
+pub struct OpenJournal {
+    config: JournalConfig,
+    medium: Box<dyn Medium>,
+}
+
+/// What a journal did.
+///
+/// `events + lost_events + waiting_events` are all events that it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalCounts {
+    /// Blocks of events that were written.
+    pub blocks: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Bytes of all that was written.
+    pub bytes: u64,
+    /// Events that are missing in it, because the writer was too slow or failed.
+    pub lost_events: u64,
+    /// Attempts to write that failed. Each is repeated.
+    pub errors: u64,
+    /// Whether the last attempt has failed.
+    pub is_failing: bool,
+    /// Events that wait to be written.
+    pub waiting_events: u64,
+    /// Bytes of all files there are.
+    pub disk_bytes: u64,
+    /// Files there are.
+    pub files: u64,
+}
+
+impl JournalConfig {
+    /// Of this machine's events since it was booted, with nothing hidden.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` does not tell which boot it is.
+    pub fn new(target: JournalTarget, node_name: impl Into<String>) -> io::Result<Self> {
+        let redaction = SharedRedaction::default();
+        Ok(Self { target, node_name: node_name.into(), boot_id: boot_id()?, redaction })
+    }
+
+    /// Makes sure that it can be written, and that nobody else does.
+    ///
+    /// # Errors
+    ///
+    /// The place cannot be made or written, or another holds its lock.
+    pub fn open(self) -> io::Result<OpenJournal> {
+        let medium = medium::open(&self.target)?;
+        Ok(OpenJournal { config: self, medium })
+    }
+}
+
+impl JournalTarget {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Directory(config) => &config.path,
+            Self::File(path) => path,
+        }
+    }
+}
+
+impl OpenJournal {
+    /// The table as it was when whoever wrote in this directory last came to its end; with the memory of
+    /// `config`. `None`: there is nothing of this boot. What cannot be read is said in the log, and stays as
+    /// it is.
+    pub fn restore(&self, config: TableConfig) -> Option<Restored> {
+        restore::restore(&self.config, config)
+    }
+
+    /// Hides something else.
+    pub(crate) fn with_redaction(mut self, redaction: SharedRedaction) -> Self {
+        self.config.redaction = redaction;
+        self
+    }
+
+    /// What its blocks say before anything is observed.
+    pub(crate) fn recording(&self, source: &dyn Source, table: TableConfig) -> Recording {
+        Recording {
+            node_name: self.config.node_name.clone(),
+            boot_id: self.config.boot_id,
+            clock: wall_clock(),
+            source: source.kind().to_string(),
+            root: None,
+            host_namespaces: None,
+            table,
+        }
+    }
+
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::new(self.config.redaction.clone())
+    }
+}
+
+impl std::fmt::Debug for OpenJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenJournal").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! Where a journal's blocks go.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+
+use procession::{Checkpoint, Ledger};
+use procession_journal::{Directory, RawBlock, Recording};
+
+use super::JournalTarget;
+
+/// The state that the events up to a place in the journal were folded into.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) recording: Recording,
+    pub(super) checkpoint: Checkpoint,
+    /// Events that came before.
+    pub(super) sequence: u64,
+    pub(super) bookmark: Vec<u8>,
+}
+
+/// What is said at the end.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) recording: Recording,
+    pub(super) ledger: Ledger,
+    /// Events that came before.
+    pub(super) sequence: u64,
+}
+
+/// Where a journal's blocks go. Whatever fails leaves what was written before whole, and may be tried
+/// again.
+pub(super) trait Medium: Send {
+    /// Writes the state: with it begins a part of the journal that can be read by itself. Returns the
+    /// bytes it took.
+    fn begin(&mut self, state: &State) -> io::Result<u64>;
+
+    /// Writes a block behind the state. Returns the bytes it took.
+    fn append(&mut self, block: &RawBlock) -> io::Result<u64>;
+
+    /// Ends the journal in order.
+    fn close(&mut self, end: &End) -> io::Result<u64>;
+
+    /// Whether the next state is due.
+    fn is_full(&self) -> bool;
+
+    /// Does what is to be done when nothing is written.
+    fn rest(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Bytes of all files there are, and how many those are.
+    fn size(&self) -> (u64, u64);
+}
+
+pub(super) fn open(target: &JournalTarget) -> io::Result<Box<dyn Medium>> {
+    Ok(match target {
+        JournalTarget::Directory(config) => Box::new(Directory::open(config.clone())?),
+        JournalTarget::File(path) => {
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            Box::new(OneFile { file, len: 0, len_of_part: 0 })
+        }
+    })
+}
+
+impl Medium for Directory {
+    fn begin(&mut self, state: &State) -> io::Result<u64> {
+        let State { recording, checkpoint, sequence, bookmark } = state;
+        let before = self.bytes();
+        Self::begin(self, recording, checkpoint, *sequence, bookmark)?;
+        // Old files may have gone.
+        Ok(self.bytes().saturating_sub(before))
+    }
+
+    fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
+        Self::append(self, block)
+    }
+
+    fn close(&mut self, end: &End) -> io::Result<u64> {
+        let before = self.bytes();
+        Self::close(self, &end.recording, &end.ledger, end.sequence)?;
+        Ok(self.bytes() - before)
+    }
+
+    fn is_full(&self) -> bool {
+        Self::is_full(self)
+    }
+
+    fn rest(&mut self) -> io::Result<()> {
+        self.sync_if_due()
+    }
+
+    fn size(&self) -> (u64, u64) {
+        (self.bytes(), self.files() as u64)
+    }
+}
+
+/// A file that is written from its beginning to its end.
+struct OneFile {
+    file: File,
+    /// Up to where it is written.
+    len: u64,
+    /// Of that, what came after the last state.
+    len_of_part: u64,
+}
+
+/// Bytes of blocks after which the state is written again: reading from there on costs little then.
+const PART: u64 = 64 << 20;
+
+impl OneFile {
+    /// A block that fails halfway is overwritten when it is tried again.
+    fn write(&mut self, block: &RawBlock) -> io::Result<u64> {
+        let bytes = block.to_bytes()?;
+        self.file.write_all_at(&bytes, self.len)?;
+        let written = bytes.len() as u64;
+        self.len += written;
+        self.len_of_part += written;
+        Ok(written)
+    }
+
+    fn write_state(&mut self, state: &State) -> io::Result<()> {
+        let State { recording, checkpoint, sequence, bookmark } = state;
+        if self.len == 0 {
+            self.write(&RawBlock::head(recording))?;
+        }
+        for block in RawBlock::checkpoint(recording, checkpoint, *sequence, bookmark) {
+            self.write(&block)?;
+        }
+        Ok(())
+    }
+}
+
+impl Medium for OneFile {
+    fn begin(&mut self, state: &State) -> io::Result<u64> {
+        let before = self.len;
+        if let Err(error) = self.write_state(state) {
+            // Parts of a checkpoint are of no use, and those of the next attempt follow.
+            self.len = before;
+            return Err(error);
+        }
+        self.len_of_part = 0;
+        Ok(self.len - before)
+    }
+
+    fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
+        self.write(block)
+    }
+
+    fn close(&mut self, end: &End) -> io::Result<u64> {
+        let written = self.write(&RawBlock::close(&end.recording, &end.ledger, end.sequence))?;
+        self.file.sync_all()?;
+        Ok(written)
+    }
+
+    fn is_full(&self) -> bool {
+        self.len_of_part >= PART
+    }
+
+    fn size(&self) -> (u64, u64) {
+        (self.len, 1)
+    }
+}

@@ -1,0 +1,110 @@
+//! Whose the containers are, as far as events of a journal speak of them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use procession::{Entry, Image, Table};
+use procession_journal::{Container, Pod};
+use procession_kube::{ContainerId, Pairs, Whose};
+
+use super::Feed;
+
+/// What a journal was told of containers.
+///
+/// Each part of a journal has those of which its events speak, so that it can be read by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Roll {
+    /// What was written, or is about to be.
+    known: HashMap<ContainerId, Whose>,
+    /// What is to be written next.
+    news: Vec<Container>,
+    /// The part of the journal that has them.
+    part: u64,
+    /// Whether there is no journal.
+    is_idle: bool,
+}
+
+impl Roll {
+    /// For a journal, or for nobody.
+    pub(crate) fn new(has_journal: bool) -> Self {
+        Self { is_idle: !has_journal, ..Self::default() }
+    }
+
+    /// Takes note of containers of which something was told.
+    pub(crate) fn note(&mut self, containers: &[Whose]) {
+        if self.is_idle {
+            return;
+        }
+        for whose in containers {
+            // Mostly it is the very same as before, which is seen without looking inside.
+            if self.known.get(whose.id()) != Some(whose) {
+                self.known.insert(*whose.id(), whose.clone());
+                self.news.push(container(whose));
+            }
+        }
+    }
+
+    /// Writes what is new. When another part of the journal has begun, that is all of which `table` knows a
+    /// process.
+    pub(crate) fn write(&mut self, feed: &mut Feed, table: &Table) {
+        if feed.parts() != self.part {
+            self.part = feed.parts();
+            self.forget_all_but(table);
+            self.news = self.known.values().map(container).collect();
+        }
+        if !self.news.is_empty() && feed.send_names(&self.news) {
+            self.news.clear();
+        }
+    }
+
+    fn forget_all_but(&mut self, table: &Table) {
+        if self.known.is_empty() {
+            return;
+        }
+        let paths: HashSet<_> = table.entries().filter_map(Entry::image).map(Image::cgroup_path).collect();
+        let used: HashSet<_> = paths.into_iter().filter_map(ContainerId::of_cgroup).collect();
+        self.known.retain(|id, _| used.contains(id));
+    }
+}
+
+fn container(whose: &Whose) -> Container {
+    match whose {
+        Whose::Pod(found) => {
+            let container = found.container();
+            Container {
+                id: container.id.to_string(),
+                name: container.name.to_string(),
+                image: container.image.to_string(),
+                image_id: container.image_id.to_string(),
+                started: container.started_at,
+                pod: Some(Pod {
+                    uid: found.pod.uid.to_string(),
+                    name: found.pod.name.to_string(),
+                    namespace: found.pod.namespace.to_string(),
+                    workload: found.pod.workload.to_string(),
+                    workload_kind: found.pod.workload_kind.to_string(),
+                    labels: pairs(&found.pod.labels),
+                    annotations: pairs(&found.pod.annotations),
+                }),
+            }
+        }
+        Whose::Runtime(info) => Container {
+            id: info.id.to_string(),
+            name: info.name.clone(),
+            image: info.image.clone(),
+            image_id: info.image_id.clone(),
+            started: info.started_at,
+            pod: info.pod.as_ref().map(|pod| Pod {
+                uid: pod.uid.clone(),
+                name: pod.name.clone(),
+                namespace: pod.namespace.clone(),
+                labels: pod.labels.clone(),
+                annotations: pod.annotations.clone(),
+                ..Pod::default()
+            }),
+        },
+    }
+}
+
+fn pairs(pairs: &Pairs) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}

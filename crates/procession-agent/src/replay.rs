@@ -1,0 +1,428 @@
+//! A journal as a source: what was recorded happens once more.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use procession::{BootId, BootTime, Event, EventKind, WallClock};
+use procession_journal::{Block, Content, Damage, Journal, JournalError, Names, Piece};
+use procession_kube::{
+    CgroupContainer, Container, ContainerId, ContainerInfo, ContainerKind, Memory, Pairs, Pod, PodIndex,
+    RuntimePod, Whose,
+};
+use procession_sensor::{KernelCounts, Resumed, Sink, Source, SourceError, SourceKind};
+
+use crate::inventory::{Inventory, News};
+
+/// What is to happen once more, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReplayConfig {
+    /// Blocks that end before are passed over.
+    pub from: Option<SystemTime>,
+    /// What happened later is left out.
+    pub to: Option<SystemTime>,
+    /// Up to when a table knows already what happened: it is not told again.
+    pub known: Option<BootTime>,
+    /// The boot whose events are told: a table is of one. `None`: the first there is.
+    pub boot: Option<BootId>,
+    /// How many times as fast as it happened. `None`: as fast as it can be read.
+    pub speed: Option<f64>,
+}
+
+/// A source that tells what a journal has. It is at its end when [`Replay::ended`] is disconnected.
+#[derive(Debug)]
+pub struct ReplaySource {
+    journal: Arc<Journal>,
+    config: ReplayConfig,
+    /// Events that the walk has told.
+    walked: u64,
+    pace: Option<Pace>,
+    malformed: u64,
+    shared: Arc<Shared>,
+    stopped: Receiver<()>,
+    /// Dropped with the last event.
+    going: Option<Sender<()>>,
+}
+
+/// What one sees of a replay while the source belongs to an observation.
+#[derive(Debug)]
+pub struct Replay {
+    shared: Arc<Shared>,
+    /// Dropped to stop.
+    stop: Option<Sender<()>>,
+    ended: Receiver<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_stopped: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    clocks: Clocks,
+    unread: Vec<Unread>,
+    next_boot: Option<(BootId, SystemTime)>,
+}
+
+/// A part of a journal that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// What cannot be read.
+    pub damage: Damage,
+    /// When the last event before it happened.
+    pub after: Option<SystemTime>,
+    /// When the first event after it happened.
+    pub before: Option<SystemTime>,
+}
+
+/// The wall clock of a replay.
+#[derive(Clone, Debug)]
+pub struct RecordedClock(Arc<Shared>);
+
+impl RecordedClock {
+    /// The clock as it stood when something happened. `None`: nothing has happened yet.
+    pub fn at(&self, time: BootTime) -> Option<WallClock> {
+        self.0.seen().clocks.at(time)
+    }
+}
+
+/// Where boot time stood on the wall clock, each from some time on.
+#[derive(Debug, Default)]
+struct Clocks(Vec<(BootTime, WallClock)>);
+
+impl Clocks {
+    /// Less than that is the drift of clocks, not a step: one time has one date.
+    const STEP: Duration = Duration::from_millis(1);
+
+    fn note(&mut self, from: BootTime, clock: WallClock) {
+        let is_news = self.0.last().is_none_or(|(_, last)| {
+            let (one, other) = (last.at(BootTime::ZERO), clock.at(BootTime::ZERO));
+            one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default() >= Self::STEP
+        });
+        if is_news {
+            self.0.push((from, clock));
+        }
+    }
+
+    fn at(&self, time: BootTime) -> Option<WallClock> {
+        let after = self.0.partition_point(|(from, _)| *from <= time);
+        self.0.get(after.saturating_sub(1)).map(|(_, clock)| *clock)
+    }
+}
+
+impl Replay {
+    /// A source of what `journal` has, and what to see it by.
+    pub fn new(journal: Arc<Journal>, config: ReplayConfig) -> (ReplaySource, Self) {
+        let shared = Arc::new(Shared::default());
+        let (stop, stopped) = bounded(0);
+        let (going, ended) = bounded(0);
+        let source = ReplaySource {
+            journal,
+            config,
+            walked: 0,
+            pace: None,
+            malformed: 0,
+            shared: Arc::clone(&shared),
+            stopped,
+            going: Some(going),
+        };
+        (source, Self { shared, stop: Some(stop), ended })
+    }
+
+    /// Disconnected when the last event was told.
+    pub fn ended(&self) -> &Receiver<()> {
+        &self.ended
+    }
+
+    /// Tells no more, wherever it is.
+    pub fn stop(&mut self) {
+        self.shared.is_stopped.store(true, Ordering::Release);
+        self.stop = None;
+    }
+
+    /// What turns times into dates, as the clocks stood then.
+    pub fn clock(&self) -> RecordedClock {
+        RecordedClock(Arc::clone(&self.shared))
+    }
+
+    /// What could not be read so far.
+    pub fn unread(&self) -> Vec<Unread> {
+        self.shared.seen().unread.clone()
+    }
+
+    /// The boot whose events come next in the journal, and when they begin.
+    pub fn next_boot(&self) -> Option<(BootId, SystemTime)> {
+        self.shared.seen().next_boot
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+}
+
+/// When what is due.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    began: Instant,
+    first: BootTime,
+}
+
+/// Where a reading stands.
+#[derive(Default)]
+struct Position {
+    boot: Option<BootId>,
+    clock: Option<WallClock>,
+    /// Events of this boot so far that are not known.
+    told: u64,
+    last: Option<SystemTime>,
+    is_skipped: bool,
+}
+
+impl ReplaySource {
+    /// Hands over the events with which a journal begins that are of processes found running, or else all
+    /// that follow those.
+    fn read(&mut self, is_walk: bool, sink: Sink<'_>) -> Result<(), JournalError> {
+        let journal = Arc::clone(&self.journal);
+        let mut position = Position::default();
+        // What the walk has read is read again.
+        *self.shared.seen() = Seen::default();
+        journal.read(self.config.from, &mut |piece| {
+            let goes_on = match piece {
+                Piece::Block(block) => self.block(block, &mut position),
+                Piece::Event(_) if position.is_skipped => true,
+                Piece::Event(event) => self.event(event, &mut position, is_walk, sink),
+            };
+            goes_on && !self.shared.is_stopped()
+        })
+    }
+
+    fn block(&mut self, block: &Block, position: &mut Position) -> bool {
+        if let Content::Damage(damage) = &block.content {
+            let part = Unread { damage: damage.clone(), after: position.last, before: None };
+            self.shared.seen().unread.push(part);
+            return true;
+        }
+        let Some(recording) = &block.recording else { return true };
+        let wanted = *self.config.boot.get_or_insert(recording.boot_id);
+        position.is_skipped = recording.boot_id != wanted && position.boot.is_none();
+        if position.is_skipped {
+            return true;
+        }
+        if recording.boot_id != wanted {
+            let began = recording.clock.at(block.first);
+            self.shared.seen().next_boot = Some((recording.boot_id, began));
+            return false;
+        }
+        position.boot = Some(wanted);
+        position.clock = Some(recording.clock);
+        self.note(block, recording.clock);
+        self.config.to.is_none_or(|to| recording.clock.at(block.first) <= to)
+    }
+
+    fn note(&self, block: &Block, clock: WallClock) {
+        let mut seen = self.shared.seen();
+        seen.clocks.note(block.first, clock);
+        if let Content::Events(_) = &block.content {
+            let first = clock.at(block.first);
+            seen.unread.iter_mut().rev().take_while(|part| part.before.is_none()).for_each(|part| part.before = Some(first));
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>, position: &mut Position, is_walk: bool, sink: Sink<'_>) -> bool {
+        if self.config.known.is_some_and(|known| event.time <= known) {
+            return true;
+        }
+        position.told += 1;
+        if is_walk {
+            let is_found = matches!(&event.kind, EventKind::Running(running) if running.gap.is_none());
+            if !is_found {
+                return false;
+            }
+            self.walked += 1;
+            sink(event);
+            return true;
+        }
+        if position.told <= self.walked {
+            return true;
+        }
+        let date = position.clock.map(|clock| clock.at(event.time));
+        position.last = date.or(position.last);
+        if self.config.to.zip(date).is_some_and(|(to, date)| date > to) {
+            return true;
+        }
+        self.wait_for(event.time);
+        if !self.shared.is_stopped() {
+            sink(event);
+        }
+        true
+    }
+
+    /// Waits until it is time for what happened then.
+    fn wait_for(&mut self, time: BootTime) {
+        let Some(speed) = self.config.speed else { return };
+        let pace = *self.pace.get_or_insert(Pace { began: Instant::now(), first: time });
+        let after = time.since(pace.first).as_secs_f64() / speed;
+        // Longer than any clock can tell is never.
+        let due = Duration::try_from_secs_f64(after).ok().and_then(|after| pace.began.checked_add(after));
+        let wait = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+        if !wait.is_zero() {
+            let woken = self.stopped.recv_timeout(wait);
+            debug_assert!(matches!(woken, Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)));
+        }
+    }
+}
+
+impl Source for ReplaySource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
+    }
+
+    /// What was found running when the recording began.
+    fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        self.read(true, sink).map_err(unreadable)
+    }
+
+    /// All the rest, however long that takes.
+    fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
+        if self.going.is_none() {
+            // There is nothing more to wait for.
+            let _ = self.stopped.recv_timeout(timeout);
+            return Ok(());
+        }
+        let read = self.read(false, sink).map_err(unreadable);
+        self.going = None;
+        read
+    }
+
+    fn finish(&mut self, _sink: Sink<'_>) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// The table is as it was then, and what follows is to be told.
+    fn resume(&mut self, _bookmark: &[u8]) -> Result<Resumed, SourceError> {
+        Ok(Resumed::Continued)
+    }
+
+    fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    fn kernel_counts(&self) -> Option<KernelCounts> {
+        None
+    }
+}
+
+fn unreadable(error: JournalError) -> SourceError {
+    SourceError::io("read the journal")(io::Error::other(error))
+}
+
+/// Whose containers were, as a journal has it.
+#[derive(Debug)]
+pub struct RecordedInventory {
+    names: Names,
+    /// What was asked for before.
+    found: RefCell<HashMap<ContainerId, Option<Whose>>>,
+}
+
+impl RecordedInventory {
+    /// Of these containers.
+    pub fn new(names: Names) -> Self {
+        Self { names, found: RefCell::default() }
+    }
+}
+
+impl Inventory for RecordedInventory {
+    fn find(&self, id: &ContainerId) -> Option<Whose> {
+        let mut found = self.found.borrow_mut();
+        found.entry(*id).or_insert_with(|| whose(*id, self.names.find(id.as_str())?)).clone()
+    }
+
+    fn can_know(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    fn ask(&self, _container: CgroupContainer) -> bool {
+        false
+    }
+
+    fn news(&self, _news: &mut dyn FnMut(News)) {}
+}
+
+/// A pod with a workload was told of by the Kubernetes API, for a runtime knows of none.
+fn whose(id: ContainerId, container: &procession_journal::Container) -> Option<Whose> {
+    match &container.pod {
+        Some(pod) if !pod.workload.is_empty() => of_api(id, container, pod),
+        pod => Some(Whose::Runtime(Arc::new(of_runtime(id, container, pod.as_ref())))),
+    }
+}
+
+fn of_runtime(
+    id: ContainerId,
+    container: &procession_journal::Container,
+    pod: Option<&procession_journal::Pod>,
+) -> ContainerInfo {
+    let pod = pod.map(|pod| RuntimePod {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        labels: pod.labels.clone(),
+        annotations: pod.annotations.clone(),
+    });
+    ContainerInfo {
+        name: container.name.clone(),
+        image: container.image.clone(),
+        image_id: container.image_id.clone(),
+        started_at: container.started,
+        pod,
+        ..ContainerInfo::of(id)
+    }
+}
+
+fn of_api(
+    id: ContainerId,
+    container: &procession_journal::Container,
+    pod: &procession_journal::Pod,
+) -> Option<Whose> {
+    let only = Container {
+        id,
+        runtime: "".into(),
+        name: container.name.as_str().into(),
+        image: container.image.as_str().into(),
+        image_id: container.image_id.as_str().into(),
+        kind: ContainerKind::Regular,
+        is_running: container.started.is_some(),
+        started_at: container.started,
+        privileged: false,
+        probes: Box::default(),
+    };
+    let pairs = |map: &std::collections::BTreeMap<String, String>| -> Pairs {
+        map.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+    };
+    let pod = Arc::new(Pod {
+        namespace: pod.namespace.as_str().into(),
+        name: pod.name.as_str().into(),
+        uid: pod.uid.as_str().into(),
+        labels: pairs(&pod.labels),
+        annotations: pairs(&pod.annotations),
+        workload: pod.workload.as_str().into(),
+        workload_kind: pod.workload_kind.as_str().into(),
+        static_uid: None,
+        containers: [only].into(),
+    });
+    // What is known of a container is with an index of pods: one for it alone.
+    let mut index = PodIndex::new(Memory::default());
+    index.apply(&pod, BootTime::ZERO);
+    index.find(&id).map(Whose::Pod)
+}

@@ -1,0 +1,81 @@
+//! `procession descendants`.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use procession_api::proto::procession::v1::{GetTreeRequest, GetTreeResponse};
+use procession_journal::Descendants;
+
+use super::args::{DescendantsArgs, ListOutputArg, ListShowArgs, Name};
+use super::connect::Agent;
+use super::history::{no_such, target_of};
+use super::recorded::Recorded;
+use super::screen::Screen;
+use super::tree::Tree;
+use super::{answer, collect, json, refusal_about, screen, target};
+use crate::journal::{self, default_path};
+use crate::summary::{self, thousands};
+
+/// The most that are listed.
+const MOST: usize = 100_000;
+
+/// Those that are alive, by an agent or at a time of a recording.
+pub(super) async fn now(
+    agent: &Agent,
+    args: &DescendantsArgs,
+    screen: &mut Screen<'_>,
+) -> anyhow::Result<ExitCode> {
+    let timeout = args.server.timeout;
+    let request = GetTreeRequest { root: Some(target(&args.process)), with_ended: false };
+    let about = |status: &_| refusal_about(agent, &args.process, status);
+    let stream = answer(timeout, agent.lineage().get_tree(request)).await.map_err(|status| about(&status))?;
+    let all = collect(timeout, stream).await.map_err(|status| about(&status))?;
+    screen.put_heading(agent.heading().filter(|_| args.show.output == ListOutputArg::Text));
+    show(all, &args.show, screen);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All that ever were.
+pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
+    if args.past.at.is_some() {
+        bail!("`--ever` is about all times: it goes with no `--at`");
+    }
+    let path = args.past.journal.journal.clone().unwrap_or_else(default_path);
+    let journal = journal::open(&path)?;
+    let found = journal.descendants_ever(target_of(&args.process)?, MOST)?;
+    if found.list.is_empty() {
+        return Err(no_such(&args.process, &path));
+    }
+    let names = journal.names()?;
+    let left_out = found.left_out();
+    show(responses(&found, &names), &args.show, screen);
+    if left_out > 0 {
+        summary::tell(format_args!("left out: {} more, and what they started", thousands(left_out)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn responses(found: &Descendants, names: &procession_journal::Names) -> Vec<GetTreeResponse> {
+    let boots: Vec<_> =
+        found.recordings.iter().map(|recording| Recorded::new(recording, names.clone())).collect();
+    let responses = found.list.iter().filter_map(|descendant| {
+        let process = boots.get(descendant.boot)?.process(&descendant.process);
+        Some(GetTreeResponse { process: Some(process), level: descendant.level })
+    });
+    responses.collect()
+}
+
+fn show(all: Vec<GetTreeResponse>, args: &ListShowArgs, screen: &mut Screen<'_>) {
+    match args.output {
+        ListOutputArg::Text => Tree::of(all).draw(&mut screen::list(args), screen.lines()),
+        ListOutputArg::Json => all.iter().for_each(|response| screen.put_line(&json::line(response))),
+    }
+}
+
+/// What to call it in an error.
+pub(super) fn called(name: &Name) -> String {
+    match name {
+        Name::Pid(pid) => format!("process {pid}"),
+        Name::ExecId(id) => format!("program of the exec_id {id}"),
+    }
+}

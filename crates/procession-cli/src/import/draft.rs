@@ -1,0 +1,68 @@
+//! The events of an import before it is known what comes before them: a journal in a file without a name.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use procession::{Event, TableConfig, WallClock};
+use procession_journal::{BlockBuilder, Reader, Recording, Writer};
+
+use super::compose::{UNKNOWN_BOOT, directory_of};
+
+/// Events, in the order in which they were told.
+pub(super) struct Draft {
+    writer: Writer<BufWriter<File>>,
+    builder: BlockBuilder,
+}
+
+impl Draft {
+    /// Beside the file that is to be made, where there is room for it.
+    pub(super) fn new(beside: &Path) -> anyhow::Result<Self> {
+        let directory = directory_of(beside);
+        let file = tempfile::tempfile_in(directory);
+        let file = file.with_context(|| format!("cannot write in {}", directory.display()))?;
+        Ok(Self { writer: Writer::new(BufWriter::new(file)), builder: BlockBuilder::new(0) })
+    }
+
+    pub(super) fn push(&mut self, event: &Event<'_>) {
+        self.builder.push(event);
+    }
+
+    /// How many there are.
+    pub(super) fn events(&self) -> u64 {
+        self.builder.sequence()
+    }
+
+    pub(super) fn write_if_full(&mut self, clock: WallClock) -> anyhow::Result<()> {
+        if self.builder.bytes() < BlockBuilder::FULL { Ok(()) } else { self.write(clock) }
+    }
+
+    fn write(&mut self, clock: WallClock) -> anyhow::Result<()> {
+        let block = self.builder.take(&recording(clock)?, &[]);
+        self.writer.write(&block).context("cannot write what was read")?;
+        Ok(())
+    }
+
+    /// To read all of them.
+    pub(super) fn finish(mut self, clock: WallClock) -> anyhow::Result<Reader<File>> {
+        self.write(clock)?;
+        let writer = self.writer.get_mut();
+        let file = writer.flush().and_then(|()| writer.get_ref().try_clone());
+        let reader = file.and_then(|file| Reader::new(file));
+        reader.map_err(io::Error::from).context("cannot read what was written")
+    }
+}
+
+/// Nothing of it is known yet but how the clocks stood.
+fn recording(clock: WallClock) -> anyhow::Result<Recording> {
+    Ok(Recording {
+        node_name: String::new(),
+        boot_id: UNKNOWN_BOOT.parse().context("no boot has that id")?,
+        clock,
+        source: String::new(),
+        root: None,
+        host_namespaces: None,
+        table: TableConfig::default(),
+    })
+}
