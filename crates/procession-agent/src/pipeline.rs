@@ -13,7 +13,7 @@ use procession_sensor::{KernelCounts, Resumed, Source, SourceError};
 use crate::clock::boot_time;
 use crate::inventory::InventoryCounts;
 use crate::journal::{Feed, JournalCounts, OpenJournal, Redactor, Roll, chain};
-use crate::repair::{Compare, RepairCounts, Schedule, Sightings, before};
+use crate::repair::{RepairCounts, Schedule, Sightings, before};
 use crate::tally::{Counter, Tally};
 use crate::tell::TellCounts;
 

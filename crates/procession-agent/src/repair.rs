@@ -3,14 +3,12 @@
 //! After a loss the source is asked what runs (a *survey*), the table is told all that happened meanwhile,
 //! and then only those in which the two differ are put right.
 
-mod shim;
 mod sighting;
 
 use std::time::{Duration, Instant};
 
 use procession::BootTime;
 
-pub(crate) use shim::Compare;
 pub(crate) use sighting::Sightings;
 
 /// What came of looking for what was missed.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::shim::Survey;
+use procession::Survey;
 use procession::{
     Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, ProcessKey, Program, Running, Subject,
     Table, WorkingDirectory,
