@@ -44,7 +44,11 @@ fn what_was_exported_comes_out_again() {
     let recording = Recording::new();
     let said = import(&recording, OWN, &[]);
     assert!(said.contains("events of"), "{said}");
-    let given: Vec<Value> = OWN.lines().map(event).collect();
+    let mut given: Vec<Value> = OWN.lines().map(event).collect();
+    for line in &mut given {
+        // A recording is of a node, and knows no clusters.
+        line.as_object_mut().unwrap().remove("cluster_name");
+    }
     let replayed = recording.replay(&["-o", "json", "--running", "--ancestors", "--credentials", "--namespaces"]);
     let replayed = replayed.events();
     let is_told = |line: &&Value| replayed.contains(line);

@@ -42,9 +42,11 @@ fn shows_what_watch_had_shown() {
     let watched: Vec<_> = String::from_utf8(watched.stdout).unwrap().lines().map(event).collect();
     assert!(watched.len() >= 12, "{watched:#?}");
     let ids: HashSet<_> = watched.iter().map(id).collect();
-    let replayed = recording.replay(&options).events();
-    let replayed: Vec<_> = replayed.into_iter().filter(|event| ids.contains(id(event))).collect();
-    assert_eq!(replayed.len(), watched.len());
+    let all = recording.replay(&options).events();
+    let times = |events: &[Value]| events.iter().map(|event| event["time"].to_string()).collect::<Vec<_>>();
+    let context = format!("{:?} not among {:?}", times(&watched), times(&all));
+    let replayed: Vec<_> = all.into_iter().filter(|event| ids.contains(id(event))).collect();
+    assert_eq!(replayed.len(), watched.len(), "{context}");
     for (replayed, watched) in replayed.iter().zip(&watched) {
         assert_eq!(replayed, watched);
     }
