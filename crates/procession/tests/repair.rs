@@ -203,7 +203,8 @@ fn what_was_not_told_is_marked(table: &Table, told: &[Event<'static>]) -> Verdic
         hold!(was_told, "{key} is {:?}", process.origin);
         let is_exit = matches!(process.end.map(|end| end.how), Some(EndKind::Exited(_)));
         hold!(!is_exit || exits.iter().any(|it| it.pid == key.pid), "{key} was not seen to exit");
-        let seen = process.image.iter().flat_map(|image| image.past()).filter(|spell| spell.gap().is_none());
+        let seen =
+            process.image.iter().flat_map(procession::Image::past).filter(|spell| spell.gap().is_none());
         // A fork shares the past of the one that forked it.
         hold!(seen.count() == 0 || !changes.is_empty(), "{key} was not seen to change");
     }
