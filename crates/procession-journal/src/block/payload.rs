@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::header::SYNC;
 
-/// How well to compress: docs/benchmarks.md has what other levels would give and cost.
+/// How well to compress.
 const LEVEL: i32 = 3;
 
 /// The bits of `codec`.
