@@ -86,10 +86,10 @@ impl Build {
         }
     }
 
-    fn send(&mut self, kind: EventKind<'_>, sink: Sink<'_>) {
+    fn send(&mut self, kind: &EventKind<'_>, sink: Sink<'_>) {
         if self.wanted > 0 {
             self.wanted -= 1;
-            sink(&Event { time: BootTime::from_nanos(self.now), kind });
+            sink(&Event { time: BootTime::from_nanos(self.now), kind: *kind });
         }
     }
 
@@ -105,7 +105,7 @@ impl Build {
             Program { binary: b"/usr/bin/make", arguments: Arguments::complete(b"make\0-j2\0"), ..program() };
         let process = Subject::exact(task.key, task.began);
         let running = Running { process, context: context(), program, ..Running::default() };
-        self.send(EventKind::Running(running), sink);
+        self.send(&EventKind::Running(running), sink);
     }
 
     fn start(&mut self, parent: Task, [binary, arguments]: [&str; 2], sink: Sink<'_>) -> Task {
@@ -115,7 +115,7 @@ impl Build {
         let child = Subject::exact(shared, began);
         let (owner, parent_tid) = (parent.key.into(), parent.key.pid);
         self.send(
-            EventKind::Fork(Fork { child, parent: owner, parent_tid, owner, context: Context::default() }),
+            &EventKind::Fork(Fork { child, parent: owner, parent_tid, owner, context: Context::default() }),
             sink,
         );
 
@@ -146,7 +146,7 @@ impl Build {
             ..program()
         };
         self.send(
-            EventKind::Exec(Exec {
+            &EventKind::Exec(Exec {
                 process: Subject::exact(key, began),
                 replaces: Some(shared),
                 tid: key.pid,
@@ -165,7 +165,7 @@ impl Build {
         let process = Subject::exact(task.key, task.began);
         let status = Some(ExitStatus::from_raw(0));
         let exit = Exit { process, tid: task.key.pid, owner: task.parent.into(), status, comm: b"" };
-        self.send(EventKind::Exit(exit), sink);
+        self.send(&EventKind::Exit(exit), sink);
     }
 }
 

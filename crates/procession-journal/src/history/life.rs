@@ -196,7 +196,9 @@ impl Witness for Biography {
         let mut images: Vec<_> =
             table.entries().filter(|entry| entry.key().pid == self.target.pid()).collect();
         images.sort_by_key(|entry| (entry.began(), entry.key().start));
-        images.into_iter().for_each(|entry| self.know(entry, recording));
+        for entry in images {
+            self.know(entry, recording);
+        }
         self.family.look_through(table, recording.clock);
     }
 

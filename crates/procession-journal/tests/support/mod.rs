@@ -10,7 +10,7 @@ use procession::{
     Arguments, BootId, BootTime, Change, Context, Credentials, Event, EventKind, Exec, Exit, ExitStatus,
     Fork, Pid, ProcessKey, Program, Running, Subject, Table, TableConfig, Uid, WallClock, WorkingDirectory,
 };
-use procession_journal::{BlockBuilder, Directory, DirectoryConfig, Fsync, Recording};
+use procession_journal::{BlockBuilder, Directory, DirectoryConfig, Fsync, Recording, Restored};
 
 /// Numbers that are the same in each run (SplitMix64).
 #[derive(Clone, Debug)]
@@ -223,6 +223,15 @@ impl Recorder {
         Self { directory: Directory::open(config).unwrap(), builder: BlockBuilder::new(0), recording, table }
     }
 
+    /// What a program does that begins when another was killed.
+    pub(crate) fn resume(config: DirectoryConfig, restored: Restored) -> Self {
+        let Restored { table, recording, sequence, .. } = restored;
+        let builder = BlockBuilder::new(sequence);
+        let mut recorder = Self { directory: Directory::open(config).unwrap(), builder, recording, table };
+        recorder.begin();
+        recorder
+    }
+
     /// Reads the clock, which is as right as it was.
     fn tick(&mut self) {
         let now = self.table.now().max(self.recording.clock.boot());
@@ -243,6 +252,12 @@ impl Recorder {
     pub(crate) fn push(&mut self, event: &Event<'_>) {
         self.builder.push(event);
         let _ = self.table.apply(event);
+    }
+
+    pub(crate) fn push_all(&mut self, events: &[Event<'_>]) {
+        for event in events {
+            self.push(event);
+        }
     }
 
     /// Ends the block.
