@@ -31,6 +31,8 @@ pub struct ReplayConfig {
     pub boot: Option<BootId>,
     /// How many times as fast as it happened. `None`: as fast as it can be read.
     pub speed: Option<f64>,
+    /// Nobody waits for what happened before: it is told because later events build on it.
+    pub hurry_until: Option<SystemTime>,
 }
 
 /// A source that tells what a journal has. It is at its end when [`Replay::ended`] is disconnected.
@@ -40,6 +42,8 @@ pub struct ReplaySource {
     config: ReplayConfig,
     /// Events that the walk has told.
     walked: u64,
+    /// It was just begun in the middle: before that there is nothing new.
+    is_resumed: bool,
     pace: Option<Pace>,
     malformed: u64,
     shared: Arc<Shared>,
@@ -126,6 +130,7 @@ impl Replay {
             journal,
             config,
             walked: 0,
+            is_resumed: false,
             pace: None,
             malformed: 0,
             shared: Arc::clone(&shared),
@@ -262,7 +267,9 @@ impl ReplaySource {
         if self.config.to.zip(date).is_some_and(|(to, date)| date > to) {
             return true;
         }
-        self.wait_for(event.time);
+        if self.config.hurry_until.is_none_or(|until| date.is_none_or(|date| date > until)) {
+            self.wait_for(event.time);
+        }
         if !self.shared.is_stopped() {
             sink(event);
         }
@@ -296,6 +303,9 @@ impl Source for ReplaySource {
 
     /// All the rest, however long that takes.
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
+        if std::mem::take(&mut self.is_resumed) {
+            return Ok(());
+        }
         if self.going.is_none() {
             // There is nothing more to wait for.
             let _ = self.stopped.recv_timeout(timeout);
@@ -312,6 +322,7 @@ impl Source for ReplaySource {
 
     /// The table is as it was then, and what follows is to be told.
     fn resume(&mut self, _bookmark: &[u8]) -> Result<Resumed, SourceError> {
+        self.is_resumed = true;
         Ok(Resumed::Continued)
     }
 

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::tz::TimeZone;
 use procession::{Namespaces, WallClock};
@@ -26,8 +26,8 @@ pub(crate) struct Display {
 enum Times {
     /// Those of this machine, as they are.
     Live { users: PasswdFile, refreshed: Instant },
-    /// Those of a recording, as they were.
-    Recorded(RecordedClock),
+    /// Those of a recording, as they were. What happened up to `after` is not shown.
+    Recorded { clock: RecordedClock, after: Option<SystemTime> },
 }
 
 /// What was asked for of how things look.
@@ -46,21 +46,25 @@ impl Display {
         Self { renderer, times: Times::Live { users, refreshed: Instant::now() } }
     }
 
-    /// Of a recording, which began when the clocks stood so.
+    /// Of a recording, which began when the clocks stood so. What happened up to `after` is not shown.
     pub(crate) fn recorded(
         looks: Looks<'_>,
         users: Users,
         host: Option<Namespaces>,
         (first, clock): (WallClock, RecordedClock),
+        after: Option<SystemTime>,
     ) -> Self {
         let renderer = Renderer::new(looks.form(host), surroundings(first, users));
-        Self { renderer, times: Times::Recorded(clock) }
+        Self { renderer, times: Times::Recorded { clock, after } }
     }
 
     pub(crate) fn render(&mut self, told: &Told, out: &mut Vec<u8>) {
-        if let Times::Recorded(clock) = &self.times
+        if let Times::Recorded { clock, after } = &self.times
             && let Some(clock) = clock.at(told.fact.time)
         {
+            if after.is_some_and(|after| clock.at(told.fact.time) <= after) {
+                return;
+            }
             self.renderer.surroundings_mut().clock = clock;
         }
         self.renderer.render(told, out);

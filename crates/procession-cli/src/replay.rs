@@ -94,14 +94,18 @@ struct Performance<'a> {
 impl Performance<'_> {
     /// Shows the events of one boot. The one that comes next, and when.
     fn boot(&mut self, start: &Start) -> anyhow::Result<Option<(BootId, SystemTime)>> {
-        let known = self.known(start);
+        let is_of_command = self.journal.recording().root.is_some() && !self.args.all;
+        // What a command has started is known only to who has seen it from the beginning.
+        let known = if is_of_command { None } else { self.known(start) };
+        let shown_from = self.from.filter(|_| is_of_command);
         let recording = known.as_ref().map_or(self.journal.recording(), |it| &it.recording).clone();
         let config = ReplayConfig {
-            from: self.from,
+            from: self.from.filter(|_| !is_of_command),
             to: self.to,
             known: known.as_ref().map(|restored| restored.table.now()),
             boot: start.boot,
             speed: self.args.speed,
+            hurry_until: shown_from,
         };
         let (source, mut replay) = Replay::new(Arc::clone(&self.journal), config);
         let inventory = RecordedInventory::new(self.journal.names()?);
@@ -124,7 +128,7 @@ impl Performance<'_> {
         };
         let host = recording.host_namespaces.or(observation.host_namespaces());
         let clocks = (recording.clock, replay.clock());
-        let mut output = Output::new(Display::recorded(looks, self.users.clone(), host, clocks));
+        let mut output = Output::new(Display::recorded(looks, self.users.clone(), host, clocks, shown_from));
         let is_whole = self.present(&mut observation, &mut replay, &mut output)?;
         let next = replay.next_boot().filter(|_| is_whole);
         self.unread.extend(replay.unread());

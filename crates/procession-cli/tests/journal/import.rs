@@ -1,0 +1,100 @@
+//! `import`.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::program::{Recording, event, procession, said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    crate::trials(
+        "import",
+        &[
+            ("what_was_exported_comes_out_again", what_was_exported_comes_out_again),
+            ("the_references_lines_can_be_asked", the_references_lines_can_be_asked),
+            ("bad_lines_are_told_and_the_rest_is_taken", bad_lines_are_told_and_the_rest_is_taken),
+            ("nodes_are_told_apart", nodes_are_told_apart),
+            ("nothing_is_left_after_a_failure", nothing_is_left_after_a_failure),
+        ],
+    )
+}
+
+/// What watches wrote of real processes.
+const OWN: &str = include_str!("../../../procession-agent/tests/data/recorded/script.jsonl");
+
+/// What the reference writes.
+const REFERENCE: &str = include_str!("../peers/reference.jsonl");
+
+fn import(recording: &Recording, lines: &str, more: &[&str]) -> String {
+    let path = recording.path();
+    let mut command = procession(["import", "-", "--to", path.to_str().unwrap()].iter().chain(more));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.success(), path.exists(), "{text}");
+    text
+}
+
+fn what_was_exported_comes_out_again() {
+    let recording = Recording::new();
+    let said = import(&recording, OWN, &[]);
+    assert!(said.contains("events of"), "{said}");
+    let mut given: Vec<Value> = OWN.lines().map(event).collect();
+    for line in &mut given {
+        // A recording is of a node, and knows no clusters.
+        line.as_object_mut().unwrap().remove("cluster_name");
+    }
+    let replayed = recording.replay(&["-o", "json", "--running", "--ancestors", "--credentials", "--namespaces"]);
+    let replayed = replayed.events();
+    let is_told = |line: &&Value| replayed.contains(line);
+    let missing: Vec<_> = given.iter().filter(|line| !is_told(line)).collect();
+    assert!(missing.is_empty(), "{} of {}: {missing:#?}", missing.len(), given.len());
+}
+
+fn the_references_lines_can_be_asked() {
+    let recording = Recording::new();
+    import(&recording, REFERENCE, &["--node", "kind"]);
+    let why = recording.asked(&["why", "4242"]).text();
+    assert!(why.contains("curl") && why.contains("SIGKILL") && why.contains("shop/cart-0"), "{why}");
+    let life = recording.asked(&["history", "a2luZDoxMDAwOjQyNDI="]).text();
+    assert!(life.contains("-s https://example.org") && life.contains("started by sh (pid 42)"), "{life}");
+    let events = recording.replay(&["-o", "json", "--exec"]).events();
+    let process = &events[0]["process_exec"]["process"];
+    assert_eq!(process["exec_id"], "a2luZDoxMDAwOjQyNDI=");
+    assert_eq!(process["docker"], "4f2ac1d97e0b36588c6a54f3e2b1907");
+    assert_eq!(process["pod"]["workload_kind"], "StatefulSet");
+}
+
+fn bad_lines_are_told_and_the_rest_is_taken() {
+    let recording = Recording::new();
+    let lines = format!("garbage\n\n{OWN}{{\"process_exec\":{{}}}}\n[1]\n");
+    let said = import(&recording, &lines, &[]);
+    let last = lines.lines().count();
+    assert!(said.contains("line 1 of standard input is left out") && said.contains(&format!("line {last} ")), "{said}");
+    assert!(said.contains("left out: 3 lines"), "{said}");
+    assert!(!recording.replay(&["--exec"]).text().is_empty());
+}
+
+fn nodes_are_told_apart() {
+    let recording = Recording::new();
+    let both = format!("{OWN}{REFERENCE}");
+    let refused = import(&recording, &both, &[]);
+    assert!(refused.contains("`kind`") && refused.contains("--node"), "{refused}");
+    let said = import(&recording, &both, &["--node", "kind"]);
+    assert!(said.contains("events of other nodes"), "{said}");
+    assert!(recording.asked(&["tree", "--ended"]).text().contains("curl"));
+}
+
+fn nothing_is_left_after_a_failure() {
+    let recording = Recording::new();
+    let empty = import(&recording, "", &[]);
+    assert!(empty.contains("no event"), "{empty}");
+    assert_eq!(fs::read_dir(recording.path().parent().unwrap()).unwrap().count(), 0);
+    let missing = said(["import", "/no/such/file", "--to", recording.path().to_str().unwrap()]);
+    assert!(missing.code == Some(1) && missing.err.contains("/no/such/file"), "{missing:?}");
+}
