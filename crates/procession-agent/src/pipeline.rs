@@ -191,7 +191,7 @@ impl Pipeline {
             _ => state.fold(event, out),
         })?;
         self.drain(out)?;
-        self.repair(&seen, began, Gap::Absence, out);
+        self.repair(seen, began, Gap::Absence, out);
         Ok(())
     }
 
@@ -276,7 +276,7 @@ impl Pipeline {
             Ok(Some(began)) => {
                 self.drain(out)?;
                 let begin = Instant::now();
-                self.repair(&seen, began, gap, out);
+                self.repair(seen, began, gap, out);
                 let took = took + begin.elapsed();
                 self.repaired.time += took;
                 self.schedule.done(Instant::now(), took);
@@ -293,22 +293,28 @@ impl Pipeline {
 
     /// Applies what a survey saw that the table has otherwise, when that was told all that happened until
     /// the survey's end.
-    fn repair(&mut self, seen: &Sightings, began: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) {
+    fn repair(&mut self, mut seen: Sightings, began: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) {
         let Self { state, schedule, repaired, .. } = self;
         repaired.surveys += 1;
-        let suspects = state.table.suspects(&seen.survey(began));
+        let suspects = seen.suspects(&state.table, began);
         // First those that are gone: their pids may have new owners.
         for process in suspects.gone {
             repaired.gone += 1;
             state.fold(&Event { time: began, kind: EventKind::Gone(Gone { process, gap }) }, out);
         }
         for process in suspects.missing {
-            if seen.tell(&process, gap, &mut |event| state.fold(event, out)) {
-                repaired.missing += 1;
-            } else {
+            match seen.found(&process, gap) {
+                Some(event) => {
+                    repaired.missing += 1;
+                    state.fold(&event, out);
+                }
                 // It was seen only by name: next time it is to be looked at.
-                schedule.want(BootTime::ZERO);
+                None => schedule.want(BootTime::ZERO),
             }
+        }
+        for event in suspects.changed.iter().filter_map(|process| seen.changed(process)) {
+            repaired.changed += 1;
+            state.fold(&event, out);
         }
     }
 

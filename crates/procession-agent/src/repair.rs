@@ -22,6 +22,8 @@ pub struct RepairCounts {
     pub missing: u64,
     /// Processes that were thought to run and did not.
     pub gone: u64,
+    /// Processes that ran as somebody else, or elsewhere, than was known.
+    pub changed: u64,
 }
 
 /// When to look, and for what.

@@ -158,11 +158,15 @@ fn one_file_holds_it_all_too() {
 #[test]
 fn a_journal_that_cannot_be_written_holds_up_nobody() {
     let kernel = Kernel::new();
-    let journal = JournalConfig::new(JournalTarget::File("/dev/full".into()), "node").unwrap().open().unwrap();
+    let journal =
+        JournalConfig::new(JournalTarget::File("/dev/full".into()), "node").unwrap().open().unwrap();
     let mut observed = Observed::start(&kernel, config(Some(journal)));
     let mut life = Life::new(&kernel, 5);
     observed.until("losses", |observed| {
-        life_goes_on(&kernel, observed);
+        for pid in 1_000_000..1_020_000 {
+            kernel.fork(1, pid);
+            kernel.exit(pid);
+        }
         observed.counts().lost_events > 0
     });
     life.go_on(100);
@@ -176,49 +180,28 @@ fn a_journal_that_cannot_be_written_holds_up_nobody() {
     assert_eq!((counts.lost_events, counts.waiting_events), (account.ledger.received(), 0));
 }
 
-/// A great many things.
-fn life_goes_on(kernel: &Kernel, observed: &Observed) {
-    let seed = observed.table().ledger().received();
-    for pid in 0..20_000 {
-        let pid = 1_000_000 + pid;
-        let _ = seed;
-        kernel.fork(1, pid);
-        kernel.exit(pid);
-    }
-}
-
-/// What clients know a process by, and those that led to it.
-fn chains(table: &Table) -> BTreeSet<Vec<ProcessKey>> {
-    let chain = |entry: Entry<'_>| std::iter::once(entry).chain(entry.ancestors()).map(Entry::key).collect();
-    table.entries().filter(|entry| entry.is_running()).map(chain).collect()
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     /// A pipeline is killed at any moment, and things happen until the next one starts: that knows what one
     /// knows that was there all the time.
     #[test]
     fn who_goes_on_knows_what_a_witness_knows(
         seed in 1_u64..,
-        lives in prop::collection::vec((0_usize..40, 0_usize..3_000), 1..6),
+        lives in prop::collection::vec((0_usize..12, 0_usize..1_000), 1..5),
     ) {
         let (directory, kernel) = (TempDir::new().unwrap(), Kernel::new());
         let mut life = Life::new(&kernel, seed);
-        let (mut told, mut witness) = (Vec::new(), None);
         for (polls, gap) in lives {
             let mut observed = Observed::start(&kernel, config(Some(open_when_free(directory.path()))));
             for _ in 0..polls {
                 life.go_on(200);
                 observed.poll();
             }
-            told.extend(observed.facts);
             // Killed: what was not sent is gone with it.
             drop(observed.pipeline);
             life.go_on(gap);
-            witness = Some(());
         }
-        let _ = witness;
         let observed = Observed::start(&kernel, config(Some(open_when_free(directory.path()))));
         prop_assert_eq!(live(observed.table()), truth(&kernel));
         let account = observed.pipeline.account();
@@ -303,12 +286,9 @@ fn what_was_lost_is_looked_for_and_found() {
     life.go_on(1_000);
     kernel.lose(false);
     life.go_on(10);
-    for _ in 0..3000 { observed.poll(); }
-    let (l, t) = (live(observed.table()), truth(&kernel));
-    println!("{:?} {:?} {:?} {:?}", l.difference(&t).collect::<Vec<_>>(), t.difference(&l).collect::<Vec<_>>(), kernel.surveys(), observed.pipeline.account());
     observed.until("the repair", |observed| live(observed.table()) == truth(&kernel));
     let account = observed.pipeline.account();
-    assert_eq!(account.ledger.lost(), 1_000_u64.min(account.ledger.lost()));
+    assert!(account.ledger.lost() > 0);
     assert!(account.repair.missing > 0 && account.repair.gone > 0, "{:?}", account.repair);
     assert_eq!(kernel.surveys().len(), 1, "images that began since were told of in full");
     let found = observed.facts.iter().filter(|fact| fact.process.origin == Origin::Found(Gap::Loss));
@@ -363,7 +343,10 @@ fn secrets_are_hidden_in_the_journal() {
             let program = Program { binary: b"/bin/x", arguments, ..Program::default() };
             let time = procession::BootTime::from_nanos(5);
             let process = procession::Subject::exact(ProcessKey::new(procession::Pid(3), time), time);
-            sink(&Event { time, kind: EventKind::Running(Running { process, program, ..Running::default() }) });
+            sink(&Event {
+                time,
+                kind: EventKind::Running(Running { process, program, ..Running::default() }),
+            });
             Ok(())
         }
         fn poll(&mut self, _: Duration, _: Sink<'_>) -> Result<(), SourceError> {

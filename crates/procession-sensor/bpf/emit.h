@@ -2,17 +2,27 @@
 /* From a finished record to the ring, with every attempt numbered and every loss counted. */
 #pragma once
 
-/* Set by the loader: wake the reader when this many bytes wait for it. 0 = for every record. */
+/* Set by the loader: wake the reader each time that so many bytes have come. 0 = for every record. */
 const volatile u32 wake_bytes = 0;
+
+/* The position in the ring at which to wake the reader next. */
+u64 wake_position = 0;
 
 /*
  * A wake-up for each record is the largest cost of a sensor (a quarter of a fork and exec). The
- * reader therefore polls with a timeout too, and is woken early only when much has piled up.
+ * reader therefore polls with a timeout too, and is woken early only when much has come.
+ *
+ * How much of that it has read does not matter: it may hold records back after it has read them, and
+ * with no reader at all each record would wake nobody at full cost. Two CPUs that pass the position at
+ * once wake twice.
  */
 static __always_inline u64 wake_flags(void)
 {
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < wake_bytes)
+	u64 position = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+
+	if (position < wake_position)
 		return BPF_RB_NO_WAKEUP;
+	wake_position = position + wake_bytes;
 	return BPF_RB_FORCE_WAKEUP;
 }
 

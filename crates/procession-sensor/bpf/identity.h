@@ -51,17 +51,24 @@ static __always_inline struct task_state *make_state(struct task_struct *leader)
 	return state;
 }
 
-/* Notes that `leader` runs a new image, and says when the one before began. */
-static __always_inline u64 begin_image(struct task_struct *leader, u64 now)
+/*
+ * Notes that `leader` runs a new image, and when the one before began. False if another generation of
+ * programs has noted this very exec: it was the active one a moment ago.
+ */
+static __always_inline bool begin_image(struct task_struct *leader, u64 now, u64 *before)
 {
-	u64 before = leader->start_boottime;
 	struct task_state *state = make_state(leader);
+	u32 exec_id = leader->self_exec_id;
 
-	if (state) {
-		before = state->image_start;
-		state->image_start = now;
-	}
-	return before;
+	*before = leader->start_boottime;
+	if (!state)
+		return true;
+	if (state->exec_id == exec_id)
+		return false;
+	*before = state->image_start;
+	state->image_start = now;
+	state->exec_id = exec_id;
+	return true;
 }
 
 static __always_inline void copy_state_to_thread(struct task_struct *creator, struct task_struct *thread)
@@ -72,6 +79,7 @@ static __always_inline void copy_state_to_thread(struct task_struct *creator, st
 	if (!state)
 		return;
 	copy.image_start = state->image_start;
+	copy.exec_id = state->exec_id;
 	if (!bpf_task_storage_get(&tasks, thread, &copy, BPF_LOCAL_STORAGE_GET_F_CREATE))
 		count(STAT_STORAGE_FAILED);
 }

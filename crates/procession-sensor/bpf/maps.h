@@ -54,8 +54,13 @@ _Static_assert(sizeof(struct args_record) + ARGS_CHUNK <= __builtin_offsetof(str
 struct task_state {
 	u64 image_start;
 	u32 exit_sent; /* 0 or 1; only that of a group leader counts */
-	u32 pad;
+	u32 exec_id;   /* the kernel's number of the exec that began the image; 0 = none that was seen */
 };
+
+/*
+ * The maps `events`, `stats`, `tasks` and `active` outlive the programs when they are pinned: what they
+ * hold is part of LAYOUT_VERSION in src/record/layout.rs.
+ */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -75,6 +80,25 @@ struct {
 	__type(key, int);
 	__type(value, struct task_state);
 } tasks SEC(".maps");
+
+/*
+ * Which generation of the live programs is to work; 0 = none yet. Two are attached for a moment when
+ * one takes over from another, and one store ends the one and begins the other.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} active SEC(".maps");
+
+/* Of which images a walk tells in full: those that began at this time or later. 0 = all. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} walk_since SEC(".maps");
 
 /*
  * One buffer per CPU: the loader sets max_entries to their number. A real per-CPU map would not do,
@@ -106,6 +130,17 @@ static __always_inline struct buffer *buffer_of(u32 id)
 		return bpf_map_lookup_elem(&walk_buffer, &index);
 	index = bpf_get_smp_processor_id();
 	return bpf_map_lookup_elem(&live_buffers, &index);
+}
+
+/* Set by the loader: the generation of these programs. */
+const volatile u64 generation = 0;
+
+static __always_inline bool is_active(void)
+{
+	u32 zero = 0;
+	u64 *current = bpf_map_lookup_elem(&active, &zero);
+
+	return current && *current == generation;
 }
 
 /*

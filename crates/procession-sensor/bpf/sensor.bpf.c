@@ -28,6 +28,8 @@ int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 {
 	struct fork_record *record;
 
+	if (!is_active())
+		return 0;
 	if (child->pid != child->tgid) {
 		copy_state_to_thread(creator, child);
 		return 0;
@@ -93,7 +95,6 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm *bprm)
 {
 	u64 now = bpf_ktime_get_boot_ns();
-	u64 replaced = begin_image(task, now);
 	struct buffer *buffer = buffer_of(BUFFER_LIVE);
 	struct process_ref subject = {
 		.image_start = now,
@@ -102,8 +103,10 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 		.tid = task->pid,
 	};
 	struct image_record *image;
-	u64 chunked;
+	u64 replaced, chunked;
 
+	if (!is_active() || !begin_image(task, now, &replaced))
+		return 0;
 	if (!buffer) {
 		next_seq(RECORD_EXEC);
 		count(STAT_LOST(RECORD_EXEC));
@@ -160,7 +163,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	struct task_struct *leader = task->group_leader;
 	struct exit_record *record;
 
-	if (task->signal->live.counter != 0 || !claim_exit(leader))
+	if (!is_active() || task->signal->live.counter != 0 || !claim_exit(leader))
 		return 0;
 	record = reserve(RECORD_EXIT, sizeof(*record));
 	if (!record)
@@ -184,7 +187,7 @@ int BPF_PROG(on_credentials, struct cred *new)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (speaks_for_process(task) && credentials_differ(task->real_cred, new))
+	if (is_active() && speaks_for_process(task) && credentials_differ(task->real_cred, new))
 		send_change(task, task, new);
 	return 0;
 }
@@ -198,7 +201,7 @@ int BPF_PROG(on_unshare, unsigned long flags, int error)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (!error && flags & CLONE_NAMESPACES && speaks_for_process(task))
+	if (is_active() && !error && flags & CLONE_NAMESPACES && speaks_for_process(task))
 		send_change(task, task, task->real_cred);
 	return 0;
 }
@@ -209,7 +212,7 @@ int BPF_PROG(on_setns, const void *regs, long error)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (!error && speaks_for_process(task))
+	if (is_active() && !error && speaks_for_process(task))
 		send_change(task, task, task->real_cred);
 	return 0;
 }
@@ -221,7 +224,7 @@ int BPF_PROG(on_session, int session)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_struct *leader = task->group_leader;
 
-	if (session > 0)
+	if (is_active() && session > 0)
 		send_change(task, leader, leader->real_cred);
 	return 0;
 }
@@ -239,17 +242,41 @@ static __always_inline void fill_owner_in_walk(struct process_ref *owner, struct
 	owner->tid = parent->pid;
 }
 
-static __always_inline void write_record(struct bpf_iter_meta *meta, struct buffer *buffer, u64 time)
+static __always_inline void write_record(struct bpf_iter_meta *meta, const void *record, u32 len)
 {
-	struct image_record *image = &buffer->image;
-	u32 len = image_len(buffer, WALK_RECORD_MAX - sizeof(*image));
-
-	fill_header(&image->header, RECORD_WALK, len, time, meta->seq_num);
 	/* A record that does not fit into what is left of the reader's page is asked for again. */
-	if (bpf_seq_write(meta->seq, image, len))
+	if (bpf_seq_write(meta->seq, record, len))
 		count(STAT_WALK_RETRIED);
 	else
 		count(STAT_WALK);
+}
+
+static __always_inline void write_brief(struct bpf_iter_meta *meta, struct task_struct *task, u64 now)
+{
+	struct brief_record record = {};
+
+	fill_header(&record.header, RECORD_BRIEF, sizeof(record), now, meta->seq_num);
+	fill_ref_of(&record.subject, task, task);
+	fill_owner_in_walk(&record.owner, task->real_parent);
+	write_record(meta, &record, sizeof(record));
+}
+
+static __always_inline u64 asked_since(void)
+{
+	u32 zero = 0;
+	u64 *since = bpf_map_lookup_elem(&walk_since, &zero);
+
+	return since ? *since : 0;
+}
+
+/*
+ * A dead group waits for its parent only; a dead leader of living threads is still a process. A group
+ * is dead for some time before its exit is told of. Who compares a walk with what was told must not
+ * miss it meanwhile, and is not misled by one whose exit was told: so what still has memory counts then.
+ */
+static __always_inline bool is_alive(struct task_struct *task, u64 since)
+{
+	return task->signal->live.counter != 0 || (since && task->mm);
 }
 
 /* For every task, when user space reads the iterator. */
@@ -260,12 +287,17 @@ int on_walk(struct bpf_iter__task *ctx)
 	struct buffer *buffer = buffer_of(BUFFER_WALK);
 	/* Before anything is read: what happened up to then is contained. */
 	u64 now = bpf_ktime_get_boot_ns();
+	u64 since = asked_since();
 	struct image_record *image;
 	struct mm_struct *mm;
+	u32 len;
 
-	/* A dead group waits for its parent only; a dead leader of living threads is still a process. */
-	if (!task || !buffer || task->pid != task->tgid || task->signal->live.counter == 0)
+	if (!task || !buffer || task->pid != task->tgid || !is_alive(task, since))
 		return 0;
+	if (image_start_of(task) < since) {
+		write_brief(ctx->meta, task, now);
+		return 0;
+	}
 	image = &buffer->image;
 	mm = task->mm;
 	buffer->used = 0;
@@ -276,6 +308,8 @@ int on_walk(struct bpf_iter__task *ctx)
 	fill_image(buffer, BUFFER_WALK, task, mm ? mm->exe_file : NULL);
 	if (mm)
 		append_args_of(buffer, task, mm);
-	write_record(ctx->meta, buffer, now);
+	len = image_len(buffer, WALK_RECORD_MAX - sizeof(*image));
+	fill_header(&image->header, RECORD_WALK, len, now, ctx->meta->seq_num);
+	write_record(ctx->meta, image, len);
 	return 0;
 }

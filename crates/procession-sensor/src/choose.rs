@@ -17,11 +17,14 @@ pub struct Chosen {
 }
 
 /// Opens the best source that works.
+#[expect(clippy::needless_pass_by_value, reason = "as for `open`, which keeps it")]
 pub fn open_best(config: EbpfConfig) -> Result<Chosen, SourceError> {
     let mut passed_over = Vec::new();
     for kind in [SourceKind::Ebpf, SourceKind::Connector, SourceKind::Polling] {
         match open(kind, config.clone()) {
             Ok(source) => return Ok(Chosen { source, passed_over }),
+            // Who wants the programs to stay is not helped by a source that cannot do that at all.
+            Err(SourceError::Ebpf(error)) if error.is_about_pins() => return Err(error.into()),
             Err(reason) => passed_over.push(Unusable { kind, reason }),
         }
     }

@@ -7,7 +7,7 @@
 //! Pids say nothing about the order: they wrap around, so a child may have a smaller one than its
 //! parent. Neither do start times, which are equal within a tick. Only the parent links do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use procession::{BootTime, Event, EventKind, Pid, Precision, ProcessKey, Running, Subject};
 
@@ -52,6 +52,34 @@ impl Sighting {
         };
         sink(&Event { time, kind: EventKind::Running(running) });
     }
+
+    /// Tells of the process by name only.
+    pub(crate) fn tell_in_brief(&self, owner: ProcessKey, sink: Sink<'_>) {
+        let running = Running { process: self.subject(), owner: owner.into(), ..Running::default() };
+        sink(&Event { time: self.seen, kind: EventKind::Running(running) });
+    }
+}
+
+/// Tells of processes in full that began at `since` or later, and of the others in brief.
+///
+/// An exec does not make a process younger here: when it was is not in `/proc`.
+pub(crate) fn tell_since(
+    procfs: &Procfs,
+    sightings: &mut [Sighting],
+    owners: &Owners,
+    since: BootTime,
+    sink: Sink<'_>,
+) {
+    let mut details = Details::default();
+    for sighting in sightings {
+        let owner = owners.key_of(sighting.stat.parent);
+        // Its own beginning is known to the tick.
+        if sighting.stat.began.as_ticks() >= since.as_ticks() {
+            sighting.tell(procfs, owner, &mut details, sink);
+        } else {
+            sighting.tell_in_brief(owner, sink);
+        }
+    }
 }
 
 /// Tells of every process, parents before children, and returns what it told of.
@@ -73,9 +101,14 @@ pub(crate) fn tell(procfs: &Procfs, sightings: &mut [Sighting], owners: &Owners,
 
 /// The processes that are there now, parents before children. Zombies are not: they have ended.
 pub(crate) fn survey(procfs: &Procfs) -> Result<Vec<Sighting>, SourceError> {
+    survey_others(procfs, &HashSet::new())
+}
+
+/// Those that are there now besides `known`.
+pub(crate) fn survey_others(procfs: &Procfs, known: &HashSet<Pid>) -> Result<Vec<Sighting>, SourceError> {
     let mut buffer = Vec::new();
     let mut sightings = Vec::new();
-    for pid in procfs.pids()? {
+    for pid in procfs.pids()?.into_iter().filter(|pid| !known.contains(pid)) {
         let seen = clock::now();
         let stat = procfs.stat(pid, &mut buffer).filter(|stat| !stat.has_ended());
         sightings.extend(stat.map(|stat| Sighting { pid, stat, seen }));

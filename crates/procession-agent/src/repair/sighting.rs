@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use procession::Survey;
 use procession::{
-    Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, ProcessKey, Program, Running, Subject,
-    Table, WorkingDirectory,
+    Arguments, BootTime, Cgroup, Change, Context, Event, EventKind, Gap, Origin, ProcessKey, Program,
+    Running, Subject, Survey, Suspects, Table, WorkingDirectory,
 };
 
 /// Processes that were seen running.
@@ -13,8 +12,8 @@ use procession::{
 pub(crate) struct Sightings {
     /// Images that began earlier were seen only by name.
     since: BootTime,
-    seen: Vec<Subject>,
-    /// Those of which the table did not know at that moment, in full.
+    survey: Survey,
+    /// Those that the table had otherwise at that moment, in full.
     strangers: HashMap<ProcessKey, Sighting>,
 }
 
@@ -35,33 +34,48 @@ struct Sighting {
 
 impl Sightings {
     pub(crate) fn new(since: BootTime) -> Self {
-        Self { since, seen: Vec::new(), strangers: HashMap::new() }
+        Self { since, survey: Survey::new(BootTime::ZERO), strangers: HashMap::new() }
     }
 
     /// Takes note of a process that runs.
     pub(crate) fn saw(&mut self, time: BootTime, running: &Running<'_>, table: &Table) {
+        self.survey.saw_as(running.process, &running.context);
         let key = running.process.key;
-        self.seen.push(running.process);
-        if key.start >= self.since && table.get(key).is_none() {
+        if key.start >= self.since && is_strange(table, running) {
             self.strangers.insert(key, Sighting::new(time, running));
         }
     }
 
-    /// What was seen, by a survey that began then.
-    pub(crate) fn survey(&self, began: BootTime) -> Survey {
-        let mut survey = Survey::new(began);
-        for subject in &self.seen {
-            survey.saw(*subject);
-        }
-        survey
+    /// In what `table` differs from what was seen since `began`, when it was told all that happened by now.
+    pub(crate) fn suspects(&mut self, table: &Table, began: BootTime) -> Suspects {
+        self.survey = std::mem::replace(&mut self.survey, Survey::new(BootTime::ZERO)).begun_at(began);
+        table.suspects(&self.survey)
     }
 
-    /// Tells of a process that was seen, and why its own events did not. `false`: it was seen only by name.
-    pub(crate) fn tell(&self, subject: &Subject, gap: Gap, out: &mut dyn FnMut(&Event<'_>)) -> bool {
-        let Some(sighting) = self.strangers.get(&subject.key) else { return false };
-        out(&sighting.event(gap));
-        true
+    /// The event that tells of a process that was seen, and why its own events did not. `None`: it was seen
+    /// only by name.
+    pub(crate) fn found(&self, subject: &Subject, gap: Gap) -> Option<Event<'_>> {
+        self.strangers.get(&subject.key).map(|sighting| sighting.event(gap))
     }
+
+    /// The event that tells as whom and where it runs.
+    pub(crate) fn changed(&self, subject: &Subject) -> Option<Event<'_>> {
+        let Event { time, kind } = self.found(subject, Gap::Loss)?;
+        let EventKind::Running(Running { process, context, .. }) = kind else { return None };
+        Some(Event { time, kind: EventKind::Change(Change { process, context }) })
+    }
+}
+
+/// Whether there may be something to tell `table` of a process. It costs less than to keep all.
+fn is_strange(table: &Table, running: &Running<'_>) -> bool {
+    let Some(entry) = table.get(running.process.key) else { return true };
+    let Some(image) = entry.image() else { return true };
+    let Context { credentials, namespaces, cgroup, .. } = running.context;
+    entry.origin() == Origin::Inferred
+        || image.binary().is_empty()
+        || credentials.is_some_and(|it| image.credentials() != Some(&it))
+        || namespaces.is_some_and(|it| image.namespaces() != Some(&it))
+        || cgroup.is_some_and(|it| image.cgroup_path() != it.path)
 }
 
 impl Sighting {

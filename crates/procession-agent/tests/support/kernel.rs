@@ -37,7 +37,7 @@ struct State {
 #[derive(Clone, Copy)]
 struct Process {
     subject: Subject,
-    owner: ProcessKey,
+    owner: u32,
 }
 
 impl Kernel {
@@ -45,7 +45,7 @@ impl Kernel {
     pub(crate) fn new() -> Self {
         let kernel = Self::default();
         let init = ProcessKey::new(Pid(1), BootTime::from_nanos(1));
-        let init = Process { subject: Subject::exact(init, init.start), owner: ProcessKey::NONE };
+        let init = Process { subject: Subject::exact(init, init.start), owner: 0 };
         let mut state = kernel.state();
         state.running.insert(1, init);
         (state.is_attached, state.clock) = (true, 1_000);
@@ -64,8 +64,9 @@ impl Kernel {
         let key = ProcessKey::new(Pid(child), time);
         let owner = Relative { key: parent.key, began: Some(parent.began) };
         let subject = Subject::exact(key, time);
-        let fork = Fork { child: subject, parent: owner, parent_tid: parent.key.pid, owner, ..Fork::default() };
-        state.running.insert(child, Process { subject, owner: parent.key });
+        let fork =
+            Fork { child: subject, parent: owner, parent_tid: parent.key.pid, owner, ..Fork::default() };
+        state.running.insert(child, Process { subject, owner: parent.key.pid.0 });
         state.record(Event { time, kind: EventKind::Fork(fork) });
     }
 
@@ -77,7 +78,7 @@ impl Kernel {
         process.subject.key = ProcessKey::new(Pid(pid), time);
         let Process { subject, owner } = *process;
         let program = Program { binary: b"/bin/ls", ..Program::default() };
-        let (replaces, owner) = (Some(former), owner.into());
+        let (replaces, owner) = (Some(former), state.relative(owner));
         let exec = Exec { process: subject, replaces, tid: Pid(pid), owner, program, ..Exec::default() };
         state.record(Event { time, kind: EventKind::Exec(exec) });
     }
@@ -86,7 +87,10 @@ impl Kernel {
         let mut state = self.state();
         let time = state.tick();
         let Process { subject, owner } = state.running.remove(&pid).unwrap();
-        let (owner, status) = (owner.into(), Some(ExitStatus::from_raw(0)));
+        let (owner, status) = (state.relative(owner), Some(ExitStatus::from_raw(0)));
+        for child in state.running.values_mut().filter(|child| child.owner == pid) {
+            child.owner = 1;
+        }
         let exit = Exit { process: subject, tid: Pid(pid), owner, status, comm: b"" };
         state.record(Event { time, kind: EventKind::Exit(exit) });
     }
@@ -138,6 +142,12 @@ impl State {
         BootTime::from_nanos(self.clock * 1_000_000)
     }
 
+    /// A process that runs, as others name it.
+    fn relative(&self, pid: u32) -> Relative {
+        let process = self.running.get(&pid).map(|process| process.subject);
+        process.map_or(Relative::NONE, |subject| Relative { key: subject.key, began: Some(subject.began) })
+    }
+
     fn record(&mut self, event: Event<'static>) {
         if !self.is_attached {
             return;
@@ -155,7 +165,8 @@ impl State {
         let found = self.running.values().map(|process| {
             let program = Program { binary: b"/bin/sh", ..Program::default() };
             let Process { subject, owner } = *process;
-            let running = Running { process: subject, owner: owner.into(), program, ..Running::default() };
+            let owner = self.relative(owner);
+            let running = Running { process: subject, owner, program, ..Running::default() };
             Event { time, kind: EventKind::Running(running) }
         });
         found.collect()

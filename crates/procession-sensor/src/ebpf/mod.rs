@@ -1,28 +1,34 @@
 //! The best source: programs in the kernel that tell of every fork, exec and exit, and of changes
 //! between execs.
 
+mod bookmark;
+mod losses;
+mod pin;
 pub(crate) mod raw;
+mod reader;
+mod ring;
 
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use procession::{BootTime, Event, EventKind, Pid, ProcessKey};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use procession::{BootTime, Pid, ProcessKey};
 
 use crate::clock;
 use crate::error::{SourceError, chain};
 use crate::namespace::own_pid_namespace;
 use crate::proc::Procfs;
 use crate::record::layout::{kind, stat};
-use crate::record::{Decoder, Malformed, RecordId, identify};
-use crate::source::{Count, KernelCounts, Sink, Source, SourceKind};
+use crate::record::{RecordId, identify};
+use crate::source::{KernelCounts, Resumed, Sink, Source, SourceKind};
 use crate::walk::{self, Owners};
 
+use bookmark::Bookmark;
+use losses::Losses;
 pub use raw::EbpfError;
 use raw::{RawConfig, RawSensor};
+use reader::Reader;
+use ring::Ring;
 
 /// How the eBPF source behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +53,10 @@ impl Default for EbpfConfig {
 /// Process events from eBPF programs.
 pub struct EbpfSource {
     raw: RawSensor,
-    decoder: Decoder,
-    losses: Losses,
-    /// Records that came in during the walk, to be handed over by the first poll.
-    waiting: Vec<Vec<u8>>,
-    malformed: u64,
+    ring: Ring,
+    /// The kernel's number of the ring.
+    ring_id: u32,
+    reader: Reader,
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
 }
@@ -60,84 +65,86 @@ pub struct EbpfSource {
 /// the ring is never empty.
 const MOST_AT_ONCE: usize = 1 << 16;
 
+/// How often to look for a moment in which no program is about to write.
+const LOOKS: usize = 200;
+
 impl EbpfSource {
-    /// Loads and attaches the programs: from here on every event is recorded.
+    /// Loads and attaches the programs: from here on every event is recorded. If programs that record
+    /// are pinned already, it takes over from them.
     pub fn open(config: EbpfConfig) -> Result<Self, SourceError> {
-        let raw = RawSensor::load(RawConfig { ring_bytes: config.ring_bytes, ..RawConfig::default() })?;
+        let EbpfConfig { ring_bytes, pin } = config;
+        let (raw, ring) = RawSensor::load(&RawConfig { ring_bytes, pin, ..RawConfig::default() })?;
         release_loader_memory();
-        Ok(Self {
-            raw,
-            decoder: Decoder::default(),
-            losses: Losses::default(),
-            waiting: Vec::new(),
-            malformed: 0,
-            skipped: 0,
-        })
+        let ring_id = raw.ring_id()?;
+        let mut source = Self { raw, ring, ring_id, reader: Reader::default(), skipped: 0 };
+        if source.raw.was_at_work() {
+            source.reader.losses = Losses::after(source.counts_behind()?);
+        }
+        Ok(source)
     }
 
     /// Hands over what is in the ring, up to [`MOST_AT_ONCE`]. Returns whether there was anything.
     fn drain(&mut self, sink: Sink<'_>) -> Result<bool, SourceError> {
         let mut any = false;
-        for record in std::mem::take(&mut self.waiting) {
-            any = true;
-            self.hand_over(&record, sink)?;
-        }
         for _ in 0..MOST_AT_ONCE {
-            // The ring cannot be asked for its losses while it lends a record, so one that comes
-            // after a gap is copied.
-            let after_gap = {
-                let Some(record) = self.raw.ring().next() else { break };
-                any = true;
-                if identify(&record).is_ok_and(|id| self.losses.is_next(id)) {
-                    self.decoder.hand_over(&record, sink, &mut self.malformed);
-                    continue;
-                }
-                record.to_vec()
-            };
-            self.hand_over(&after_gap, sink)?;
+            let Some((position, record)) = self.ring.next() else { break };
+            any = true;
+            self.reader.hand_over(position, record, &self.raw, sink)?;
+        }
+        if !any {
+            self.reader.report_overdue(&self.raw, sink)?;
         }
         Ok(any)
     }
 
-    /// Hands over one record, and before it a report of what was lost since the one before.
-    fn hand_over(&mut self, record: &[u8], sink: Sink<'_>) -> Result<(), SourceError> {
-        if let Ok(id) = identify(record)
-            && self.losses.has_gap_before(id)
-        {
-            self.report_losses(id.time, sink)?;
+    /// The kernel's counts without what lies ahead in the ring: of what others have read, or lost.
+    fn counts_behind(&self) -> Result<[u64; stat::COUNT], SourceError> {
+        let mut ahead = self.ring.ahead();
+        let mut behind = [0; stat::COUNT];
+        let mut counted = [0; stat::COUNT];
+        for _ in 0..LOOKS {
+            for (_, record) in ahead.by_ref() {
+                if let Some(slot) = identify(record).ok().and_then(|id| slot_of(id.kind)) {
+                    counted[slot] += 1;
+                }
+            }
+            let stats = self.raw.stats()?;
+            behind = std::array::from_fn(|slot| stats[slot].saturating_sub(counted[slot]));
+            // A program counts before it writes.
+            std::thread::sleep(Duration::from_micros(20));
+            if ahead.position() == self.ring.produced() && stats == self.raw.stats()? {
+                break;
+            }
         }
-        self.decoder.hand_over(record, sink, &mut self.malformed);
+        Ok(behind)
+    }
+
+    /// Passes over what is in the ring: a walk that begins now finds what came of it.
+    fn begin_afresh(&mut self) -> Result<(), SourceError> {
+        while self.ring.next().is_some() {}
+        self.reader.losses = Losses::after(self.counts_behind()?);
         Ok(())
     }
 
-    fn report_losses(&mut self, time: BootTime, sink: Sink<'_>) -> Result<(), SourceError> {
-        let lost = self.losses.since_last_report(&self.raw.stats()?);
-        if lost > 0 {
-            sink(&Event { time, kind: EventKind::Lost(lost) });
-        }
-        Ok(())
+    /// Whether the ring still has all that came after `mark`.
+    fn continues(&self, mark: &Bookmark) -> bool {
+        let in_ring = self.ring.position()..=self.ring.produced();
+        self.raw.was_at_work() && mark.ring == self.ring_id && in_ring.contains(&mark.position)
     }
 
     /// Forgets the changes of a process that came before it was found: it was found as they had made
     /// it. The last of them stays, for it is written a moment before it takes effect.
     fn forget_what_was_found(&mut self, found: &HashMap<Pid, BootTime>) {
+        let is_change = |id: &RecordId| id.kind == kind::CHANGE;
+        let changes = self.ring.ahead().filter_map(|(at, record)| Some((at, identify(record).ok()?)));
+        let changes: Vec<_> = changes.filter(|(_, id)| is_change(id)).collect();
         let mut has_later = HashSet::new();
-        let mut is_news = |record: &[u8]| {
-            let Some(change) = identify(record).ok().filter(|id| id.kind == kind::CHANGE) else {
-                return true;
-            };
+        for (position, change) in changes.into_iter().rev() {
             let pid = change.subject.pid;
-            found.get(&pid).is_none_or(|seen| change.time > *seen) || has_later.insert(pid)
-        };
-        self.waiting.reverse();
-        self.waiting.retain(|record| is_news(record));
-        self.waiting.reverse();
-    }
-
-    /// Takes what is in the ring without handing it over yet.
-    fn set_aside(&mut self) {
-        while let Some(record) = self.raw.ring().next() {
-            self.waiting.push(record.to_vec());
+            let is_news = found.get(&pid).is_none_or(|seen| change.time > *seen) || has_later.insert(pid);
+            if !is_news {
+                self.reader.forgotten.insert(position);
+            }
         }
     }
 }
@@ -149,24 +156,25 @@ impl Source for EbpfSource {
 
     /// With the kernel's task iterator; from `/proc` where the kernel has none that we can use.
     fn walk(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        if self.raw.was_at_work() {
+            self.begin_afresh()?;
+        }
         let procfs = Procfs::open(Path::new("/proc"))?;
         if self.raw.walk_refused().is_some() {
             let seen = walk::walk(&procfs, sink)?;
-            self.set_aside();
             self.forget_what_was_found(&seen.iter().map(|it| (it.pid, it.seen)).collect());
             return Ok(());
         }
-        let records = self.raw.walk().map_err(SourceError::io("walk over the running processes"))?;
+        let records = self.raw.walk(0).map_err(SourceError::io(WALK))?;
         // In a pid namespace /proc calls processes by other numbers than the kernel does.
         let is_comparable = own_pid_namespace().is_none();
         let mut sightings = if is_comparable { walk::survey(&procfs)? } else { Vec::new() };
-        self.set_aside();
-        let born: HashSet<ProcessKey> = self.waiting.iter().filter_map(|record| birth(record)).collect();
+        let born: HashSet<ProcessKey> = self.ring.ahead().filter_map(|(_, record)| birth(record)).collect();
         let born_pids: HashSet<Pid> = born.iter().map(|key| key.pid).collect();
 
         // Kernels can keep processes out of the iterator; such a one is known from /proc alone.
         // This goes first: what is hidden is the machine's own init, if anything.
-        let mut found = split(&records, &mut self.malformed);
+        let mut found = split(&records, &mut self.reader.malformed);
         let found_pids: HashSet<Pid> = found.iter().map(|(id, _)| id.subject.pid).collect();
         let owners = Owners::of(&sightings);
         sightings.retain(|it| !found_pids.contains(&it.pid) && !born_pids.contains(&it.pid));
@@ -179,7 +187,7 @@ impl Source for EbpfSource {
         let found_at = found.iter().map(|(id, _)| (id.subject.pid, id.time));
         self.forget_what_was_found(&found_at.chain(sightings.iter().map(|it| (it.pid, it.seen))).collect());
         for (_, record) in found {
-            self.decoder.hand_over(record, sink, &mut self.malformed);
+            self.reader.decode(record, sink);
         }
         Ok(())
     }
@@ -188,28 +196,103 @@ impl Source for EbpfSource {
         if self.drain(sink)? {
             return Ok(());
         }
-        let timeout = Timespec::try_from(timeout)
-            .map_err(|_| SourceError::io("wait")(ErrorKind::InvalidInput.into()))?;
-        let mut ring = [PollFd::new(self.raw.ring(), PollFlags::IN)];
-        match poll(&mut ring, Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(SourceError::io("wait for records of the eBPF programs")(error.into())),
-        }
+        self.ring.wait(timeout).map_err(SourceError::io("wait for records of the eBPF programs"))?;
         self.drain(sink).map(|_| ())
     }
 
+    /// Empty without pins: nobody can take over.
+    fn bookmark(&self) -> Vec<u8> {
+        if !self.raw.is_pinned() {
+            return Vec::new();
+        }
+        let (losses, position) = (&self.reader.losses, self.ring.position());
+        let bookmark = Bookmark {
+            ring: self.ring_id,
+            position,
+            needless: self.reader.first_needed().unwrap_or(position),
+            reported: losses.reported(),
+            base: losses.base(),
+        };
+        bookmark.encode()
+    }
+
+    fn keep(&mut self) {
+        if self.raw.is_pinned() {
+            self.ring.keep();
+        }
+    }
+
+    fn release(&mut self, bookmark: &[u8]) {
+        if let Some(mark) = Bookmark::decode(bookmark).filter(|mark| mark.ring == self.ring_id) {
+            self.ring.release(mark.needless);
+        }
+    }
+
+    /// Afresh also if the ring has lost its older part: what it still has is handed over nevertheless.
+    fn resume(&mut self, bookmark: &[u8]) -> Result<Resumed, SourceError> {
+        let Some(mark) = Bookmark::decode(bookmark).filter(|mark| self.continues(mark)) else {
+            return Ok(Resumed::Afresh);
+        };
+        while self.ring.position() < mark.position
+            && let Some((position, record)) = self.ring.next()
+        {
+            self.reader.pass_over(position, record);
+        }
+        self.reader.continue_from(Losses::from(mark.base, mark.reported));
+        Ok(Resumed::Continued)
+    }
+
+    /// The iterator passes every process that runs all the while. One that begins or ends meanwhile is
+    /// found or not; but then the record of its fork or exit is written before the iterator is done, or a
+    /// moment after. So who has read the ring until it is empty knows of it, but for two cases: the kernel
+    /// lists a new process shortly before it tells of its fork, and takes a dying one off the list shortly
+    /// before its exit is told. The first are younger than the survey, as a rule. The second are seen here
+    /// as long as they have memory, which they give back after that on kernels since 6.16, and just before
+    /// on others.
+    fn survey(&mut self, since: BootTime, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+        let began = clock::now();
+        if self.raw.walk_refused().is_some() {
+            let procfs = Procfs::open(Path::new("/proc"))?;
+            let mut sightings = walk::survey(&procfs)?;
+            let owners = Owners::of(&sightings);
+            walk::tell_since(&procfs, &mut sightings, &owners, since, sink);
+            return Ok(Some(began));
+        }
+        let records = self.raw.walk(since.as_nanos()).map_err(SourceError::io(WALK))?;
+        let found = split(&records, &mut self.reader.malformed);
+        let pids = found.iter().map(|(id, _)| id.subject.pid).collect();
+        for (_, record) in found {
+            self.reader.decode(record, sink);
+        }
+        tell_hidden(&pids, began, since, sink)?;
+        Ok(Some(began))
+    }
+
+    /// With pins the programs go on.
     fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         self.skipped = self.raw.skipped();
-        self.raw.detach();
-        // A program that was running when it was detached may still be writing its last record.
-        while self.drain(sink)? {
-            std::thread::sleep(Duration::from_millis(1));
+        if self.raw.is_pinned() {
+            let end = self.ring.produced();
+            for _ in 0..LOOKS {
+                if self.ring.position() >= end {
+                    break;
+                }
+                if !self.drain(sink)? {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        } else {
+            self.raw.detach();
+            // A program that was running when it was detached may still be writing its last record.
+            while self.drain(sink)? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
-        self.report_losses(clock::now(), sink)
+        self.reader.report_losses(&self.raw, clock::now(), sink)
     }
 
     fn malformed(&self) -> u64 {
-        self.malformed
+        self.reader.malformed + self.ring.broken()
     }
 
     fn unseen_changes(&self) -> Option<String> {
@@ -221,69 +304,54 @@ impl Source for EbpfSource {
 
     fn kernel_counts(&self) -> Option<KernelCounts> {
         let stats = self.raw.stats().ok()?;
-        let count = |attempted: usize, lost: usize| Count { attempted: stats[attempted], lost: stats[lost] };
-        Some(KernelCounts {
-            fork: count(stat::FORK, stat::FORK_LOST),
-            exec: count(stat::EXEC, stat::EXEC_LOST),
-            exit: count(stat::EXIT, stat::EXIT_LOST),
-            change: count(stat::CHANGE, stat::CHANGE_LOST),
-            arguments: count(stat::ARGS, stat::ARGS_LOST),
-            skipped: self.skipped.max(self.raw.skipped()),
-        })
+        Some(self.reader.losses.counts(&stats, self.skipped.max(self.raw.skipped())))
     }
 }
 
-/// Finds out where in the order records are missing, and how many.
+/// What a walk does, for errors.
+const WALK: &str = "walk over the running processes";
+
+/// Kernels can keep processes out of the iterator; such a one is known from `/proc` alone.
 ///
-/// Each CPU numbers what it tries to submit, so a gap in its numbers shows that something was lost
-/// there. How many events that were, the kernel's own counts tell: not every record is an event.
-#[derive(Debug, Default)]
-struct Losses {
-    last_seq: HashMap<u32, u64>,
-    reported: u64,
-}
-
-impl Losses {
-    /// Whether `id` directly follows the record before it on its CPU. It is remembered if so.
-    fn is_next(&mut self, id: RecordId) -> bool {
-        let last = self.last_seq.entry(id.cpu).or_default();
-        let is_next = id.seq == last.wrapping_add(1);
-        if is_next {
-            *last = id.seq;
-        }
-        is_next
+/// What began before the iterator did and was not found is one of them, if it still runs.
+fn tell_hidden(
+    found: &HashSet<Pid>,
+    began: BootTime,
+    since: BootTime,
+    sink: Sink<'_>,
+) -> Result<(), SourceError> {
+    // In a pid namespace /proc calls processes by other numbers than the kernel does.
+    if own_pid_namespace().is_some() {
+        return Ok(());
     }
-
-    /// Whether records are missing before `id`, which is remembered.
-    fn has_gap_before(&mut self, id: RecordId) -> bool {
-        let last = self.last_seq.insert(id.cpu, id.seq).unwrap_or_default();
-        id.seq > last.saturating_add(1)
+    let procfs = Procfs::open(Path::new("/proc"))?;
+    let mut hidden = walk::survey_others(&procfs, found)?;
+    hidden.retain(|it| it.stat.began.as_ticks() < began.as_ticks());
+    if hidden.is_empty() {
+        return Ok(());
     }
-
-    fn since_last_report(&mut self, stats: &[u64; stat::COUNT]) -> u64 {
-        let kinds = [stat::FORK_LOST, stat::EXEC_LOST, stat::EXIT_LOST, stat::CHANGE_LOST];
-        let lost: u64 = kinds.into_iter().map(|kind| stats[kind]).sum();
-        lost.saturating_sub(std::mem::replace(&mut self.reported, lost))
-    }
-}
-
-impl Decoder {
-    fn hand_over(&mut self, record: &[u8], sink: Sink<'_>, malformed: &mut u64) {
-        match self.decode(record) {
-            Ok(Some(event)) => sink(&event),
-            Ok(None) => {}
-            Err(Malformed) => *malformed += 1,
-        }
-    }
+    let owners = Owners::of(&hidden);
+    walk::tell_since(&procfs, &mut hidden, &owners, since, sink);
+    Ok(())
 }
 
 /// Ends what earlier processes left in `pin` ([`EbpfConfig::pin`]), and removes the directory. Returns
 /// whether there was anything.
+///
+/// It is an error if another process reads from there, or if there cannot be any pins.
 pub fn detach_all(pin: &Path) -> Result<bool, SourceError> {
-    match std::fs::remove_dir_all(pin) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(SourceError::io(format!("remove {}", pin.display()))(error)),
+    Ok(pin::remove_all(pin)?)
+}
+
+/// Where the kernel counts how many records of a kind it tried to write.
+fn slot_of(kind: u16) -> Option<usize> {
+    match kind {
+        kind::FORK => Some(stat::FORK),
+        kind::EXEC => Some(stat::EXEC),
+        kind::EXIT => Some(stat::EXIT),
+        kind::CHANGE => Some(stat::CHANGE),
+        kind::ARGS => Some(stat::ARGS),
+        _ => None,
     }
 }
 

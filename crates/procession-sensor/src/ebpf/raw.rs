@@ -7,12 +7,17 @@ use std::error::Error;
 use std::io::{self, Read};
 use std::iter;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::{Path, PathBuf};
 
-use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramFd};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::pin::PinError;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramFd, loaded_programs};
 use aya::util::{KernelVersion, nr_cpus};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 
+use super::pin::{self, MAPS, PinDirectory, Standing};
+use super::ring::Ring;
 use crate::record::layout::stat;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/sensor.bpf.o");
@@ -44,17 +49,19 @@ const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 13, 0);
 const VERDICT_LINES: usize = 8;
 
 /// What can be chosen about the kernel side.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawConfig {
     /// Size of the ring. Rounded up to a power of two of at least a page.
     pub(crate) ring_bytes: u32,
-    /// The reader is woken when this many bytes wait; 0 wakes it for every record.
+    /// The reader is woken each time that this many bytes have come; 0 wakes it for every record.
     pub(crate) wake_bytes: u32,
+    /// Where the programs and what they write are pinned.
+    pub(crate) pin: Option<PathBuf>,
 }
 
 impl Default for RawConfig {
     fn default() -> Self {
-        Self { ring_bytes: 8 << 20, wake_bytes: 256 << 10 }
+        Self { ring_bytes: 8 << 20, wake_bytes: 256 << 10, pin: None }
     }
 }
 
@@ -118,6 +125,34 @@ pub enum EbpfError {
         #[source]
         source: Box<MapError>,
     },
+    /// Pins need a filesystem of their own.
+    #[error(
+        "{} is not in a BPF filesystem, where alone programs can stay: mount one with `mount -t bpf bpf \
+         /sys/fs/bpf` and use a directory in it, or let the programs end with the process", path.display()
+    )]
+    NoFilesystem {
+        /// The directory that was to be used.
+        path: PathBuf,
+    },
+    /// Of the records in one ring each is read by one reader.
+    #[error(
+        "another process reads what is pinned in {}: stop it, or use another directory", path.display()
+    )]
+    InUse {
+        /// The directory of pins.
+        path: PathBuf,
+    },
+    /// The directory of pins cannot be used.
+    #[error("cannot {operation} {}", path.display())]
+    Pins {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// How many CPUs there can be is not known, so neither is how many buffers are needed.
     #[error("read the number of CPUs from {path}")]
     Cpus {
@@ -129,47 +164,62 @@ pub enum EbpfError {
     },
 }
 
-/// The sensor in the kernel. Dropping it detaches everything.
+impl EbpfError {
+    /// Whether it is about what is to stay, and not about whether the programs work here.
+    pub(crate) const fn is_about_pins(&self) -> bool {
+        matches!(self, Self::NoFilesystem { .. } | Self::InUse { .. } | Self::Pins { .. })
+    }
+}
+
+/// The sensor in the kernel. Dropping it detaches everything that is not pinned.
 pub(crate) struct RawSensor {
     ebpf: Ebpf,
-    ring: RingBuf<MapData>,
     walk_refused: Option<EbpfError>,
     changes_refused: Vec<(&'static str, EbpfError)>,
+    /// The live programs, if another process has loaded them.
+    taken_over: Vec<ProgramFd>,
+    /// Keeps other processes off the pins.
+    pins: Option<PinDirectory>,
+    was_at_work: bool,
 }
 
 impl RawSensor {
-    /// Loads and attaches the programs for fork, exec and exit.
+    /// Loads and attaches the programs for fork, exec and exit, or takes over those that are pinned.
     ///
     /// The others may fail by themselves: the walk, which asks for a newer kernel (5.18 instead of
     /// 5.13, see [`Self::walk_refused`]), and those for changes ([`Self::changes_refused`]).
-    pub(crate) fn load(config: RawConfig) -> Result<Self, EbpfError> {
+    pub(crate) fn load(config: &RawConfig) -> Result<(Self, Ring), EbpfError> {
         Self::try_load(config).map_err(or_too_old)
     }
 
-    fn try_load(config: RawConfig) -> Result<Self, EbpfError> {
+    fn try_load(config: &RawConfig) -> Result<(Self, Ring), EbpfError> {
         let btf = Btf::from_sys_fs().map_err(EbpfError::NoBtf)?;
-        let mut ebpf = load_object(&btf, config)?;
-        let ring = open_ring(&mut ebpf)?;
-        let walk_refused = load_walk(&mut ebpf, &btf).err();
-        // The verifier takes its time over each program; the hooks come to life close together.
-        for (program, tracepoint) in HOOKS {
-            load_hook(&mut ebpf, program, tracepoint, &btf)?;
+        let pins = config.pin.as_deref().map(PinDirectory::open).transpose()?;
+        let names = HOOKS.map(|(program, _)| program);
+        let standing = pins.as_ref().map(|pins| pins.take_stock(&names)).transpose()?.flatten();
+        let started = Start { btf: &btf, pins: pins.as_ref(), standing: standing.as_ref() }.run(config);
+        if let (Err(_), Some(pins), None) = (&started, &pins, &standing) {
+            // Maps without programs are of no use to anybody.
+            let _ = pins.take_stock(&names);
         }
-        let loaded = CHANGES.map(|(program, function, _)| load_change(&mut ebpf, program, function, &btf));
-        let mut changes_refused = Vec::new();
-        for ((program, _, what), loaded) in CHANGES.into_iter().zip(loaded) {
-            let attached = loaded.and_then(|()| attach_change(&mut ebpf, program));
-            changes_refused.extend(attached.err().map(|error| (what, error)));
-        }
-        for (program, _) in HOOKS {
-            attach_hook(&mut ebpf, program)?;
-        }
-        Ok(Self { ebpf, ring, walk_refused, changes_refused })
+        let (sensor, ring) = started?;
+        Ok((Self { pins, was_at_work: standing.is_some(), ..sensor }, ring))
     }
 
-    /// The records of live events.
-    pub(crate) fn ring(&mut self) -> &mut RingBuf<MapData> {
-        &mut self.ring
+    /// Whether programs have been recording into the ring since before this process.
+    pub(crate) fn was_at_work(&self) -> bool {
+        self.was_at_work
+    }
+
+    /// Whether the programs go on when the process ends.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// The kernel's number of the ring.
+    pub(crate) fn ring_id(&self) -> Result<u32, EbpfError> {
+        let info = events(&self.ebpf).info().map_err(map_failed("events"))?;
+        Ok(info.id())
     }
 
     /// Why [`Self::walk`] cannot work here, if so.
@@ -182,8 +232,12 @@ impl RawSensor {
         &self.changes_refused
     }
 
-    /// Ends recording. What is in the ring can still be read, and so can the counts.
+    /// Ends recording, unless the programs are pinned. What is in the ring can still be read, and so can
+    /// the counts.
     pub(crate) fn detach(&mut self) {
+        if self.is_pinned() {
+            return;
+        }
         for (name, _) in HOOKS.into_iter().rev() {
             // Refused only for a program that was detached before.
             let _ = program::<BtfTracePoint>(&mut self.ebpf, name).and_then(BtfTracePoint::unload);
@@ -198,8 +252,10 @@ impl RawSensor {
         }
     }
 
-    /// One walk over all processes: the bytes of its records, one after the other.
-    pub(crate) fn walk(&mut self) -> io::Result<Vec<u8>> {
+    /// One walk over all processes: the bytes of its records, one after the other. Of images from before
+    /// `since` they are brief; 0 gives all in full.
+    pub(crate) fn walk(&mut self, since: u64) -> io::Result<Vec<u8>> {
+        set_number(&mut self.ebpf, "walk_since", since).map_err(io::Error::other)?;
         let program = program::<Iter>(&mut self.ebpf, WALK).map_err(io::Error::other)?;
         let id = program.attach().map_err(io::Error::other)?;
         let link = program.take_link(id).map_err(io::Error::other)?;
@@ -214,23 +270,17 @@ impl RawSensor {
     /// on the others too; most count it.
     pub(crate) fn skipped(&self) -> u64 {
         let names = HOOKS.map(|(name, _)| name).into_iter().chain(CHANGES.map(|(name, ..)| name));
-        names.filter_map(|name| self.skips_of(name)).sum()
-    }
-
-    /// aya has no name for this count, but the kernel prints it.
-    fn skips_of(&self, name: &str) -> Option<u64> {
-        let descriptor = descriptor(self.ebpf.program(name)?)?.as_fd().as_raw_fd();
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
-        info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+        let loaded = names.filter_map(|name| descriptor(self.ebpf.program(name)?));
+        loaded.chain(&self.taken_over).filter_map(skips_of).sum()
     }
 
     /// The counts of [`stat`], summed over all CPUs.
     pub(crate) fn stats(&self) -> Result<[u64; stat::COUNT], EbpfError> {
-        let failed = |source| EbpfError::Map { map: "stats", source: Box::new(source) };
+        let failed = map_failed("stats");
         let map = self.ebpf.map("stats").expect("the object that we embed has a map `stats`");
-        let map: PerCpuArray<_, [u64; stat::COUNT]> = map.try_into().map_err(failed)?;
+        let map: PerCpuArray<_, [u64; stat::COUNT]> = map.try_into().map_err(&failed)?;
         let mut sums = [0; stat::COUNT];
-        for counts in map.get(&0, 0).map_err(failed)?.iter() {
+        for counts in map.get(&0, 0).map_err(&failed)?.iter() {
             for (sum, count) in sums.iter_mut().zip(counts) {
                 *sum += count;
             }
@@ -239,26 +289,153 @@ impl RawSensor {
     }
 }
 
-fn load_object(btf: &Btf, config: RawConfig) -> Result<Ebpf, EbpfError> {
-    let cpus = nr_cpus().map_err(|(path, source)| EbpfError::Cpus { path, source })?;
-    let cpus = u32::try_from(cpus).expect("no kernel has 2^32 CPUs");
-    EbpfLoader::new()
-        .btf(Some(btf))
-        // aya knows no reader for task storage, and none is needed: only programs use it.
-        .allow_unsupported_maps()
-        .override_global("wake_bytes", &config.wake_bytes, true)
-        .map_max_entries("events", config.ring_bytes)
-        .map_max_entries("live_buffers", cpus)
-        .load(OBJECT)
-        .map_err(|source| {
-            if is_permission(&source) {
-                return EbpfError::NotPermitted {
-                    operation: "create the maps of BPF object",
-                    object: "sensor.bpf.o",
-                };
-            }
-            EbpfError::Object(Box::new(source))
-        })
+/// How often the kernel skipped a program. aya has no name for this count, but the kernel prints it.
+fn skips_of(program: &ProgramFd) -> Option<u64> {
+    let descriptor = program.as_fd().as_raw_fd();
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}
+
+/// From the object to programs at work.
+struct Start<'a> {
+    btf: &'a Btf,
+    pins: Option<&'a PinDirectory>,
+    standing: Option<&'a Standing>,
+}
+
+impl Start<'_> {
+    fn run(&self, config: &RawConfig) -> Result<(RawSensor, Ring), EbpfError> {
+        let same = self.standing.filter(|standing| standing.is_from(OBJECT));
+        let generation =
+            self.standing.map_or(1, |it| it.generation.saturating_add(u64::from(same.is_none())));
+        let mut ebpf = self.load_object(config, generation, same.is_some())?;
+        let ring = open_ring(&ebpf)?;
+        let walk_refused = load_walk(&mut ebpf, self.btf).err();
+        let mut sensor = RawSensor {
+            ebpf,
+            walk_refused,
+            changes_refused: Vec::new(),
+            taken_over: Vec::new(),
+            pins: None,
+            was_at_work: false,
+        };
+        match same {
+            Some(standing) => self.take_over(standing, &mut sensor),
+            None => self.begin(generation, &mut sensor)?,
+        }
+        Ok((sensor, ring))
+    }
+
+    /// With the maps of programs that are at work, if there are any.
+    fn load_object(&self, config: &RawConfig, generation: u64, taken_over: bool) -> Result<Ebpf, EbpfError> {
+        let cpus = nr_cpus().map_err(|(path, source)| EbpfError::Cpus { path, source })?;
+        let cpus = u32::try_from(cpus).expect("no kernel has 2^32 CPUs");
+        let maps = match (self.pins, self.standing) {
+            (Some(pins), None) => Some(pins.begin()?),
+            (Some(pins), Some(_)) => Some(pins.maps()),
+            (None, _) => None,
+        };
+        let paths = maps.iter().flat_map(|maps| MAPS.map(|name| (name, maps.join(name))));
+        let mut loader = EbpfLoader::new();
+        for (name, path) in paths {
+            loader.map_pin_path(name, path);
+        }
+        let ebpf = loader
+            .btf(Some(self.btf))
+            // aya knows no reader for task storage, and none is needed: only programs use it.
+            .allow_unsupported_maps()
+            .override_global("wake_bytes", &config.wake_bytes, true)
+            .override_global("generation", &generation, true)
+            .map_max_entries("events", config.ring_bytes)
+            // Those at work have buffers of their own.
+            .map_max_entries("live_buffers", if taken_over { 1 } else { cpus })
+            .load(OBJECT)
+            .map_err(object_failed)?;
+        if let (Some(pins), None) = (self.pins, self.standing) {
+            pins.finish_maps()?;
+        }
+        Ok(ebpf)
+    }
+
+    /// Attaches the programs. Those of the generation before go on until all are attached; one store
+    /// then ends them and begins these, so that no event is missed in between.
+    fn begin(&self, generation: u64, sensor: &mut RawSensor) -> Result<(), EbpfError> {
+        let ebpf = &mut sensor.ebpf;
+        // The verifier takes its time over each program.
+        for (program, tracepoint) in HOOKS {
+            load_hook(ebpf, program, tracepoint, self.btf)?;
+        }
+        let loaded = CHANGES.map(|(program, function, _)| load_change(ebpf, program, function, self.btf));
+        let links = self.pins.map(PinDirectory::begin).transpose()?;
+        for ((program, _, what), loaded) in CHANGES.into_iter().zip(loaded) {
+            let attached = loaded.and_then(|()| attach_change(ebpf, program, links.as_deref()));
+            sensor.changes_refused.extend(attached.err().map(|error| (what, error)));
+        }
+        for (program, _) in HOOKS {
+            attach_hook(ebpf, program, links.as_deref())?;
+        }
+        if let Some(pins) = self.pins {
+            pins.finish_links(OBJECT, generation)?;
+        }
+        set_number(ebpf, "active", generation)?;
+        self.standing.map_or(Ok(()), |standing| pin::remove(&standing.links))
+    }
+
+    /// Leaves at work what is. What could not be attached then is tried again, to know why.
+    fn take_over(&self, standing: &Standing, sensor: &mut RawSensor) {
+        let (there, missing): (Vec<_>, Vec<_>) =
+            CHANGES.into_iter().partition(|(program, ..)| standing.links.join(program).exists());
+        for (program, function, what) in missing {
+            let loaded = load_change(&mut sensor.ebpf, program, function, self.btf);
+            let attached =
+                loaded.and_then(|()| attach_change(&mut sensor.ebpf, program, Some(&standing.links)));
+            sensor.changes_refused.extend(attached.err().map(|error| (what, error)));
+        }
+        let names = HOOKS.map(|(program, _)| program).into_iter().chain(there.into_iter().map(|it| it.0));
+        sensor.taken_over = attached_programs(names.map(|name| standing.links.join(name)));
+    }
+}
+
+fn object_failed(source: aya::EbpfError) -> EbpfError {
+    if is_permission(&source) {
+        return EbpfError::NotPermitted {
+            operation: "create the maps of BPF object",
+            object: "sensor.bpf.o",
+        };
+    }
+    EbpfError::Object(Box::new(source))
+}
+
+/// The programs of pinned links. One that cannot be had is left out: they are here to be counted only.
+fn attached_programs(links: impl Iterator<Item = PathBuf>) -> Vec<ProgramFd> {
+    let id = |link: PathBuf| Some(FdLink::from(PinnedLink::from_pin(link).ok()?).info().ok()?.program_id());
+    let ids: Vec<u32> = links.filter_map(id).collect();
+    let loaded = loaded_programs().filter_map(Result::ok);
+    loaded.filter(|program| ids.contains(&program.id())).filter_map(|program| program.fd().ok()).collect()
+}
+
+fn set_number(ebpf: &mut Ebpf, name: &'static str, number: u64) -> Result<(), EbpfError> {
+    let map = ebpf.map_mut(name).expect("the object that we embed has all the maps");
+    let set = |mut array: Array<_, u64>| array.set(0, number, 0);
+    Array::try_from(map).and_then(set).map_err(map_failed(name))
+}
+
+fn events(ebpf: &Ebpf) -> &MapData {
+    match ebpf.map("events") {
+        Some(Map::RingBuf(map)) => map,
+        _ => unreachable!("the object that we embed has a ring `events`"),
+    }
+}
+
+fn open_ring(ebpf: &Ebpf) -> Result<Ring, EbpfError> {
+    let map = events(ebpf);
+    let bytes = map.info().map_err(map_failed("events"))?.max_entries();
+    let failed = |source| map_failed("events")(MapError::IoError(source));
+    Ring::open(map.fd().as_fd(), bytes).map_err(failed)
+}
+
+fn map_failed(map: &'static str) -> impl Fn(MapError) -> EbpfError {
+    move |source| EbpfError::Map { map, source: Box::new(source) }
 }
 
 fn load_hook(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<(), EbpfError> {
@@ -267,11 +444,13 @@ fn load_hook(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -
         .map_err(|source| failed("load", name, source))
 }
 
-fn attach_hook(ebpf: &mut Ebpf, name: &'static str) -> Result<(), EbpfError> {
-    program::<BtfTracePoint>(ebpf, name)
-        .and_then(BtfTracePoint::attach)
-        .map(|_| ())
-        .map_err(|source| failed("attach", name, source))
+/// Attaches a program, for as long as `links` has its link, or as `ebpf` lives.
+fn attach_hook(ebpf: &mut Ebpf, name: &'static str, links: Option<&Path>) -> Result<(), EbpfError> {
+    let attach_failed = |source| failed("attach", name, source);
+    let program = program::<BtfTracePoint>(ebpf, name).map_err(attach_failed)?;
+    let id = program.attach().map_err(attach_failed)?;
+    let Some(links) = links else { return Ok(()) };
+    pin_link(program.take_link(id).map_err(attach_failed)?.into(), &links.join(name))
 }
 
 fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -> Result<(), EbpfError> {
@@ -283,13 +462,29 @@ fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -
     loaded.map_err(|source| function_failed("load", name, source))
 }
 
-fn attach_change(ebpf: &mut Ebpf, name: &'static str) -> Result<(), EbpfError> {
-    let attached = match any_program(ebpf, name) {
-        Program::FEntry(program) => program.attach().map(|_| ()),
-        Program::FExit(program) => program.attach().map(|_| ()),
+fn attach_change(ebpf: &mut Ebpf, name: &'static str, links: Option<&Path>) -> Result<(), EbpfError> {
+    let link: Result<Option<FdLink>, _> = match any_program(ebpf, name) {
+        Program::FEntry(program) => program.attach().and_then(|id| match links {
+            Some(_) => program.take_link(id).map(|link| Some(link.into())),
+            None => Ok(None),
+        }),
+        Program::FExit(program) => program.attach().and_then(|id| match links {
+            Some(_) => program.take_link(id).map(|link| Some(link.into())),
+            None => Ok(None),
+        }),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
-    attached.map_err(|source| function_failed("attach", name, source))
+    let link = link.map_err(|source| function_failed("attach", name, source))?;
+    link.zip(links).map_or(Ok(()), |(link, links)| pin_link(link, &links.join(name)))
+}
+
+fn pin_link(link: FdLink, path: &Path) -> Result<(), EbpfError> {
+    let source = match link.pin(path) {
+        Ok(_) => return Ok(()),
+        Err(PinError::SyscallError(error)) => error.io_error,
+        Err(error) => io::Error::other(error),
+    };
+    Err(EbpfError::Pins { operation: "pin a program at", path: path.to_owned(), source })
 }
 
 /// A refusal cannot be for want of a capability: those at tracepoints need the same ones.
@@ -301,11 +496,6 @@ fn load_walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), EbpfError> {
     program::<Iter>(ebpf, WALK)
         .and_then(|program| program.load("task", btf))
         .map_err(|source| failed("load", WALK, source))
-}
-
-fn open_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, EbpfError> {
-    let map = ebpf.take_map("events").expect("the object that we embed has a map `events`");
-    map.try_into().map_err(|source| EbpfError::Map { map: "events", source: Box::new(source) })
 }
 
 /// The program `name`, which is of type `P`.

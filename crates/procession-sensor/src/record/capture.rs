@@ -130,7 +130,7 @@ fn capture(name: &str, script: &str) -> Vec<u8> {
     let mut shell = shell(if name == "arguments" { Path::new("/") } else { directory.path() });
     let _group = ControlGroup::with(&shell, name);
     let mut family = HashSet::from([shell.id()]);
-    let mut sensor = RawSensor::load(RawConfig::default()).unwrap();
+    let (mut sensor, mut ring) = RawSensor::load(&RawConfig::default()).unwrap();
     let mut kept = Vec::new();
     let mut keep = |record: &[u8]| {
         if is_family(&mut family, record) {
@@ -139,7 +139,7 @@ fn capture(name: &str, script: &str) -> Vec<u8> {
         }
     };
 
-    let walk = sensor.walk().unwrap();
+    let walk = sensor.walk(0).unwrap();
     let mut rest = &walk[..];
     while let Ok(id) = identify(rest) {
         keep(&rest[..id.len]);
@@ -148,8 +148,8 @@ fn capture(name: &str, script: &str) -> Vec<u8> {
     shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     shell.wait().unwrap();
     sensor.detach();
-    while let Some(record) = sensor.ring().next() {
-        keep(&record);
+    while let Some((_, record)) = ring.next() {
+        keep(record);
     }
     kept
 }

@@ -13,6 +13,10 @@ use std::mem::{offset_of, size_of};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// Raised with every change of what the pinned maps hold (`bpf/maps.h`): the records, the counts, the
+/// state of tasks. Programs of another build go on with maps of the same number.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+
 /// Values of [`Header::kind`].
 pub(crate) mod kind {
     /// A [`ForkRecord`](super::ForkRecord).
@@ -27,6 +31,8 @@ pub(crate) mod kind {
     pub(crate) const WALK: u16 = 5;
     /// A [`ChangeRecord`](super::ChangeRecord).
     pub(crate) const CHANGE: u16 = 6;
+    /// A [`BriefRecord`](super::BriefRecord): likewise found by the task walk.
+    pub(crate) const BRIEF: u16 = 7;
 }
 
 /// Values of [`Text::state`]: how a text in the data area relates to the truth.
@@ -418,6 +424,18 @@ pub(crate) struct ImageRecord {
     pub(crate) args: Args,
 }
 
+/// A process that was found, of which enough is known: kind [`kind::BRIEF`].
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(crate) struct BriefRecord {
+    /// Kind [`kind::BRIEF`].
+    pub(crate) header: Header,
+    /// The image that runs now.
+    pub(crate) subject: ProcessRef,
+    /// Its parent; `image_start` is 0, not known.
+    pub(crate) owner: ProcessRef,
+}
+
 // The same numbers stand in `bpf/record.h`.
 const _: () = {
     assert!(size_of::<Header>() == 32);
@@ -434,6 +452,7 @@ const _: () = {
     assert!(size_of::<ExitRecord>() == 128);
     assert!(size_of::<ArgsRecord>() == 72);
     assert!(size_of::<ImageRecord>() == 472);
+    assert!(size_of::<BriefRecord>() == 80);
 
     assert!(offset_of!(Header, seq) == 16);
     assert!(offset_of!(Facts, cgroup_id) == 128);

@@ -63,6 +63,12 @@ impl Survey {
         Self { began, seen: HashMap::with_hasher(FixedState::default()) }
     }
 
+    /// The same, when it turns out only later when it began.
+    #[must_use]
+    pub fn begun_at(self, began: BootTime) -> Self {
+        Self { began, ..self }
+    }
+
     /// When it began.
     pub fn began(&self) -> BootTime {
         self.began

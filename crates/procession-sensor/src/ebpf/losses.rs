@@ -1,0 +1,74 @@
+//! Which records are missing.
+
+use std::collections::HashMap;
+
+use crate::record::RecordId;
+use crate::record::layout::stat;
+use crate::source::{Count, KernelCounts};
+
+/// Finds out where in the order records are missing, and how many.
+///
+/// Each CPU numbers what it tries to submit, so a gap in its numbers shows that something was lost
+/// there. How many events that were, the kernel's own counts tell: not every record is an event.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    last_seq: HashMap<u32, u64>,
+    /// What the kernel counted when the reader began with the ring: it belongs to others.
+    base: [u64; stat::COUNT],
+    reported: u64,
+}
+
+impl Losses {
+    /// Of a ring that others have read before: what they have counted, and of the losses in all what
+    /// they have reported.
+    pub(super) fn from(base: [u64; stat::COUNT], reported: u64) -> Self {
+        Self { last_seq: HashMap::new(), base, reported }
+    }
+
+    /// Of a ring that others have read before, none of whose losses are to be reported.
+    pub(super) fn after(base: [u64; stat::COUNT]) -> Self {
+        Self::from(base, lost(&base))
+    }
+
+    /// Whether records are missing before `id`, which is remembered.
+    ///
+    /// The first record of a CPU in a ring that others have read before looks as if; the counts then
+    /// tell that nothing is.
+    pub(super) fn has_gap_before(&mut self, id: RecordId) -> bool {
+        let last = self.last_seq.insert(id.cpu, id.seq).unwrap_or_default();
+        id.seq > last.saturating_add(1)
+    }
+
+    /// How many events were lost that were not reported, by the counts `stats`. They are now.
+    pub(super) fn since_last_report(&mut self, stats: &[u64; stat::COUNT]) -> u64 {
+        let lost = lost(stats);
+        lost.saturating_sub(std::mem::replace(&mut self.reported, lost))
+    }
+
+    pub(super) fn reported(&self) -> u64 {
+        self.reported
+    }
+
+    pub(super) fn base(&self) -> [u64; stat::COUNT] {
+        self.base
+    }
+
+    /// What the kernel counted since the reader began with the ring.
+    pub(super) fn counts(&self, stats: &[u64; stat::COUNT], skipped: u64) -> KernelCounts {
+        let since = |slot: usize| stats[slot].saturating_sub(self.base[slot]);
+        let count = |attempted, lost| Count { attempted: since(attempted), lost: since(lost) };
+        KernelCounts {
+            fork: count(stat::FORK, stat::FORK_LOST),
+            exec: count(stat::EXEC, stat::EXEC_LOST),
+            exit: count(stat::EXIT, stat::EXIT_LOST),
+            change: count(stat::CHANGE, stat::CHANGE_LOST),
+            arguments: count(stat::ARGS, stat::ARGS_LOST),
+            skipped,
+        }
+    }
+}
+
+fn lost(stats: &[u64; stat::COUNT]) -> u64 {
+    let kinds = [stat::FORK_LOST, stat::EXEC_LOST, stat::EXIT_LOST, stat::CHANGE_LOST];
+    kinds.into_iter().map(|kind| stats[kind]).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,241 @@
+//! What stays in the kernel when the process ends: maps and links, by names in a BPF filesystem.
+//!
+//! ```text
+//! DIR/                        locked by the process that reads
+//!     maps-LAYOUT/            events, stats, tasks, active
+//!     programs-HASH-N/        the links of one build of the programs, as generation N
+//!     making/                 either of them, not yet complete
+//! ```
+//!
+//! A directory gets its name when all is in it, so one with a name is complete. Of several generations
+//! the one that the map `active` names is at work; the others do nothing, and go when they are found.
+//! Without a generation at work the maps are of no use: there was a time that they know nothing of.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, Map, MapData};
+use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::mount::{MountFlags, mount};
+
+use super::raw::EbpfError;
+use crate::record::layout::LAYOUT_VERSION;
+
+/// The maps that outlive the programs.
+pub(super) const MAPS: [&str; 4] = ["events", "stats", "tasks", "active"];
+
+/// Where a BPF filesystem belongs.
+const STANDARD_MOUNT: &str = "/sys/fs/bpf";
+/// What statfs(2) calls it.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// A directory of pins that no other process uses.
+#[derive(Debug)]
+pub(super) struct PinDirectory {
+    path: PathBuf,
+    /// Holds the lock, until the process ends in whatever way.
+    _lock: File,
+}
+
+/// Programs that are at work.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Where their links are.
+    pub(super) links: PathBuf,
+    pub(super) generation: u64,
+    /// Of the object that they are from.
+    hash: u64,
+}
+
+impl Standing {
+    pub(super) fn is_from(&self, object: &[u8]) -> bool {
+        self.hash == hash(object)
+    }
+}
+
+impl PinDirectory {
+    /// Makes the directory, and the filesystem if it is missing at its usual place; locks it.
+    pub(super) fn open(path: &Path) -> Result<Self, EbpfError> {
+        ensure_filesystem(path)?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| failed("make", path, error))?;
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> Result<Self, EbpfError> {
+        let lock = File::open(path).map_err(|error| failed("open", path, error))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(EbpfError::InUse { path: path.to_owned() }),
+            Err(error) => Err(failed("lock", path, error.into())),
+        }
+    }
+
+    /// Where the maps are, or come to be.
+    pub(super) fn maps(&self) -> PathBuf {
+        self.path.join(format!("maps-{LAYOUT_VERSION}"))
+    }
+
+    /// The programs that are at work with maps that we understand, if their `hooks` are all there.
+    /// Everything else is removed.
+    pub(super) fn take_stock(&self, hooks: &[&str]) -> Result<Option<Standing>, EbpfError> {
+        let mut generations = Vec::new();
+        for (name, path) in self.entries()? {
+            match standing(&name, &path) {
+                Some(standing) => generations.push(standing),
+                None if path == self.maps() => {}
+                None => remove(&path)?,
+            }
+        }
+        let active = self.active();
+        let is_at_work = |it: &Standing| {
+            active == Some(it.generation) && hooks.iter().all(|hook| it.links.join(hook).exists())
+        };
+        let at_work = generations.iter().position(is_at_work).map(|at| generations.swap_remove(at));
+        for dead in generations {
+            remove(&dead.links)?;
+        }
+        if at_work.is_none() {
+            remove(&self.maps())?;
+        }
+        Ok(at_work)
+    }
+
+    /// The generation that the map `active` names. `None` if a map is missing.
+    fn active(&self) -> Option<u64> {
+        let maps = self.maps();
+        if !MAPS.iter().all(|map| maps.join(map).exists()) {
+            return None;
+        }
+        let active = Map::from_map_data(MapData::from_pin(maps.join("active")).ok()?).ok()?;
+        Array::<_, u64>::try_from(active).ok()?.get(&0, 0).ok()
+    }
+
+    /// An empty directory for pins that are not complete yet.
+    pub(super) fn begin(&self) -> Result<PathBuf, EbpfError> {
+        let making = self.path.join("making");
+        remove(&making)?;
+        fs::create_dir(&making).map_err(|error| failed("make", &making, error))?;
+        Ok(making)
+    }
+
+    /// What was begun is complete: all maps.
+    pub(super) fn finish_maps(&self) -> Result<(), EbpfError> {
+        self.finish(&self.maps())
+    }
+
+    /// What was begun is complete: the links of `object` as that generation.
+    pub(super) fn finish_links(&self, object: &[u8], generation: u64) -> Result<(), EbpfError> {
+        self.finish(&self.path.join(format!("programs-{:016x}-{generation}", hash(object))))
+    }
+
+    fn finish(&self, to: &Path) -> Result<(), EbpfError> {
+        fs::rename(self.path.join("making"), to).map_err(|error| failed("make", to, error))
+    }
+
+    /// What is ours in the directory, by name.
+    fn entries(&self) -> Result<Vec<(String, PathBuf)>, EbpfError> {
+        let list = |error| failed("list", &self.path, error);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(list)? {
+            let entry = entry.map_err(list)?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if name == "making" || name.starts_with("maps-") || name.starts_with("programs-") {
+                entries.push((name, entry.path()));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// Removes everything that is pinned in `path`, and `path` itself. Returns whether there was anything.
+pub(super) fn remove_all(path: &Path) -> Result<bool, EbpfError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    if !is_bpf_filesystem(path) {
+        return Err(EbpfError::NoFilesystem { path: path.to_owned() });
+    }
+    let pins = PinDirectory::lock(path)?;
+    let entries = pins.entries()?;
+    // The links first: without them the maps are not filled any more.
+    let links_first = |(name, _): &&(String, PathBuf)| name.starts_with("maps-");
+    let (maps, links): (Vec<_>, Vec<_>) = entries.iter().partition(links_first);
+    for (_, path) in links.into_iter().chain(maps) {
+        remove(path)?;
+    }
+    fs::remove_dir(path).map_err(|error| failed("remove", path, error))?;
+    Ok(!entries.is_empty())
+}
+
+/// Removes the pins of a generation that another has taken over from.
+pub(super) fn remove(path: &Path) -> Result<(), EbpfError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// What the name of a directory of links says.
+fn standing(name: &str, path: &Path) -> Option<Standing> {
+    let (hash, generation) = name.strip_prefix("programs-")?.split_once('-')?;
+    let (hash, generation) = (u64::from_str_radix(hash, 16).ok()?, generation.parse().ok()?);
+    Some(Standing { links: path.to_owned(), generation, hash })
+}
+
+fn hash(object: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(object)
+}
+
+fn ensure_filesystem(path: &Path) -> Result<(), EbpfError> {
+    let exists = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+    if is_bpf_filesystem(exists) {
+        return Ok(());
+    }
+    if exists != Path::new(STANDARD_MOUNT) {
+        return Err(EbpfError::NoFilesystem { path: path.to_owned() });
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
+    mount("bpf", STANDARD_MOUNT, "bpf", flags, Some(c"mode=700"))
+        .map_err(|error| failed("mount a BPF filesystem at", Path::new(STANDARD_MOUNT), error.into()))
+}
+
+fn is_bpf_filesystem(path: &Path) -> bool {
+    statfs(path).is_ok_and(|it| it.f_type == BPF_FS_MAGIC)
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> EbpfError {
+    if matches!(source.kind(), io::ErrorKind::PermissionDenied) {
+        return EbpfError::NotPermitted { operation, object: "the directory of pinned programs" };
+    }
+    EbpfError::Pins { operation, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_directories_tell_build_and_generation() {
+        let path = Path::new("/sys/fs/bpf/x/programs");
+        let found = standing(&format!("programs-{:016x}-12", hash(b"object")), path).unwrap();
+        assert!(found.is_from(b"object") && !found.is_from(b"another"));
+        assert_eq!((found.generation, &*found.links), (12, path));
+        for other in ["making", "maps-1", "programs-", "programs-12", "programs-x-1", "programs-1-x"] {
+            assert!(standing(other, path).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn pins_are_only_where_pins_can_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pins");
+        assert!(matches!(PinDirectory::open(&path), Err(EbpfError::NoFilesystem { .. })));
+        assert!(!path.exists(), "nothing was made");
+        assert!(matches!(remove_all(directory.path()), Err(EbpfError::NoFilesystem { .. })));
+        assert!(directory.path().exists(), "a directory that is not of ours is left alone");
+        assert!(!remove_all(&path).unwrap());
+    }
+}

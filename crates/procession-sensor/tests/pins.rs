@@ -1,0 +1,573 @@
+//! On the real kernel: programs that outlive the process that loaded them.
+//!
+//! Needs root and eBPF. Without them the tests are reported as ignored and why is said; with
+//! `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set they fail.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use procession::{BootTime, Event, EventKind, Pid};
+use procession_sensor::{EbpfConfig, EbpfError, EbpfSource, Resumed, Source, SourceError, detach_all};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, command, pins, journal] = &arguments[..]
+        && command == "read-until-killed"
+    {
+        read_until_killed(Path::new(pins), Path::new(journal));
+    }
+    let mut arguments = Arguments::from_args();
+    // They observe the whole machine, and would see one another.
+    arguments.test_threads = Some(1);
+    let unable = EbpfSource::open(Pins::new().config()).err().map(|error| error.to_string());
+    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
+    if let Some(reason) = unable.as_ref().filter(|_| !required) {
+        eprintln!("SKIPPED: all tests of pins: {reason}");
+    }
+    let tests: [(&str, fn()); _] = [
+        ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
+        ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
+        ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
+        ("what_was_not_released_is_told_again", what_was_not_released_is_told_again),
+        ("who_keeps_too_much_loses_no_event", who_keeps_too_much_loses_no_event),
+        ("a_second_reader_is_refused", a_second_reader_is_refused),
+        ("programs_of_another_build_are_replaced", programs_of_another_build_are_replaced),
+        ("what_is_incomplete_is_begun_again", what_is_incomplete_is_begun_again),
+        ("what_is_detached_is_gone", what_is_detached_is_gone),
+        ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
+        ("a_walk_after_a_takeover_tells_what_runs", a_walk_after_a_takeover_tells_what_runs),
+        ("a_survey_tells_in_full_of_what_is_young", a_survey_tells_in_full_of_what_is_young),
+        ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
+        ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
+    ];
+    let trial = |(name, test): (&str, fn())| match &unable {
+        None => Trial::test(name, move || {
+            test();
+            Ok(())
+        }),
+        Some(reason) if required => {
+            let reason = reason.clone();
+            Trial::test(name, move || Err(Failed::from(reason)))
+        }
+        Some(_) => Trial::test(name, || Ok(())).with_ignored_flag(true),
+    };
+    libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
+}
+
+/// A directory of pins, which is gone when this is.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(PathBuf::from(format!("/sys/fs/bpf/procession-test-{}-{number}", std::process::id())))
+    }
+
+    fn config(&self) -> EbpfConfig {
+        EbpfConfig { pin: Some(self.0.clone()), ..EbpfConfig::default() }
+    }
+
+    fn open(&self) -> Reader {
+        Reader::open(self.config())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn programs(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| name.starts_with("programs-")).collect()
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _ = detach_all(&self.0);
+    }
+}
+
+/// A source, and what it told of the programs that these tests run.
+struct Reader {
+    source: EbpfSource,
+    told: Vec<String>,
+}
+
+impl Reader {
+    fn open(config: EbpfConfig) -> Self {
+        Self { source: EbpfSource::open(config).unwrap(), told: Vec::new() }
+    }
+
+    /// The first of all readers.
+    fn begin(mut self) -> Self {
+        self.source.walk(&mut |_| {}).unwrap();
+        self
+    }
+
+    fn resume(mut self, bookmark: &[u8]) -> Self {
+        assert_eq!(self.source.resume(bookmark).unwrap(), Resumed::Continued);
+        self
+    }
+
+    /// Reads until nothing comes any more.
+    fn read(&mut self) {
+        while self.poll() {}
+    }
+
+    fn poll(&mut self) -> bool {
+        let mut any = false;
+        let told = &mut self.told;
+        let sink = &mut |event: &Event<'_>| {
+            any = true;
+            told.extend(line(event));
+        };
+        self.source.poll(Duration::from_millis(50), sink).unwrap();
+        any
+    }
+}
+
+/// What these tests want to know of an event: the second argument of an exec of `true`, or a loss.
+fn line(event: &Event<'_>) -> Option<String> {
+    match &event.kind {
+        EventKind::Exec(exec) if exec.program.binary.ends_with(b"/true") => {
+            let mark = exec.program.arguments.bytes.split(|byte| *byte == 0).nth(1)?;
+            mark.starts_with(b"mark-").then(|| String::from_utf8_lossy(mark).into_owned())
+        }
+        EventKind::Lost(count) => Some(format!("lost {count}")),
+        _ => None,
+    }
+}
+
+fn run_marks(numbers: std::ops::Range<u32>) -> Vec<String> {
+    let marks: Vec<_> = numbers.map(|number| format!("mark-{number}")).collect();
+    for mark in &marks {
+        assert!(Command::new("true").arg(mark).status().unwrap().success());
+    }
+    marks
+}
+
+fn what_happens_between_two_readers_is_told_once() {
+    let pins = Pins::new();
+    let mut first = pins.open().begin();
+    first.source.keep();
+    let mut marks = run_marks(0..20);
+    first.read();
+    let bookmark = first.source.bookmark();
+    let mut told = first.told.clone();
+    drop(first);
+    marks.extend(run_marks(20..40));
+    for round in 0..3 {
+        let mut next = pins.open().resume(&bookmark_of(&told, &bookmark));
+        next.source.keep();
+        marks.extend(run_marks(40 + 20 * round..60 + 20 * round));
+        next.read();
+        if round < 2 {
+            // It dies before what it read is safe: the next one reads it again.
+            assert_eq!(next.told[..], marks[20..]);
+        } else {
+            told.extend(next.told.clone());
+        }
+    }
+    assert_eq!(told, marks);
+    assert_eq!(pins.programs().len(), 1, "{:?}", pins.names());
+}
+
+/// The bookmark stays as long as nothing more was told.
+fn bookmark_of(told: &[String], bookmark: &[u8]) -> Vec<u8> {
+    assert_eq!(told.len(), 20);
+    bookmark.to_vec()
+}
+
+/// What an agent does: what was told goes to a file together with how far that is, then it is released.
+fn read_until_killed(pins: &Path, journal: &Path) -> ! {
+    let config = EbpfConfig { pin: Some(pins.to_owned()), ..EbpfConfig::default() };
+    let mut reader = Reader::open(config);
+    let (_, bookmark) = read_journal(journal);
+    if reader.source.resume(&bookmark).unwrap() == Resumed::Afresh {
+        reader = reader.begin();
+    }
+    reader.source.keep();
+    let mut file = OpenOptions::new().append(true).create(true).open(journal).unwrap();
+    loop {
+        reader.poll();
+        let bookmark = reader.source.bookmark();
+        let mut block: String = reader.told.drain(..).map(|line| line + "\n").collect();
+        let hex: String = bookmark.iter().map(|byte| format!("{byte:02x}")).collect();
+        block += &format!("bookmark {hex}\n");
+        file.write_all(block.as_bytes()).unwrap();
+        reader.source.release(&bookmark);
+    }
+}
+
+/// What is told in complete blocks, and the last bookmark.
+fn read_journal(journal: &Path) -> (Vec<String>, Vec<u8>) {
+    let text = fs::read_to_string(journal).unwrap_or_default();
+    let (mut told, mut block, mut bookmark) = (Vec::new(), Vec::new(), Vec::new());
+    for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+        match line.strip_prefix("bookmark ") {
+            None => block.push(line.to_owned()),
+            Some(hex) => {
+                told.append(&mut block);
+                let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+                bookmark = (0..hex.len()).step_by(2).map(byte).collect();
+            }
+        }
+    }
+    // What comes after the last bookmark is not part of the journal.
+    if !block.is_empty() {
+        let keep: usize = text.rfind("bookmark ").map_or(0, |at| at + text[at..].find('\n').unwrap() + 1);
+        OpenOptions::new().write(true).open(journal).unwrap().set_len(keep as u64).unwrap();
+    }
+    (told, bookmark)
+}
+
+fn a_reader_may_be_killed_at_any_moment() {
+    let pins = Pins::new();
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    let storm = thread::spawn({
+        let journal = journal.clone();
+        move || {
+            // The first one has to be there before anything can be missed.
+            while read_journal(&journal).1.is_empty() {
+                thread::sleep(Duration::from_millis(10));
+            }
+            run_marks(0..2_000)
+        }
+    });
+    let mut pause = 997_u64;
+    while !storm.is_finished() {
+        let mut reader = Command::new(env::current_exe().unwrap());
+        reader.arg("read-until-killed").arg(&pins.0).arg(&journal).stdin(Stdio::null());
+        let mut reader = reader.spawn().unwrap();
+        // Also before it is ready.
+        pause = pause.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        thread::sleep(Duration::from_millis(20 + (pause >> 33) % 1_500));
+        reader.kill().unwrap();
+        reader.wait().unwrap();
+    }
+    let marks = storm.join().unwrap();
+    let (mut told, bookmark) = read_journal(&journal);
+    let mut last = pins.open().resume(&bookmark);
+    last.read();
+    told.append(&mut last.told);
+    assert_eq!(told, marks);
+}
+
+fn what_was_lost_while_nobody_read_is_told_first() {
+    let pins = Pins::new();
+    let config = EbpfConfig { ring_bytes: 64 << 10, ..pins.config() };
+    let mut first = Reader::open(config.clone()).begin();
+    first.source.keep();
+    run_marks(0..3);
+    first.read();
+    assert_eq!(first.told.len(), 3);
+    let bookmark = first.source.bookmark();
+    drop(first);
+
+    run_marks(100..300);
+    let mut received = [0_u64; 4];
+    let mut told = Vec::new();
+    let mut next = Reader::open(config.clone()).resume(&bookmark);
+    next.source
+        .poll(Duration::ZERO, &mut |event| {
+            told.extend(line(event));
+            match event.kind {
+                EventKind::Fork(_) => received[0] += 1,
+                EventKind::Exec(_) => received[1] += 1,
+                EventKind::Exit(_) => received[2] += 1,
+                EventKind::Change(_) => received[3] += 1,
+                _ => {}
+            }
+        })
+        .unwrap();
+    let lost: u64 = told[0].strip_prefix("lost ").unwrap().parse().unwrap();
+    assert!(told[1..].iter().all(|line| line.starts_with("mark-1")), "{told:?}");
+    let counts = next.source.kernel_counts().unwrap();
+    let kinds = [counts.fork, counts.exec, counts.exit, counts.change];
+    assert_eq!(lost, kinds.iter().map(|count| count.lost).sum::<u64>());
+    assert!(lost > 200, "{lost}");
+    // Each is told of once: who comes after has nothing to report.
+    let bookmark = next.source.bookmark();
+    drop(next);
+    let marks = run_marks(400..402);
+    let mut last = Reader::open(config).resume(&bookmark);
+    last.read();
+    assert_eq!(last.told, marks);
+}
+
+fn what_was_not_released_is_told_again() {
+    let pins = Pins::new();
+    let mut reader = pins.open().begin();
+    reader.source.keep();
+    let start = reader.source.bookmark();
+    let marks = run_marks(0..4);
+    reader.read();
+    let middle = reader.source.bookmark();
+    drop(reader);
+    let mut reader = pins.open().resume(&start);
+    reader.source.keep();
+    reader.read();
+    assert_eq!(reader.told, marks);
+    reader.source.release(&middle);
+    drop(reader);
+    // The ring has lost what the older bookmark needs.
+    let mut reader = pins.open();
+    assert_eq!(reader.source.resume(&start).unwrap(), Resumed::Afresh);
+    reader.read();
+    assert!(reader.told.is_empty(), "{:?}", reader.told);
+}
+
+fn who_keeps_too_much_loses_no_event() {
+    let pins = Pins::new();
+    let mut reader = Reader::open(EbpfConfig { ring_bytes: 256 << 10, ..pins.config() }).begin();
+    reader.source.keep();
+    let mut marks = Vec::new();
+    // Several times what the ring holds.
+    for round in 0..40 {
+        marks.extend(run_marks(20 * round..20 * round + 20));
+        reader.read();
+    }
+    assert_eq!(reader.told, marks);
+    let bookmark = reader.source.bookmark();
+    drop(reader);
+    marks = run_marks(1_000..1_010);
+    let mut reader = pins.open().resume(&bookmark);
+    reader.read();
+    assert_eq!(reader.told, marks);
+}
+
+fn a_second_reader_is_refused() {
+    let pins = Pins::new();
+    let mut first = pins.open().begin();
+    let refusal = |result: Result<(), SourceError>| match result {
+        Err(SourceError::Ebpf(error @ EbpfError::InUse { .. })) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let second = refusal(EbpfSource::open(pins.config()).map(|_| ()));
+    assert!(second.starts_with("another process reads what is pinned in /sys/fs/bpf/"), "{second}");
+    refusal(detach_all(&pins.0).map(|_| ()));
+    // It is not passed over for a worse source.
+    refusal(procession_sensor::open_best(pins.config()).map(|_| ()));
+    let marks = run_marks(0..3);
+    first.read();
+    assert_eq!(first.told, marks, "the first one misses nothing");
+    drop(first);
+    pins.open();
+}
+
+fn programs_of_another_build_are_replaced() {
+    let pins = Pins::new();
+    let mut first = pins.open().begin();
+    first.source.keep();
+    let mut marks = run_marks(0..10);
+    first.read();
+    let bookmark = first.source.bookmark();
+    let mut told = first.told.clone();
+    drop(first);
+    let programs = pins.programs();
+    fs::rename(pins.0.join(&programs[0]), pins.0.join("programs-00000000deadbeef-1")).unwrap();
+
+    // Processes start all the while.
+    let storm = thread::spawn(|| run_marks(10..1_500));
+    thread::sleep(Duration::from_millis(100));
+    let mut next = pins.open().resume(&bookmark);
+    assert_ne!(pins.programs(), ["programs-00000000deadbeef-1"]);
+    assert_eq!(pins.programs().len(), 1);
+    while !storm.is_finished() {
+        next.poll();
+    }
+    marks.extend(storm.join().unwrap());
+    next.read();
+    told.extend(next.told);
+    assert_eq!(told, marks);
+}
+
+fn what_is_incomplete_is_begun_again() {
+    let pins = Pins::new();
+    let bookmark = {
+        let reader = pins.open().begin();
+        reader.source.bookmark()
+    };
+    let programs = pins.0.join(&pins.programs()[0]);
+    fs::remove_file(programs.join("on_exit")).unwrap();
+    fs::create_dir(pins.0.join("making")).unwrap();
+    fs::create_dir(pins.0.join("maps-0")).unwrap();
+    fs::create_dir(pins.0.join("programs-of-no-known-form")).unwrap();
+    let mut reader = pins.open();
+    assert_eq!(reader.source.resume(&bookmark).unwrap(), Resumed::Afresh);
+    let mut reader = reader.begin();
+    let marks = run_marks(0..5);
+    reader.read();
+    assert_eq!(reader.told, marks);
+    assert_eq!(pins.names().len(), 2, "{:?}", pins.names());
+}
+
+fn what_is_detached_is_gone() {
+    let pins = Pins::new();
+    assert!(!detach_all(&pins.0).unwrap());
+    let bookmark = pins.open().begin().source.bookmark();
+    run_marks(0..3);
+    assert!(detach_all(&pins.0).unwrap());
+    assert!(!pins.0.exists());
+    assert!(!detach_all(&pins.0).unwrap());
+    run_marks(3..5);
+    let mut reader = pins.open();
+    assert_eq!(reader.source.resume(&bookmark).unwrap(), Resumed::Afresh);
+    reader.read();
+    assert!(reader.told.is_empty(), "{:?}", reader.told);
+}
+
+fn bookmarks_of_others_are_of_no_use() {
+    let (pins, others) = (Pins::new(), Pins::new());
+    let foreign = others.open().begin().source.bookmark();
+    let own = pins.open().begin().source.bookmark();
+    let mut ahead = own.clone();
+    // The position, beyond what was ever written.
+    ahead[22] = 1;
+    for bookmark in [&b""[..], b"other bytes", &foreign, &ahead] {
+        let mut reader = pins.open();
+        reader.source.release(bookmark);
+        assert_eq!(reader.source.resume(bookmark).unwrap(), Resumed::Afresh, "{bookmark:?}");
+    }
+    assert_eq!(pins.open().source.resume(&own).unwrap(), Resumed::Continued);
+    let mut unpinned = Reader::open(EbpfConfig::default());
+    assert!(unpinned.source.bookmark().is_empty());
+    assert_eq!(unpinned.source.resume(&own).unwrap(), Resumed::Afresh);
+}
+
+fn a_walk_after_a_takeover_tells_what_runs() {
+    let pins = Pins::new();
+    drop(pins.open().begin());
+    let before = clock();
+    // Its exec is in the ring, and was seen: so a walk knows when it was.
+    let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut marks = run_marks(0..3);
+    let mut reader = pins.open();
+    let mut found = None;
+    reader
+        .source
+        .walk(&mut |event| {
+            let EventKind::Running(running) = &event.kind else { panic!("{event:?}") };
+            if running.process.key.pid == Pid(sleeper.id()) {
+                found = Some((running.process, running.program.binary.to_vec()));
+            }
+        })
+        .unwrap();
+    let (subject, binary) = found.unwrap();
+    assert!(binary.ends_with(b"/sleep"));
+    assert!(subject.key.start > subject.began && subject.began > before);
+    marks.clear();
+    marks.extend(run_marks(3..6));
+    reader.read();
+    assert_eq!(reader.told, marks, "what was before the walk is not told after it");
+    let counts = reader.source.kernel_counts().unwrap();
+    assert!(counts.exec.attempted >= 3 && counts.exec.lost == 0);
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+fn a_survey_tells_in_full_of_what_is_young() {
+    let pins = Pins::new();
+    let mut reader = pins.open().begin();
+    let mut old = Command::new("sleep").arg("1001").spawn().unwrap();
+    run_marks(0..1);
+    let since = clock();
+    let mut young = Command::new("sleep").arg("1002").spawn().unwrap();
+    let mut told = Vec::new();
+    let began = reader.source.survey(since, &mut |event| {
+        let EventKind::Running(running) = &event.kind else { panic!("{event:?}") };
+        let arguments = running.program.arguments.bytes.to_vec();
+        told.push((running.process, running.owner.key.pid, arguments));
+    });
+    let began = began.unwrap().unwrap();
+    assert!(began > since && began < clock());
+    let of = |pid: u32| {
+        let mut of_pid = told.iter().filter(|it| it.0.key.pid == Pid(pid));
+        let one = of_pid.next().unwrap_or_else(|| panic!("{pid} is missing"));
+        assert!(of_pid.next().is_none());
+        one
+    };
+    let own = Pid(std::process::id());
+    let (subject, owner, arguments) = of(old.id());
+    assert!(arguments.is_empty() && *owner == own && subject.key.start < since);
+    assert!(subject.key.start > subject.began, "which image it runs is told");
+    let (subject, owner, arguments) = of(young.id());
+    assert_eq!((&arguments[..], *owner), (&b"sleep\x001002\0"[..], own));
+    assert!(subject.key.start > since);
+    // Everybody is there, in brief or in full.
+    for entry in fs::read_dir("/proc").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Ok(pid) = name.parse::<u32>() else { continue };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let is_alive = stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X']));
+        let has_begun = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
+        let ticks = has_begun.and_then(|ticks| ticks.parse::<u64>().ok());
+        if is_alive && ticks.is_some_and(|ticks| ticks < since.as_ticks()) {
+            of(pid);
+        }
+    }
+    for sleeper in [&mut old, &mut young] {
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+}
+
+fn long_arguments_outlive_their_reader() {
+    let pins = Pins::new();
+    let mut reader = pins.open().begin();
+    reader.source.keep();
+    let start = reader.source.bookmark();
+    let long = "x".repeat(100_000);
+    assert!(Command::new("true").arg(&long).status().unwrap().success());
+    let mut read = |mut reader: Reader| {
+        let mut lengths = Vec::new();
+        let sink = &mut |event: &Event<'_>| {
+            if let EventKind::Exec(exec) = &event.kind
+                && exec.program.binary.ends_with(b"/true")
+            {
+                let arguments = exec.program.arguments;
+                lengths.push((arguments.bytes.len(), arguments.total_len));
+            }
+        };
+        reader.source.poll(Duration::ZERO, sink).unwrap();
+        lengths
+    };
+    let whole = long.len() + "true".len() + 2;
+    assert_eq!(read(reader), [(whole, whole)]);
+    assert_eq!(read(pins.open().resume(&start)), [(whole, whole)]);
+}
+
+fn an_orderly_end_leaves_the_programs_at_work() {
+    let pins = Pins::new();
+    let mut first = pins.open().begin();
+    first.source.keep();
+    let mut marks = run_marks(0..5);
+    let told = &mut first.told;
+    first.source.finish(&mut |event| told.extend(line(event))).unwrap();
+    assert_eq!(first.told, marks);
+    let bookmark = first.source.bookmark();
+    first.source.release(&bookmark);
+    drop(first);
+    marks = run_marks(5..10);
+    let mut next = pins.open().resume(&bookmark);
+    next.read();
+    assert_eq!(next.told, marks);
+}
+
+fn clock() -> BootTime {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap();
+    BootTime::from_nanos(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap())
+}
