@@ -49,7 +49,8 @@ fn every_question_has_the_answer_of_then() {
     let list = recording.asked(&["processes", "--at", &first, "--binary", "sleep"]).text();
     assert!(list.contains("sleep 0.4"), "{list}");
     let json = recording.asked(&["processes", "--at", &first, "--binary", "sleep", "-o", "json"]).text();
-    let process: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let mut processes = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let process = processes.find(|process| process["process"]["pid"].to_string() == pid).unwrap();
     let told = events.iter().find(|event| event["process_exec"]["process"]["arguments"] == "0.4").unwrap();
     assert_eq!(process["process"]["exec_id"], told["process_exec"]["process"]["exec_id"]);
     assert_eq!(process["process"]["start_time"], told["process_exec"]["process"]["start_time"]);
