@@ -12,7 +12,7 @@ import chart
 ROOT = chart.DEPLOY.parent
 LISTED = (chart.DEPLOY / "tests" / "options.txt").read_text().split()
 # Of the command line alone.
-META = {"config", "config-dir", "print-config"}
+META = {"config", "config-dir", "print-config", "detach-all"}
 
 
 def binary():

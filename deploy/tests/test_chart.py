@@ -37,6 +37,7 @@ VALUES = {
             "redaction-filters": '{"redact": ["--password[ =](\\\\S+)"]}',
         },
         "export": {"to": "file", "hostPath": "/var/log/lineage", "file": "all.json"},
+        "journal": {"hostPath": "/var/lib/lineage", "maxSizeMb": 2048, "pin": True},
         "server": {"socketHostPath": "/run/procession", "port": 54321, "tls": {"secretName": "procession-tls"}},
         "metrics": {
             "port": 9100,
@@ -70,6 +71,7 @@ VALUES = {
     },
     "as little as possible": {
         "export": {"to": "none"},
+        "journal": {"enabled": False},
         "metrics": {"service": {"enabled": False}},
         "serviceAccount": {"create": False, "name": "somebody"},
         "rbac": {"create": False},

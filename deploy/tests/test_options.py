@@ -46,8 +46,8 @@ class Options(unittest.TestCase):
         schema = json.loads((chart.CHART / "values.schema.json").read_text())
         taken = set(schema["properties"]["config"]["properties"])
         everything = set().union(*(options(values) for values in VALUES.values()))
-        # NODE_NAME and the pod's own account stand for these.
-        elsewhere = everything - taken | {"node-name", "kubeconfig"} | program.META
+        # NODE_NAME, the pod's own account and where the node's BPF file system is stand for these.
+        elsewhere = everything - taken | {"node-name", "kubeconfig", "pin-dir"} | program.META
         self.assertEqual(taken | elsewhere, set(program.LISTED))
         self.assertEqual(taken & elsewhere, set())
 

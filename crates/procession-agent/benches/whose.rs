@@ -27,10 +27,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use procession::{BootTime, Event, ProcessKey, TableConfig};
+use procession::{BootTime, Event, ProcessKey};
 use procession_agent::{
     HoldConfig, Inventory, InventoryCounts, News, NodeInventory, Observation, ObservationConfig, Pipeline,
-    Scope, Selection, Told,
+    PipelineConfig, Scope, Selection, Told,
 };
 use procession_filter::{Filter, Kinds};
 use procession_kube::{CgroupContainer, ContainerId, Whose};
@@ -196,7 +196,7 @@ fn run_pipeline(source: Burst, round: &Round) {
     thread::scope(|scope| {
         let work = scope.spawn(|| {
             let mut pipeline =
-                Pipeline::start(Box::new(source), TableConfig::default().budget, facts(), &mut drop).unwrap();
+                Pipeline::start(Box::new(source), PipelineConfig::new(facts()), &mut drop).unwrap();
             while !round.is_over.load(Ordering::Acquire) {
                 pipeline
                     .poll(Duration::ZERO, &mut |fact| sender.try_send(Told::from(fact)).unwrap())

@@ -8,7 +8,9 @@ use procession_sensor::{KernelCounts, SourceKind};
 use super::usage::Usage;
 use crate::export::ExportCounts;
 use crate::inventory::InventoryCounts;
+use crate::journal::JournalCounts;
 use crate::pipeline::Account;
+use crate::repair::RepairCounts;
 use crate::server::ServerCounts;
 use crate::stream::{EventLog, ReaderCounts, ReaderKind};
 use crate::tell::TellCounts;
@@ -40,6 +42,10 @@ pub struct Measurements {
     pub inventory: InventoryCounts,
     /// Facts that were ready when the queue to the presenter had no room.
     pub dropped: u64,
+    /// What the journal did. `None`: there is none.
+    pub journal: Option<JournalCounts>,
+    /// What came of looking for what was missed.
+    pub repair: RepairCounts,
     /// The events that are kept for readers.
     pub log: LogCounts,
     /// The streams of clients, as readers of those.
@@ -97,8 +103,8 @@ impl Measurements {
     /// With what a pipeline did.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
-        let Account { ledger, kernel, malformed, told, inventory, dropped, .. } = account;
-        Self { ledger, kernel, malformed, told, inventory, dropped, ..self }
+        let Account { ledger, kernel, malformed, told, inventory, dropped, journal, repair, .. } = account;
+        Self { ledger, kernel, malformed, told, inventory, dropped, journal, repair, ..self }
     }
 
     /// With what `log` keeps, and how its readers do.

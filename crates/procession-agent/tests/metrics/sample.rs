@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use procession::Explanation;
 use procession_agent::metrics::{EventMetrics, Format, LogCounts, Measurements, Usage, render};
 use procession_agent::server::ServerCounts;
-use procession_agent::{ExportCounts, HoldCounts, InventoryCounts, ReaderCounts, TellCounts};
+use procession_agent::{
+    ExportCounts, HoldCounts, InventoryCounts, JournalCounts, ReaderCounts, RepairCounts, TellCounts,
+};
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{GetEventsResponse, Pod, Process, ProcessExec, ProcessExit};
 use procession_kube::{Phase, RuntimeCounters, Status};
@@ -71,6 +73,24 @@ pub(crate) fn measurements() -> Measurements {
             unfiltered: 28,
         },
         filter_errors: 31,
+        journal: Some(JournalCounts {
+            blocks: 41,
+            events: 42,
+            bytes: 43,
+            lost_events: 44,
+            errors: 45,
+            is_failing: true,
+            waiting_events: 46,
+            disk_bytes: 47,
+            files: 48,
+        }),
+        repair: RepairCounts {
+            surveys: 53,
+            time: Duration::from_millis(1_250),
+            missing: 54,
+            gone: 55,
+            changed: 56,
+        },
         usage: Some(Usage::read().unwrap()),
         ..Measurements::default()
     }

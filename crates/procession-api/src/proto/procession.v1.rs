@@ -251,6 +251,54 @@ pub struct GetLedgerResponse {
     /// What uses the memory of the table.
     #[prost(message, optional, tag = "8")]
     pub memory: ::core::option::Option<Memory>,
+    /// What is kept on disk. Absent: nothing is.
+    #[prost(message, optional, tag = "9")]
+    pub journal: ::core::option::Option<JournalAccount>,
+    /// What came of looking for what was missed.
+    #[prost(message, optional, tag = "10")]
+    pub repairs: ::core::option::Option<RepairAccount>,
+}
+/// Every event that the journal was given: events + lost + waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalAccount {
+    /// Events that are in it.
+    #[prost(uint64, tag = "1")]
+    pub events: u64,
+    /// Events that are missing in it, because it could not be written fast enough.
+    #[prost(uint64, tag = "2")]
+    pub lost: u64,
+    /// Events that wait to be written.
+    #[prost(uint64, tag = "3")]
+    pub waiting: u64,
+    /// Bytes that were written.
+    #[prost(uint64, tag = "4")]
+    pub written_bytes: u64,
+    /// Bytes that all its files take.
+    #[prost(uint64, tag = "5")]
+    pub disk_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub files: u64,
+    /// Attempts to write that failed.
+    #[prost(uint64, tag = "7")]
+    pub errors: u64,
+    /// Whether the last one did.
+    #[prost(bool, tag = "8")]
+    pub failing: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepairAccount {
+    /// How often it was looked at all that runs.
+    #[prost(uint64, tag = "1")]
+    pub surveys: u64,
+    /// Processes, or programs of known ones, that ran and were not known.
+    #[prost(uint64, tag = "2")]
+    pub missing: u64,
+    /// Processes that were thought to run and did not.
+    #[prost(uint64, tag = "3")]
+    pub gone: u64,
+    /// Processes that ran as somebody else, or elsewhere, than was known.
+    #[prost(uint64, tag = "4")]
+    pub changed: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Account {

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use procession_api::proto::procession::v1::{
-    Account, GetLedgerRequest, GetLedgerResponse, GetStatusRequest, GetStatusResponse,
+    Account, GetLedgerRequest, GetLedgerResponse, GetStatusRequest, GetStatusResponse, JournalAccount,
+    RepairAccount,
 };
 
 use super::args::{ListOutputArg, StatusArgs};
@@ -93,10 +94,37 @@ fn events(ledger: &GetLedgerResponse, lines: &mut Lines) {
         let inferred = format_args!("{processes} processes and {exits} exits, of which no event came");
         lines.put("inferred", inferred);
     }
+    if let Some(RepairAccount { surveys, missing, gone, changed }) =
+        ledger.repairs.filter(|it| it.surveys > 0)
+    {
+        let [surveys, missing, gone, changed] = [surveys, missing, gone, changed].map(thousands);
+        let repaired = format_args!("{missing} processes found, {gone} gone, {changed} changed");
+        lines.put("repaired", format_args!("{repaired}; looked for {surveys} times"));
+    }
+    if let Some(journal) = &ledger.journal {
+        put_journal(journal, lines);
+    }
     for reader in &ledger.readers {
         let [read, lost, waiting] = [reader.read, reader.lost, reader.waiting].map(thousands);
         let name = Sentence(&reader.name);
         lines.put("reader", format_args!("{name}: {read} read, {lost} lost, {waiting} waiting"));
+    }
+}
+
+fn put_journal(journal: &JournalAccount, lines: &mut Lines) {
+    let [events, lost, waiting, files] =
+        [journal.events, journal.lost, journal.waiting, journal.files].map(thousands);
+    let room = bytes(journal.disk_bytes);
+    lines.put(
+        "journal",
+        format_args!("{events} events written, {lost} lost, {waiting} waiting; {room} in {files} files"),
+    );
+    if journal.failing {
+        let errors = thousands(journal.errors);
+        lines.put(
+            "",
+            format_args!("! it cannot be written: {errors} attempts failed; the agent's log says why"),
+        );
     }
 }
 

@@ -438,9 +438,26 @@ fn map_failed(map: &'static str) -> impl Fn(MapError) -> EbpfError {
     move |source| EbpfError::Map { map, source: Box::new(source) }
 }
 
+/// How often to load a program again. It takes a tenth of a second at most.
+const LOADS: usize = 20;
+
+/// The verifier gives up when a signal comes, with EAGAIN, even if nobody will handle it.
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let mut loaded = load();
+    for _ in 1..LOADS {
+        match &loaded {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {
+                loaded = load();
+            }
+            _ => break,
+        }
+    }
+    loaded
+}
+
 fn load_hook(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<(), EbpfError> {
     program::<BtfTracePoint>(ebpf, name)
-        .and_then(|program| program.load(tracepoint, btf))
+        .and_then(|program| patiently(|| program.load(tracepoint, btf)))
         .map_err(|source| failed("load", name, source))
 }
 
@@ -455,8 +472,8 @@ fn attach_hook(ebpf: &mut Ebpf, name: &'static str, links: Option<&Path>) -> Res
 
 fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -> Result<(), EbpfError> {
     let loaded = match any_program(ebpf, name) {
-        Program::FEntry(program) => program.load(function, btf),
-        Program::FExit(program) => program.load(function, btf),
+        Program::FEntry(program) => patiently(|| program.load(function, btf)),
+        Program::FExit(program) => patiently(|| program.load(function, btf)),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     loaded.map_err(|source| function_failed("load", name, source))
@@ -494,7 +511,7 @@ fn function_failed(operation: &'static str, name: &'static str, source: ProgramE
 
 fn load_walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), EbpfError> {
     program::<Iter>(ebpf, WALK)
-        .and_then(|program| program.load("task", btf))
+        .and_then(|program| patiently(|| program.load("task", btf)))
         .map_err(|source| failed("load", WALK, source))
 }
 

@@ -57,6 +57,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- concat (get $of $source) .Values.securityContext.extraCapabilities | uniq | toJson -}}
 {{- end }}
 
+{{- /* Whether the node's kernel keeps programs. */ -}}
+{{- define "procession.pins" -}}
+{{- $source := get .Values.config "source" | default "auto" -}}
+{{- if and .Values.journal.enabled .Values.journal.pin (has $source (list "auto" "ebpf")) -}}true{{- end -}}
+{{- end }}
+
 {{- /* One option's value as the text of its file. Numbers come as floats, which must not become 1e+07. */ -}}
 {{- define "procession.option" -}}
 {{- if kindIs "slice" . -}}
@@ -101,6 +107,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   {{- $_ := set $options "export-filename" "-" -}}
 {{- else if eq .Values.export.to "file" -}}
   {{- $_ := set $options "export-filename" (printf "/var/log/procession/%s" .Values.export.file) -}}
+{{- end -}}
+{{- if .Values.journal.enabled -}}
+  {{- $_ := set $options "journal-dir" "/var/lib/procession/journal" -}}
+  {{- $_ := set $options "journal-max-size-mb" .Values.journal.maxSizeMb -}}
+{{- end -}}
+{{- if not (include "procession.pins" .) -}}
+  {{- $_ := set $options "no-pin" true -}}
 {{- end -}}
 {{- range $name, $value := .Values.config -}}
   {{- $_ := set $options $name $value -}}

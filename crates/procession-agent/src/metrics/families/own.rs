@@ -5,12 +5,14 @@ use procession_kube::Phase;
 use procession_sensor::{Count, KernelCounts};
 
 use super::seconds;
+use crate::journal::JournalCounts;
 use crate::metrics::family::{Family, Group, Samples};
 use crate::metrics::page::Page;
 use crate::stream::ReaderCounts;
 
 const KERNEL: &str = "the source is eBPF";
 const PODS: &str = "pods are watched";
+const JOURNAL: &str = "there is a journal";
 const RUNTIMES: &str = "container runtimes are asked";
 
 const fn counter(
@@ -126,6 +128,29 @@ pub(super) const FAMILIES: &[Family] = &[
         "Exits that were concluded from the reuse of a pid",
         |page, samples| samples.put(page.now.ledger.inferred_exits()),
     ),
+    counter(
+        "procession_repair_surveys_total",
+        &[],
+        "How often it was looked at all that runs, because something was missed",
+        |page, samples| samples.put(page.now.repair.surveys),
+    ),
+    counter(
+        "procession_repair_seconds_total",
+        &[],
+        "How long that took in all",
+        |page, samples| samples.put(page.now.repair.time.as_secs_f64()),
+    ),
+    counter(
+        "procession_repair_processes_total",
+        &["outcome"],
+        "Processes that were put right then: missing ones ran and were not known, gone ones were thought to run and did not, changed ones ran as somebody else or elsewhere",
+        |page, samples| {
+            let repair = &page.now.repair;
+            samples.put_at(&["missing"], repair.missing);
+            samples.put_at(&["gone"], repair.gone);
+            samples.put_at(&["changed"], repair.changed);
+        },
+    ),
     gauge(
         "procession_table_entries",
         &["state"],
@@ -166,6 +191,70 @@ pub(super) const FAMILIES: &[Family] = &[
             samples.put_at(&["live"], table.evicted_live);
         },
     ),
+    // On disk.
+    counter(
+        "procession_journal_events_total",
+        &[],
+        "Events that were written to the journal",
+        |page, samples| put_journal(page, samples, |journal| journal.events),
+    )
+    .only(JOURNAL),
+    counter(
+        "procession_journal_lost_events_total",
+        &[],
+        "Events that are missing in the journal, because it could not be written fast enough",
+        |page, samples| put_journal(page, samples, |journal| journal.lost_events),
+    )
+    .only(JOURNAL),
+    gauge(
+        "procession_journal_waiting_events",
+        &[],
+        "Events that wait to be written to the journal",
+        |page, samples| put_journal(page, samples, |journal| journal.waiting_events),
+    )
+    .only(JOURNAL),
+    counter(
+        "procession_journal_blocks_total",
+        &[],
+        "Blocks of events that were written to the journal",
+        |page, samples| put_journal(page, samples, |journal| journal.blocks),
+    )
+    .only(JOURNAL),
+    counter(
+        "procession_journal_written_bytes_total",
+        &[],
+        "Bytes that were written to the journal",
+        |page, samples| put_journal(page, samples, |journal| journal.bytes),
+    )
+    .only(JOURNAL),
+    counter(
+        "procession_journal_write_errors_total",
+        &[],
+        "Attempts to write the journal that failed; each is repeated",
+        |page, samples| put_journal(page, samples, |journal| journal.errors),
+    )
+    .only(JOURNAL),
+    gauge(
+        "procession_journal_failing",
+        &[],
+        "1 while the journal cannot be written, else 0",
+        |page, samples| put_journal(page, samples, |journal| u64::from(journal.is_failing)),
+    )
+    .only(JOURNAL),
+    gauge(
+        "procession_journal_bytes",
+        &[],
+        "Room that the files of the journal take",
+        |page, samples| put_journal(page, samples, |journal| journal.disk_bytes),
+    )
+    .only(JOURNAL),
+    gauge(
+        "procession_journal_files",
+        &[],
+        "Files of the journal",
+        |page, samples| put_journal(page, samples, |journal| journal.files),
+    )
+    .only(JOURNAL),
     // Whose container it was.
     counter("procession_held_facts_total", &[], "Facts that had to wait for their container", |page, samples| {
         samples.put(page.now.told.hold.held);
@@ -394,6 +483,12 @@ fn put_kernel(page: &Page, samples: &mut Samples<'_>, number: impl Fn(&Count) ->
         [("fork", fork), ("exec", exec), ("exit", exit), ("change", change), ("arguments", arguments)];
     for (kind, count) in counts {
         samples.put_at(&[kind], number(count));
+    }
+}
+
+fn put_journal(page: &Page, samples: &mut Samples<'_>, number: impl Fn(&JournalCounts) -> u64) {
+    if let Some(journal) = &page.now.journal {
+        samples.put(number(journal));
     }
 }
 

@@ -4,7 +4,7 @@ use procession::{Counted, Explanation};
 use procession_api::proto::procession::v1;
 use procession_api::proto::procession::v1::GetLedgerResponse;
 
-use crate::{Account, ReaderCounts, ReaderKind};
+use crate::{Account, JournalCounts, ReaderCounts, ReaderKind, RepairCounts};
 
 pub(super) fn ledger(
     account: &Account,
@@ -32,6 +32,8 @@ pub(super) fn ledger(
         dropped_before_readers: account.dropped,
         readers: readers.into_iter().map(reader).collect(),
         memory: Some(memory(explanation)),
+        journal: account.journal.as_ref().map(journal),
+        repairs: Some(repairs(account.repair)),
     }
 }
 
@@ -53,6 +55,24 @@ fn reader((kind, counts): (ReaderKind, ReaderCounts)) -> v1::ReaderAccount {
     };
     let ReaderCounts { read, lost, waiting, .. } = counts;
     v1::ReaderAccount { name: name.to_owned(), read, lost, waiting }
+}
+
+fn journal(counts: &JournalCounts) -> v1::JournalAccount {
+    v1::JournalAccount {
+        events: counts.events,
+        lost: counts.lost_events,
+        waiting: counts.waiting_events,
+        written_bytes: counts.bytes,
+        disk_bytes: counts.disk_bytes,
+        files: counts.files,
+        errors: counts.errors,
+        failing: counts.is_failing,
+    }
+}
+
+fn repairs(counts: RepairCounts) -> v1::RepairAccount {
+    let RepairCounts { surveys, missing, gone, changed, .. } = counts;
+    v1::RepairAccount { surveys, missing, gone, changed }
 }
 
 fn memory(explanation: &Explanation) -> v1::Memory {
