@@ -74,7 +74,10 @@ fn bad_lines_are_told_and_the_rest_is_taken() {
     let lines = format!("garbage\n\n{OWN}{{\"process_exec\":{{}}}}\n[1]\n");
     let said = import(&recording, &lines, &[]);
     let last = lines.lines().count();
-    assert!(said.contains("line 1 of standard input is left out") && said.contains(&format!("line {last} ")), "{said}");
+    assert!(
+        said.contains("line 1 of standard input is left out") && said.contains(&format!("line {last} ")),
+        "{said}"
+    );
     assert!(said.contains("left out: 3 lines"), "{said}");
     assert!(!recording.replay(&["--exec"]).text().is_empty());
 }

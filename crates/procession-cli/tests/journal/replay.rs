@@ -106,13 +106,15 @@ fn keeps_the_pace() {
 }
 
 fn begins_and_ends_when_it_is_told() {
-    let recording = Recording::of_script("/bin/true 1; /bin/sleep 0.2; /bin/true 2; /bin/sleep 0.2; /bin/true 3");
+    let recording =
+        Recording::of_script("/bin/true 1; /bin/sleep 0.2; /bin/true 2; /bin/sleep 0.2; /bin/true 3");
     let events = recording.replay(&["-o", "json", "--exec"]).events();
     let time = |arguments: &str| {
         let is_it = |event: &&Value| event["process_exec"]["process"]["arguments"] == arguments;
         events.iter().find(is_it).unwrap()["time"].as_str().unwrap().to_owned()
     };
-    let middle = recording.replay(&["--exec", "--binary", "true", "--from", &time("1"), "--to", &time("2")]).text();
+    let middle =
+        recording.replay(&["--exec", "--binary", "true", "--from", &time("1"), "--to", &time("2")]).text();
     let numbers: Vec<_> = middle.lines().filter_map(|line| line.chars().last()).collect();
     // What happened up to the beginning is known, and not told again.
     assert_eq!(numbers, ['2'], "{middle}");
@@ -150,7 +152,8 @@ fn record_keeps_what_is_there() {
 fn a_closed_pipe_is_no_error() {
     let recording = Recording::of_script(SCRIPT);
     let path = recording.path();
-    let line = format!("{} replay {} --all --running | head -n 1", env!("CARGO_BIN_EXE_procession"), path.display());
+    let line =
+        format!("{} replay {} --all --running | head -n 1", env!("CARGO_BIN_EXE_procession"), path.display());
     let output = std::process::Command::new("bash").args(["-o", "pipefail", "-c", &line]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
