@@ -241,7 +241,11 @@ impl ReplaySource {
         seen.clocks.note(block.first, clock);
         if let Content::Events(_) = &block.content {
             let first = clock.at(block.first);
-            seen.unread.iter_mut().rev().take_while(|part| part.before.is_none()).for_each(|part| part.before = Some(first));
+            seen.unread
+                .iter_mut()
+                .rev()
+                .take_while(|part| part.before.is_none())
+                .for_each(|part| part.before = Some(first));
         }
     }
 

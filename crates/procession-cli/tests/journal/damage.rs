@@ -34,7 +34,10 @@ fn is_told_and_the_rest_is_shown() {
     assert!(said.out.lines().count() < whole.lines().count());
     assert!(whole.starts_with(&said.out) && !said.out.is_empty(), "{said:?}");
     let tree = recording.asked(&["tree"]);
-    assert!(tree.code == Some(0) && tree.err.contains("cannot be read") && tree.err.contains("missing"), "{tree:?}");
+    assert!(
+        tree.code == Some(0) && tree.err.contains("cannot be read") && tree.err.contains("missing"),
+        "{tree:?}"
+    );
 }
 
 fn a_torn_end_is_no_news() {

@@ -49,7 +49,8 @@ fn every_question_has_the_answer_of_then() {
     let list = recording.asked(&["processes", "--at", &first, "--binary", "sleep"]).text();
     assert!(list.contains("sleep 0.4"), "{list}");
     let json = recording.asked(&["processes", "--at", &first, "--binary", "sleep", "-o", "json"]).text();
-    let process: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let mut processes = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let process = processes.find(|process| process["process"]["pid"].to_string() == pid).unwrap();
     let told = events.iter().find(|event| event["process_exec"]["process"]["arguments"] == "0.4").unwrap();
     assert_eq!(process["process"]["exec_id"], told["process_exec"]["process"]["exec_id"]);
     assert_eq!(process["process"]["start_time"], told["process_exec"]["process"]["start_time"]);
@@ -66,8 +67,10 @@ fn a_life_is_told_from_fork_to_exit() {
     let life = recording.asked(&["history", &pid]).text();
     let kinds: Vec<_> = life.lines().skip(2).map(|line| &line[30..34]).collect();
     assert_eq!(kinds, ["fork", "exec", "exec", "end "], "{life}");
-    let json: Value = serde_json::from_str(&recording.asked(&["history", &pid, "-o", "json"]).text()).unwrap();
-    let what: Vec<_> = json["happenings"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
+    let json: Value =
+        serde_json::from_str(&recording.asked(&["history", &pid, "-o", "json"]).text()).unwrap();
+    let what: Vec<_> =
+        json["happenings"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
     assert_eq!(what, ["fork", "exec", "exec", "exit"]);
     assert_eq!(json["happenings"][3]["status"], 0);
     let id = json["process"]["exec_id"].as_str().unwrap();
@@ -81,7 +84,9 @@ fn descendants_are_found_however_long_ago() {
     for part in ["sleep 0.4", "sleep 0.3"] {
         assert!(ever.contains(part), "{part} in {ever}");
     }
-    let now = recording.asked(&["descendants", &shell, "--at", &time_of(&events(&recording), "process_exec", "0.4")]).text();
+    let now = recording
+        .asked(&["descendants", &shell, "--at", &time_of(&events(&recording), "process_exec", "0.4")])
+        .text();
     assert!(now.contains("/bin/sleep 0.4\n") && !now.contains("/bin/sleep 0.3\n"), "{now}");
 }
 

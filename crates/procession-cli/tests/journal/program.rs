@@ -69,7 +69,14 @@ impl Recording {
     pub(crate) fn of_script(script: &str) -> Self {
         let recording = Self::new();
         let path = recording.path();
-        let said = said(["record".as_ref(), path.as_os_str(), "--".as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);
+        let said = said([
+            "record".as_ref(),
+            path.as_os_str(),
+            "--".as_ref(),
+            "sh".as_ref(),
+            "-c".as_ref(),
+            script.as_ref(),
+        ]);
         assert!(path.is_file(), "{said:?}");
         recording
     }
