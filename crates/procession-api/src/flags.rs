@@ -55,7 +55,7 @@ impl Flags {
             Origin::Fork => Self::EXECVE,
             Origin::FirstExec => Self::EXECVE | Self::CLONE | Self::about_image(process),
             Origin::Exec => Self::EXECVE | Self::about_image(process),
-            Origin::Running => Self::PROC_FS | Self::about_image(process),
+            Origin::Running | Origin::Found(_) => Self::PROC_FS | Self::about_image(process),
         };
         history | place
     }
@@ -66,7 +66,7 @@ impl Flags {
         };
         let cwd = match image.cwd() {
             // The reference's walk over /proc sets both.
-            WorkingDirectory::Unknown if process.origin == Origin::Running => {
+            WorkingDirectory::Unknown if matches!(process.origin, Origin::Running | Origin::Found(_)) => {
                 Self::ROOT_CWD | Self::ERROR_CWD
             }
             WorkingDirectory::Unknown => Self::ERROR_CWD,

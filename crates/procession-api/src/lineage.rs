@@ -1,8 +1,8 @@
 //! What the table knows of a process, as the messages of our own API.
 
 use procession::{
-    BootId, Credentials, End, EndKind, Entry, ExitStatus, Image, Origin, Process, ProcessKey, ProcessUid,
-    Provenance, Spell, WallClock,
+    BootId, Credentials, End, EndKind, Entry, ExitStatus, Gap, Image, Origin, Process, ProcessKey,
+    ProcessUid, Provenance, Spell, WallClock,
 };
 use procession_kube::Whose;
 
@@ -51,6 +51,7 @@ pub fn process(
             .filter(|image| image.binary().is_empty())
             .map(|image| text(image.comm()))
             .unwrap_or_default(),
+        gap: gap_before(process.origin).into(),
     }
 }
 
@@ -75,7 +76,25 @@ fn origin(origin: Origin) -> v1::Origin {
         Origin::Fork => v1::Origin::Fork,
         Origin::FirstExec | Origin::Exec => v1::Origin::Exec,
         Origin::Running => v1::Origin::Running,
+        Origin::Found(_) => v1::Origin::Found,
         Origin::Inferred => v1::Origin::Inferred,
+    }
+}
+
+fn gap(gap: Gap) -> v1::Gap {
+    match gap {
+        Gap::Loss => v1::Gap::Loss,
+        Gap::Absence => v1::Gap::Absence,
+    }
+}
+
+/// Why events did not tell of a process that was found.
+fn gap_before(origin: Origin) -> v1::Gap {
+    match origin {
+        Origin::Found(why) => gap(why),
+        Origin::Fork | Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Inferred => {
+            v1::Gap::Unspecified
+        }
     }
 }
 
@@ -100,6 +119,7 @@ fn message_of_end(end: End, clock: &WallClock) -> v1::End {
         EndKind::Exited(status) => status.map(how_it_exited),
         EndKind::Replaced => Some(end::How::Replaced(end::Replaced {})),
         EndKind::Vanished => Some(end::How::Vanished(end::Vanished {})),
+        EndKind::Gone(why) => Some(end::How::Gone(end::Gone { gap: gap(why).into() })),
     };
     v1::End { time: Some(date(clock, end.time)), how }
 }
@@ -118,6 +138,7 @@ fn message_of_spell(encoder: &MessageEncoder, spell: &Spell, clock: &WallClock) 
         credentials: spell.credentials().map(all_credentials),
         namespaces: spell.namespaces().map(|own| all_namespaces(own, &host)),
         cgroup: text(spell.cgroup_path()),
+        gap: spell.gap().map_or(v1::Gap::Unspecified, gap).into(),
     }
 }
 

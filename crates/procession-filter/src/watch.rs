@@ -234,6 +234,7 @@ mod tests {
             owner: ProcessKey::NONE.into(),
             context: Context { credentials: Some(credentials), ..Context::default() },
             program: Program { binary, ..Program::default() },
+            gap: None,
         });
         let mut table = Table::default();
         let id = table.apply(&Event { time: key.start, kind: event }).process.unwrap();

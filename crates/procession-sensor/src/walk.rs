@@ -48,6 +48,7 @@ impl Sighting {
             owner: owner.into(),
             context: details.context(),
             program: details.program(),
+            gap: None,
         };
         sink(&Event { time, kind: EventKind::Running(running) });
     }

@@ -49,6 +49,7 @@ fn what_happened() -> Vec<(u64, EventKind<'static>)> {
         owner: ProcessKey::NONE.into(),
         context: user(0),
         program: program("/sbin/init", ""),
+        gap: None,
     };
     vec![
         (5, EventKind::Running(found)),

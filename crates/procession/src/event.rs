@@ -33,6 +33,8 @@ pub enum EventKind<'a> {
     Running(Running<'a>),
     /// A process changed as whom or where it runs, without an exec.
     Change(Change<'a>),
+    /// A process that was thought to run was looked for, and is not there.
+    Gone(Gone),
     /// The source knows that it lost this many events since the one before.
     Lost(u64),
 }
@@ -136,7 +138,7 @@ pub struct Exit<'a> {
     pub comm: &'a [u8],
 }
 
-/// A process that was there before anybody looked.
+/// A process that was found running: before anybody looked, or because events about it are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Running<'a> {
     /// The process in its current image.
@@ -147,6 +149,31 @@ pub struct Running<'a> {
     pub context: Context<'a>,
     /// What it runs.
     pub program: Program<'a>,
+    /// Why events did not tell of it. `None`: it ran before anybody looked.
+    pub gap: Option<Gap>,
+}
+
+/// Why a fact had to be found out that events should have told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gap {
+    /// Events were lost.
+    Loss,
+    /// Nobody observed for a while.
+    Absence,
+}
+
+/// A process that was thought to run was looked for, and is not there: it ended, and nobody told.
+///
+/// It is about the process, whichever image of it is named. When that has ended already, this says
+/// nothing new ([`Outcome::Duplicate`](crate::Outcome::Duplicate)). When the table never heard of
+/// it, or knows a later image of it than the one that is named, then whoever looked had it wrong, and
+/// nothing is changed ([`Outcome::Rejected`](crate::Outcome::Rejected)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The process, in the last image that was known of it.
+    pub process: Subject,
+    /// Why its exit was not seen.
+    pub gap: Gap,
 }
 
 /// New credentials, namespaces, session or control group of a process that goes on running its

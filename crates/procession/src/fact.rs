@@ -35,7 +35,7 @@ pub enum FactKind {
     Fork,
     /// It ran a new image.
     Exec,
-    /// It ended.
+    /// It ended, or was looked for and not there ([`EndKind::Gone`](crate::EndKind::Gone)).
     Exit {
         /// The thread that ended last.
         tid: Pid,
@@ -57,6 +57,7 @@ impl FactKind {
             EventKind::Exit(exit) => Some(Self::Exit { tid: exit.tid, status: exit.status }),
             EventKind::Running(_) => Some(Self::Running),
             EventKind::Change(_) => Some(Self::Change),
+            EventKind::Gone(gone) => Some(Self::Exit { tid: gone.process.key.pid, status: None }),
             EventKind::Lost(_) => None,
         }
     }

@@ -11,7 +11,7 @@ pub enum Outcome {
     Duplicate,
     /// It came after what it should have preceded; what could be learnt from it was.
     Late,
-    /// It contradicts itself and changed nothing.
+    /// It contradicts itself or what is known for certain, and changed nothing.
     Rejected,
 }
 
@@ -28,11 +28,13 @@ pub enum Counted {
     Running,
     /// [`EventKind::Change`].
     Change,
+    /// [`EventKind::Gone`].
+    Gone,
 }
 
 impl Counted {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fork, Self::Exec, Self::Exit, Self::Running, Self::Change];
+    pub const ALL: [Self; 6] = [Self::Fork, Self::Exec, Self::Exit, Self::Running, Self::Change, Self::Gone];
 
     /// The kind of `event`; `None` for a loss report, which is not an event of a process.
     pub const fn of(event: &EventKind<'_>) -> Option<Self> {
@@ -42,6 +44,7 @@ impl Counted {
             EventKind::Exit(_) => Some(Self::Exit),
             EventKind::Running(_) => Some(Self::Running),
             EventKind::Change(_) => Some(Self::Change),
+            EventKind::Gone(_) => Some(Self::Gone),
             EventKind::Lost(_) => None,
         }
     }
@@ -58,7 +61,7 @@ pub struct Account {
     pub duplicate: u64,
     /// The ones that came too late to be applied in full.
     pub late: u64,
-    /// The ones that contradict themselves.
+    /// The ones that contradict themselves or what is known for certain.
     pub rejected: u64,
 }
 

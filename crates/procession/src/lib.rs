@@ -75,8 +75,8 @@ mod uid;
 pub use arguments::Arguments;
 pub use credentials::{Capabilities, CapabilitySet, Credentials, Gid, PrivilegeChange, Uid};
 pub use event::{
-    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Nature, Precision, Program, Relative,
-    Running, Subject, WorkingDirectory,
+    Change, Context, Event, EventKind, Exec, Exit, FileIdentity, Fork, Gap, Gone, Nature, Precision, Program,
+    Relative, Running, Subject, WorkingDirectory,
 };
 pub use fact::{Fact, FactKind, LONGEST_LINEAGE, LineageDetail};
 pub use ids::{Pid, ProcessKey};

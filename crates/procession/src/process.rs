@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::credentials::{Credentials, Uid};
+use crate::event::Gap;
 use crate::ids::{Pid, ProcessKey};
 use crate::image::{Image, ProgramFile};
 use crate::status::ExitStatus;
@@ -117,8 +118,10 @@ pub enum Origin {
     FirstExec,
     /// Its exec was seen, after an earlier one in the same process.
     Exec,
-    /// It was found running.
+    /// It was found running when somebody first looked.
     Running,
+    /// It was found running because events about it are missing.
+    Found(Gap),
     /// Other events speak of it; its own were missed.
     Inferred,
 }
@@ -141,4 +144,6 @@ pub enum EndKind {
     Replaced,
     /// The pid was seen in another process, so this one must have exited: its exit was missed.
     Vanished,
+    /// The process was looked for and was not there: it exited by then, and how is not known.
+    Gone(Gap),
 }

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::credentials::Credentials;
-use crate::event::{Context, WorkingDirectory};
+use crate::event::{Context, Gap, WorkingDirectory};
 use crate::heap::{allocation, counted_allocation};
 use crate::intern::Footprint;
 use crate::namespaces::{Cgroup, Namespaces};
@@ -41,12 +41,19 @@ enum Directory {
 pub struct Spell {
     setting: Arc<Setting>,
     until: BootTime,
+    gap: Option<Gap>,
 }
 
 impl Spell {
-    /// When it ended: with the next change.
+    /// When it ended: with the next change. With a [`gap`](Self::gap): at the latest.
     pub fn until(&self) -> BootTime {
         self.until
+    }
+
+    /// Why the change that ended it was not seen: it showed in what was found running later. `None`:
+    /// it was seen.
+    pub fn gap(&self) -> Option<Gap> {
+        self.gap
     }
 
     /// Ids and capabilities.
@@ -169,10 +176,11 @@ impl Setting {
     /// The setting after a change at `time`; `None`: it changed nothing. A change that comes after
     /// later ones takes its place before them.
     ///
-    /// `intern` gives the shared setting of a key.
+    /// `gap` is why the change was not seen, when it was only found out at `time`. `intern` gives the
+    /// shared setting of a key.
     pub(crate) fn changed(
         &self,
-        time: BootTime,
+        (time, gap): (BootTime, Option<Gap>),
         context: &Context<'_>,
         intern: &mut impl FnMut(&SettingKey<'_>) -> Arc<Self>,
     ) -> Option<Self> {
@@ -189,13 +197,13 @@ impl Setting {
         }
         spells.insert(place + 1, new);
 
-        let mut times: Vec<_> = self.past.iter().map(|spell| spell.until).collect();
-        times.insert(place, time);
+        let mut ends: Vec<_> = self.past.iter().map(|spell| (spell.until, spell.gap)).collect();
+        ends.insert(place, (time, gap));
         let current = spells.pop()?;
         let forgotten = spells.len().saturating_sub(LONGEST_HISTORY);
-        let past = spells.into_iter().zip(times).skip(forgotten);
+        let past = spells.into_iter().zip(ends).skip(forgotten);
         Some(Self {
-            past: past.map(|(setting, until)| Spell { setting, until }).collect(),
+            past: past.map(|(setting, (until, gap))| Spell { setting, until, gap }).collect(),
             forgotten: self.forgotten.saturating_add(u32::try_from(forgotten).unwrap_or(u32::MAX)),
             ..Self::clone(&current)
         })
@@ -206,9 +214,9 @@ impl Setting {
         if self.past.is_empty() {
             return intern(&self.key());
         }
-        let past = self.past.iter().map(|Spell { setting, until }| {
-            let setting = intern(&setting.key());
-            Spell { setting, until: *until }
+        let past = self.past.iter().map(|spell| {
+            let setting = intern(&spell.setting.key());
+            Spell { setting, ..*spell }
         });
         Arc::new(Self { past: past.collect(), ..self.clone() })
     }

@@ -77,6 +77,16 @@ impl WallClock {
         Self { boot, wall }
     }
 
+    /// The boot clock's reading.
+    pub const fn boot(&self) -> BootTime {
+        self.boot
+    }
+
+    /// The wall clock's reading.
+    pub const fn wall(&self) -> SystemTime {
+        self.wall
+    }
+
     /// What the wall clock showed, or will show, at `time`.
     ///
     /// Saturates at the Unix epoch for a time that lies before it.
@@ -87,6 +97,20 @@ impl WallClock {
             self.wall.checked_sub(self.boot.since(time))
         };
         moved.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// The boot time at which the wall clock showed, or will show, `wall`: the inverse of
+    /// [`at`](Self::at).
+    ///
+    /// Saturates at boot for what lies before it, and at the end of time.
+    pub fn when(&self, wall: SystemTime) -> BootTime {
+        match wall.duration_since(self.wall) {
+            Ok(later) => self.boot.after(later),
+            Err(earlier) => {
+                let nanos = u64::try_from(earlier.duration().as_nanos()).unwrap_or(u64::MAX);
+                BootTime(self.boot.0.saturating_sub(nanos))
+            }
+        }
     }
 }
 
@@ -100,6 +124,18 @@ mod tests {
         let clock = WallClock::new(BootTime::from_nanos(50), wall);
         assert_eq!(clock.at(BootTime::from_nanos(60)), wall + Duration::from_nanos(10));
         assert_eq!(clock.at(BootTime::from_nanos(40)), wall - Duration::from_nanos(10));
+    }
+
+    #[test]
+    fn boot_time_follows_wall_time_both_ways() {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let clock = WallClock::new(BootTime::from_nanos(50), wall);
+        for nanos in [0, 49, 50, 51, u64::MAX] {
+            assert_eq!(clock.when(clock.at(BootTime::from_nanos(nanos))), BootTime::from_nanos(nanos));
+        }
+        assert_eq!(clock.when(wall - Duration::from_nanos(51)), BootTime::ZERO);
+        assert_eq!(clock.when(SystemTime::UNIX_EPOCH), BootTime::ZERO);
+        assert_eq!((clock.boot(), clock.wall()), (BootTime::from_nanos(50), wall));
     }
 
     #[test]

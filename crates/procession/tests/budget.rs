@@ -41,6 +41,7 @@ impl Machine {
             owner: ProcessKey::NONE.into(),
             context: Context::default(),
             program: Program { binary: b"/sbin/init", ..Program::default() },
+            gap: None,
         };
         machine.apply(EventKind::Running(running));
         machine

@@ -84,6 +84,7 @@ fn running(process: Subject, program: Program<'_>) -> EventKind<'_> {
         owner: ProcessKey::NONE.into(),
         context: Context::default(),
         program,
+        gap: None,
     })
 }
 

@@ -180,6 +180,7 @@ pub(crate) fn running(pid: u32, owner: ProcessKey) -> Event<'static> {
         owner: owner.into(),
         context: Context::default(),
         program,
+        gap: None,
     }))
 }
 
@@ -243,7 +244,7 @@ pub(crate) fn in_cgroup(path: &'static [u8], mut event: Event<'static>) -> Event
         EventKind::Exec(exec) => &mut exec.context,
         EventKind::Running(running) => &mut running.context,
         EventKind::Change(change) => &mut change.context,
-        EventKind::Exit(_) | EventKind::Lost(_) => panic!("these do not say where"),
+        EventKind::Exit(_) | EventKind::Gone(_) | EventKind::Lost(_) => panic!("these do not say where"),
     };
     context.cgroup = Some(Cgroup { id: 0, path });
     event

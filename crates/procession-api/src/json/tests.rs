@@ -54,6 +54,7 @@ fn table_with_shell() -> Table {
             arguments: Arguments::complete(b"init\0splash\0"),
             ..Program::default()
         },
+        gap: None,
     };
     fact(&mut table, SECOND / 2, EventKind::Running(init));
     fact(&mut table, SECOND - 1, fork(subject(100, SECOND - 1, SECOND - 1), key(1, 2)));
@@ -271,6 +272,7 @@ fn a_kernel_thread_is_found_with_its_name_in_brackets() {
         owner: ProcessKey::NONE.into(),
         context: Context { credentials: Some(Credentials::default()), ..Context::default() },
         program: Program { nature: Nature::KernelThread, binary: b"[kthreadd]", ..Program::default() },
+        gap: None,
     };
     let fact = fact(&mut table, SECOND, EventKind::Running(thread));
     check(

@@ -46,14 +46,17 @@ pub struct Process {
     /// The name of its main thread, where its program's file is not known.
     #[prost(string, tag = "14")]
     pub comm: ::prost::alloc::string::String,
+    /// Of one that was found: why events did not tell of it.
+    #[prost(enumeration = "Gap", tag = "15")]
+    pub gap: i32,
 }
 /// How a program ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct End {
-    /// Of a process that vanished: when that showed.
+    /// Of a process that vanished or was gone: when that showed.
     #[prost(message, optional, tag = "1")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(oneof = "end::How", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "end::How", tags = "2, 3, 4, 5, 6")]
     pub how: ::core::option::Option<end::How>,
 }
 /// Nested message and enum types in `End`.
@@ -62,6 +65,12 @@ pub mod end {
     pub struct Replaced {}
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Vanished {}
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Gone {
+        /// Why nobody saw it end.
+        #[prost(enumeration = "super::Gap", tag = "1")]
+        pub gap: i32,
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum How {
         /// The process exited with this status.
@@ -76,12 +85,15 @@ pub mod end {
         /// It must have ended: its pid is another's. When and how is not known.
         #[prost(message, tag = "5")]
         Vanished(Vanished),
+        /// It was looked for and not there. When and how it ended is not known.
+        #[prost(message, tag = "6")]
+        Gone(Gone),
     }
 }
 /// As whom and where a process ran, until that changed without another program.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Spell {
-    /// Until when.
+    /// Until when; with a gap: until then at the latest.
     #[prost(message, optional, tag = "1")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "2")]
@@ -91,6 +103,9 @@ pub struct Spell {
     /// The path of its control group in its hierarchy. Empty: unknown.
     #[prost(string, tag = "4")]
     pub cgroup: ::prost::alloc::string::String,
+    /// Why the change that ended it was not seen: it showed in what was found later. Unset: it was seen.
+    #[prost(enumeration = "Gap", tag = "5")]
+    pub gap: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FollowRequest {
@@ -342,6 +357,8 @@ pub enum Origin {
     Running = 3,
     /// Other events speak of it; its own were missed.
     Inferred = 4,
+    /// It was found running, because events about it are missing: see `gap`.
+    Found = 5,
 }
 impl Origin {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -355,6 +372,7 @@ impl Origin {
             Self::Exec => "ORIGIN_EXEC",
             Self::Running => "ORIGIN_RUNNING",
             Self::Inferred => "ORIGIN_INFERRED",
+            Self::Found => "ORIGIN_FOUND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -365,6 +383,39 @@ impl Origin {
             "ORIGIN_EXEC" => Some(Self::Exec),
             "ORIGIN_RUNNING" => Some(Self::Running),
             "ORIGIN_INFERRED" => Some(Self::Inferred),
+            "ORIGIN_FOUND" => Some(Self::Found),
+            _ => None,
+        }
+    }
+}
+/// Why a fact had to be found out that events should have told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Gap {
+    Unspecified = 0,
+    /// Events were lost.
+    Loss = 1,
+    /// Nobody observed for a while.
+    Absence = 2,
+}
+impl Gap {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GAP_UNSPECIFIED",
+            Self::Loss => "GAP_LOSS",
+            Self::Absence => "GAP_ABSENCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GAP_UNSPECIFIED" => Some(Self::Unspecified),
+            "GAP_LOSS" => Some(Self::Loss),
+            "GAP_ABSENCE" => Some(Self::Absence),
             _ => None,
         }
     }

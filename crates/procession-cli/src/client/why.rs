@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use procession::Uid;
 use procession_api::proto::procession::v1::{
-    End, GetLineageRequest, GetLineageResponse, Origin, Process, Provenance, Relation, end,
+    End, Gap, GetLineageRequest, GetLineageResponse, Origin, Process, Provenance, Relation, end,
 };
 use procession_api::proto::tetragon;
 
@@ -181,9 +181,12 @@ impl Story<'_> {
             Some(end::How::Signal(name)) => format!("was ended by {}{at}", Visible(name.as_bytes())),
             Some(end::How::Replaced(_)) => format!("went on to run another program{at}"),
             None => format!("ended{at}; with which status nobody saw"),
-            Some(end::How::Vanished(_)) => {
-                let by = when.map(|when| format!(" by {when}")).unwrap_or_default();
-                format!("must have ended{by}; how is not known [inferred: its pid went to another process]")
+            Some(end::How::Vanished(_)) => must_have_ended(when, "its pid went to another process"),
+            Some(end::How::Gone(gone)) if gone.gap() == Gap::Absence => {
+                must_have_ended(when, "nobody observed for a while, and then it was looked for and not there")
+            }
+            Some(end::How::Gone(_)) => {
+                must_have_ended(when, "events were lost, and it was looked for and not there")
             }
         }
     }
@@ -349,6 +352,11 @@ impl Story<'_> {
     }
 }
 
+fn must_have_ended(when: Option<String>, because: &str) -> String {
+    let by = when.map(|when| format!(" by {when}")).unwrap_or_default();
+    format!("must have ended{by}; how is not known [inferred: {because}]")
+}
+
 /// ` as www-data in pod shop/cart-0 (container app)`.
 fn as_whom_and_where(process: &tetragon::Process) -> String {
     let user = user(process).map(|user| format!(" as {user}")).unwrap_or_default();
@@ -359,6 +367,10 @@ fn as_whom_and_where(process: &tetragon::Process) -> String {
 fn mark_of_origin(entry: &Process) -> &'static str {
     match entry.origin() {
         Origin::Running => " [found running: its start was not seen]",
+        Origin::Found if entry.gap() == Gap::Absence => {
+            " [inferred: nobody observed for a while, and it was found running when looked for]"
+        }
+        Origin::Found => " [inferred: events were lost, and it was found running when looked for]",
         Origin::Inferred => " [inferred: others speak of it, its own events were missed]",
         Origin::Fork | Origin::Exec | Origin::Unspecified => "",
     }

@@ -93,7 +93,7 @@ pub(crate) fn outcome(end: &v1::End) -> Option<Outcome<'_>> {
         Some(v1::end::How::Status(code)) => Some(Outcome::Code(*code)),
         Some(v1::end::How::Signal(name)) => Some(Outcome::Signal(name)),
         Some(v1::end::How::Replaced(_)) => None,
-        Some(v1::end::How::Vanished(_)) | None => Some(Outcome::Gone),
+        Some(v1::end::How::Vanished(_) | v1::end::How::Gone(_)) | None => Some(Outcome::Gone),
     }
 }
 

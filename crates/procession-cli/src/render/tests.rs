@@ -60,7 +60,7 @@ impl Scene {
 
     fn found(&mut self, pid: u32, program: Program<'_>, context: Context<'_>) -> Fact {
         let process = subject(pid, pid_time(pid));
-        let running = Running { process, owner: ProcessKey::NONE.into(), context, program };
+        let running = Running { process, owner: ProcessKey::NONE.into(), context, program, gap: None };
         self.apply(pid_time(pid), EventKind::Running(running))
     }
 

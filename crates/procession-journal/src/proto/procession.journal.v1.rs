@@ -471,6 +471,9 @@ pub struct Spell {
     pub setting: u32,
     #[prost(fixed64, tag = "2")]
     pub until: u64,
+    /// Why the change that ended it was not seen, and only showed by then. Absent: it was seen.
+    #[prost(enumeration = "Gap", optional, tag = "3")]
+    pub gap: ::core::option::Option<i32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Image {

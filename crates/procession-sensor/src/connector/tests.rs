@@ -74,6 +74,7 @@ fn short(kind: &EventKind<'_>) -> String {
         EventKind::Exit(it) => format!("gone {} {}", it.process.key.pid, text(it.comm)),
         EventKind::Running(it) => format!("running {}", it.process.key.pid),
         EventKind::Change(it) => format!("change {}", it.process.key.pid),
+        EventKind::Gone(it) => format!("not there {}", it.process.key.pid),
         EventKind::Lost(count) => format!("lost {count}"),
     }
 }

@@ -165,7 +165,7 @@ impl Decoder {
             let replaces = Some(ProcessKey::new(process.key.pid, before));
             EventKind::Exec(Exec { process, replaces, tid: Pid(record.old_tid), owner, context, program })
         } else {
-            EventKind::Running(Running { process, owner, context, program })
+            EventKind::Running(Running { process, owner, context, program, gap: None })
         };
         Ok(Event { time: BootTime::from_nanos(record.header.time), kind })
     }

@@ -57,7 +57,7 @@ impl Story {
             EventKind::Exit(exit) => ("exit", exit.tid, exit.status),
             EventKind::Running(running) => ("running", running.process.key.pid, None),
             EventKind::Change(change) => ("change", change.process.key.pid, None),
-            EventKind::Lost(_) => unreachable!("it is about no process"),
+            EventKind::Gone(_) | EventKind::Lost(_) => unreachable!("no record of the kernel side says so"),
         };
         let status = status.map_or(String::new(), |status| format!(" {status}"));
         writeln!(self.text, "{time} {kind} {key}{parent}{status} by thread {tid}").unwrap();

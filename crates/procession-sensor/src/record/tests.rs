@@ -294,6 +294,7 @@ fn walk_is_decoded_field_by_field() {
         owner: relative(9, 5),
         context: context(b"/a.slice/b.scope"),
         program: Program { binary: b"/usr/bin/ls", ..program() },
+        gap: None,
     };
     check_event(&record.bytes(), &EventKind::Running(running));
 }

@@ -50,6 +50,7 @@ impl Ours {
             owner: owner.into(),
             context: context(container, &container.cgroup_path),
             program: program(binary, arguments.argv(), 7),
+            gap: None,
         };
         self.apply(&Event { time: BootTime::from_nanos(BEGIN - SECOND), kind: EventKind::Running(running) });
     }

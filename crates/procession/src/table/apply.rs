@@ -6,13 +6,14 @@
 //! | exec | the image that is replaced | it is inferred, with the parent that the kernel names |
 //! | exit | the process | it is inferred, and has ended |
 //! | change | the image | it is inferred; what it runs is unknown |
+//! | gone | the process | it is rejected: nothing was lost |
 //! | any | the pid's last owner has exited | that one has vanished |
 
 use std::iter::successors;
 
 use crate::arena::Slot;
 use crate::event::{
-    Change, Context, Event, EventKind, Exec, Exit, Fork, Precision, Program, Relative, Running, Subject,
+    Change, Context, Event, EventKind, Exec, Exit, Fork, Gone, Precision, Program, Relative, Running, Subject,
 };
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
@@ -50,6 +51,7 @@ impl Table {
             EventKind::Exit(exit) => self.exit(exit),
             EventKind::Running(running) => self.running(running),
             EventKind::Change(change) => self.change(change, event.time),
+            EventKind::Gone(gone) => self.gone(*gone),
             EventKind::Lost(count) => {
                 self.ledger.record_lost(*count);
                 (Outcome::Applied, None)
@@ -231,12 +233,21 @@ impl Table {
         match life {
             // Who was taken for vanished may just have gone on in the new image. If the new one is not
             // the latest of the pid either, it has vanished, and `make_latest` says so.
-            Life::Running | Life::Vanished => return self.end(old, EndKind::Replaced),
-            Life::Replaced => return,
-            Life::Exited => {}
+            Life::Running | Life::Vanished => self.end(old, EndKind::Replaced),
+            Life::Replaced => {}
+            Life::Exited => self.end_replaced_and(old, new, EndKind::Exited(status), ended),
+            // Who ran something new after that was there all the same.
+            Life::Gone(_) if self.nodes.get(new).is_some_and(|node| node.start > ended) => {
+                self.end(old, EndKind::Replaced);
+            }
+            Life::Gone(gap) => self.end_replaced_and(old, new, EndKind::Gone(gap), ended),
         }
+    }
+
+    /// What was taken for the end of the process in `old` was its end in `new`, which replaced that.
+    fn end_replaced_and(&mut self, old: Slot, new: Slot, how: EndKind, time: BootTime) {
         self.end(old, EndKind::Replaced);
-        self.end_at(new, EndKind::Exited(status), ended);
+        self.end_at(new, how, time);
     }
 
     fn exit(&mut self, exit: &Exit<'_>) -> Result {
@@ -249,7 +260,7 @@ impl Table {
         let outcome = match life {
             None | Some(Life::Running) => Outcome::Applied,
             Some(Life::Exited) => return (Outcome::Duplicate, known),
-            Some(Life::Replaced | Life::Vanished) => Outcome::Late,
+            Some(Life::Replaced | Life::Vanished | Life::Gone(_)) => Outcome::Late,
         };
         let Some(slot) = known.or_else(|| self.infer(subject, exit.owner)) else { return REJECTED };
         if self.body(slot).is_some_and(|body| body.image.is_none()) {
@@ -260,6 +271,26 @@ impl Table {
         self.note_owner(slot, exit.owner.key);
         self.end(slot, EndKind::Exited(exit.status));
         (outcome, Some(slot))
+    }
+
+    fn gone(&mut self, gone: Gone) -> Result {
+        let subject = gone.process;
+        let Some((slot, node)) = self.image_of(subject).and_then(|slot| Some((slot, self.nodes.get(slot)?)))
+        else {
+            return REJECTED;
+        };
+        if !node.is_running() {
+            return (Outcome::Duplicate, Some(slot));
+        }
+        // Who knows the start of the process only means it in whatever image.
+        let is_by_image = subject.precision == Precision::Nanoseconds
+            && node.precision == Precision::Nanoseconds
+            && subject.key.start != subject.began;
+        if is_by_image && subject.key.start < node.start {
+            return REJECTED;
+        }
+        self.end(slot, EndKind::Gone(gone.gap));
+        (Outcome::Applied, Some(slot))
     }
 
     /// Only the process that changed: those with which it shared its image keep that.
@@ -273,7 +304,7 @@ impl Table {
         let is_late = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         let is_new_session = context.session.is_some() && self.session_of(slot) != context.session;
         let image = match self.image(slot).cloned() {
-            Some(image) => self.shared.changed(&image, time, context),
+            Some(image) => self.shared.changed(&image, (time, None), context),
             None => Some(self.shared.image(&Program::default(), context, None)),
         };
         if image.is_none() && !is_new_session {
@@ -305,9 +336,10 @@ impl Table {
         let reused = before.and_then(|before| self.take_over(before, subject.key));
         let before = before.filter(|_| reused.is_none());
         let described = described.or(reused);
-        let Some(slot) = described.or_else(|| self.insert(subject, Origin::Running)) else { return REJECTED };
+        let origin = running.gap.map_or(Origin::Running, Origin::Found);
+        let Some(slot) = described.or_else(|| self.insert(subject, origin)) else { return REJECTED };
         let has_ended = self.nodes.get(slot).is_some_and(|node| !node.is_running());
-        self.describe(slot, subject, Origin::Running, &running.program, &running.context, None);
+        self.describe(slot, subject, origin, &running.program, &running.context, None);
         if let Some(before) = before {
             self.replace(before, slot);
         }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::arena::Slot;
-use crate::event::{Precision, Subject};
+use crate::event::{Gap, Precision, Subject};
 use crate::ids::{Pid, ProcessKey};
 use crate::image::{Image, ProgramFile};
 use crate::process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombstone};
@@ -80,6 +80,7 @@ pub(super) enum Life {
     Exited,
     Replaced,
     Vanished,
+    Gone(Gap),
 }
 
 impl Life {
@@ -89,6 +90,7 @@ impl Life {
             EndKind::Exited(status) => (Self::Exited, status),
             EndKind::Replaced => (Self::Replaced, None),
             EndKind::Vanished => (Self::Vanished, None),
+            EndKind::Gone(gap) => (Self::Gone(gap), None),
         }
     }
 }
@@ -216,6 +218,7 @@ impl Node {
             Life::Exited => EndKind::Exited(status),
             Life::Replaced => EndKind::Replaced,
             Life::Vanished => EndKind::Vanished,
+            Life::Gone(gap) => EndKind::Gone(gap),
         };
         Some(End { time: self.ended, how })
     }

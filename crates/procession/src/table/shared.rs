@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Context, Program};
+use crate::event::{Context, Gap, Program};
 use crate::image::{Image, ProgramFile, image_bytes};
 use crate::intern::Interner;
 use crate::setting::{Setting, SettingKey};
@@ -84,10 +84,15 @@ impl Shared {
         image.in_setting(intern(&mut self.settings, &key))
     }
 
-    /// `image` after a change at `time`. `None`: it changed nothing.
-    pub(super) fn changed(&mut self, image: &Image, time: BootTime, context: &Context<'_>) -> Option<Image> {
+    /// `image` after a change, seen at that time or found out by then. `None`: it changed nothing.
+    pub(super) fn changed(
+        &mut self,
+        image: &Image,
+        when: (BootTime, Option<Gap>),
+        context: &Context<'_>,
+    ) -> Option<Image> {
         let mut shared = |key: &SettingKey<'_>| intern(&mut self.settings, key);
-        let setting = image.setting().changed(time, context, &mut shared)?;
+        let setting = image.setting().changed(when, context, &mut shared)?;
         Some(image.in_setting(Arc::new(setting)))
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn subject(kind: &EventKind<'_>) -> Option<Subject> {
         EventKind::Exit(exit) => Some(exit.process),
         EventKind::Running(running) => Some(running.process),
         EventKind::Change(change) => Some(change.process),
+        EventKind::Gone(gone) => Some(gone.process),
         EventKind::Lost(_) => None,
     }
 }
@@ -119,7 +120,9 @@ fn end_is_true(machine: &Machine, process: &Process, image: &Image) -> bool {
             let last = &machine.images[machine.current(image.process)];
             last.end.is_some_and(|(_, told)| told == Some(status))
         }
-        Some(EndKind::Exited(None) | EndKind::Vanished | EndKind::Replaced) => image.end.is_some(),
+        Some(EndKind::Exited(None) | EndKind::Vanished | EndKind::Replaced | EndKind::Gone(_)) => {
+            image.end.is_some()
+        }
     }
 }
 
@@ -136,7 +139,7 @@ fn program_is_true(process: &Process, image: &Image) -> bool {
     match process.origin {
         Origin::Inferred => program.binary().is_empty(),
         Origin::Fork if program.binary().is_empty() => true,
-        Origin::Fork | Origin::FirstExec | Origin::Exec | Origin::Running => {
+        Origin::Fork | Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Found(_) => {
             program.binary() == image.binary && program.arguments().bytes == image.arguments
         }
     }

@@ -2,8 +2,8 @@
 
 use procession::{
     Arguments, BootTime, Capabilities, Cgroup, Context, Credentials, Event, EventKind, Exec, Exit,
-    ExitStatus, FileIdentity, Fork, Namespaces, Nature, Pid, Precision, PrivilegeChange, ProcessKey, Program,
-    Running, Subject, Uid, WorkingDirectory,
+    ExitStatus, FileIdentity, Fork, Gap, Gone, Namespaces, Nature, Pid, Precision, PrivilegeChange,
+    ProcessKey, Program, Running, Subject, Uid, WorkingDirectory,
 };
 use proptest::prelude::*;
 
@@ -88,14 +88,27 @@ fn any_kind() -> BoxedStrategy<EventKind<'static>> {
             })
         },
     );
-    let running = (any_subject(), any_key(), any_context(), any_program()).prop_map(
-        |(process, owner, context, program)| {
-            EventKind::Running(Running { process, owner: owner.into(), context, program })
+    let gap = prop::option::of(any_gap());
+    let running = (any_subject(), any_key(), any_context(), any_program(), gap).prop_map(
+        |(process, owner, context, program, gap)| {
+            EventKind::Running(Running { process, owner: owner.into(), context, program, gap })
         },
     );
+    let gone = (any_subject(), any_gap()).prop_map(|(process, gap)| EventKind::Gone(Gone { process, gap }));
     let lost = prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(EventKind::Lost);
-    prop_oneof![8 => fork.boxed(), 8 => exec.boxed(), 8 => exit.boxed(), 4 => running.boxed(), 1 => lost]
-        .boxed()
+    prop_oneof![
+        8 => fork.boxed(),
+        8 => exec.boxed(),
+        8 => exit.boxed(),
+        4 => running.boxed(),
+        2 => gone.boxed(),
+        1 => lost,
+    ]
+    .boxed()
+}
+
+fn any_gap() -> impl Strategy<Value = Gap> {
+    prop_oneof![Just(Gap::Loss), Just(Gap::Absence)]
 }
 
 /// Text of any length up to that of the longest path.

@@ -396,6 +396,7 @@ impl Machine {
                 arguments: Arguments::complete(image.arguments),
                 ..Program::default()
             },
+            gap: None,
         };
         Event { time: BootTime::from_nanos(self.now), kind: EventKind::Running(running) }
     }

@@ -44,12 +44,17 @@ pub(crate) fn show_event(event: &Event<'_>) -> String {
         }
         EventKind::Running(running) => {
             let binary = running.program.binary.escape_ascii();
-            let line = format!("running {} {binary}", show_key(running.process.key));
+            let how = running.gap.map_or_else(|| "running".to_owned(), |gap| format!("found {gap:?}"));
+            let line = format!("{how} {} {binary}", show_key(running.process.key));
             with_rest(line, running.process, running.owner.key, &running.context, running.process.key)
         }
         EventKind::Change(change) => {
             let line = format!("change {}", show_key(change.process.key));
             with_rest(line, change.process, ProcessKey::NONE, &change.context, change.process.key)
+        }
+        EventKind::Gone(gone) => {
+            let line = format!("gone {:?} {}", gone.gap, show_key(gone.process.key));
+            with_rest(line, gone.process, ProcessKey::NONE, &Context::default(), gone.process.key)
         }
         EventKind::Lost(count) => format!("lost {count}"),
     };

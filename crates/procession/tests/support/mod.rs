@@ -6,6 +6,8 @@
 //! ```text
 //! running 1@1 /sbin/init          found running, owned by nobody
 //! running 9@3 /bin/sh < 1@1       found running, owned by 1@1
+//! found loss 9@4 /bin/ls < 1@1    the same, because events were lost; or `absence`
+//! gone loss 9@4                   looked for and not there; or `absence`
 //! fork 1@1 > 10@5                 1@1 forks 10@5
 //! exec 10@5 > 10@7 /bin/ls < 1@1  10@5 runs /bin/ls and is 10@7 from then on
 //! exit 10@7 3                     10@7 exits with code 3
@@ -26,8 +28,8 @@ use std::time::Duration;
 
 use procession::{
     BootTime, Change, Context, Counted, Credentials, EndKind, Event, EventKind, Exec, Exit, ExitStatus, Fork,
-    Namespaces, Outcome, Pid, Precision, Process, ProcessKey, Program, Running, Subject, Table, TableConfig,
-    Uid,
+    Gap, Gone, Namespaces, Outcome, Pid, Precision, Process, ProcessKey, Program, Running, Subject, Table,
+    TableConfig, Uid,
 };
 
 /// Reads `PID@START`.
@@ -63,6 +65,18 @@ pub(crate) fn event(line: &str) -> EventKind<'_> {
             owner: owner.into(),
             context: Context::default(),
             program: Program { binary: binary.as_bytes(), ..Program::default() },
+            gap: None,
+        }),
+        ["found", why, process, binary] => EventKind::Running(Running {
+            process: subject(key(process), began.unwrap_or(key(process).start)),
+            owner: owner.into(),
+            context: Context::default(),
+            program: Program { binary: binary.as_bytes(), ..Program::default() },
+            gap: Some(gap(why)),
+        }),
+        ["gone", why, process] => EventKind::Gone(Gone {
+            process: subject(key(process), began.unwrap_or(key(process).start)),
+            gap: gap(why),
         }),
         ["fork", parent, ">", child] => EventKind::Fork(Fork {
             child: subject(key(child), key(child).start),
@@ -92,6 +106,14 @@ pub(crate) fn event(line: &str) -> EventKind<'_> {
         }),
         ["lost", count] => EventKind::Lost(count.parse().unwrap()),
         _ => panic!("not an event: {line}"),
+    }
+}
+
+fn gap(why: &str) -> Gap {
+    match why {
+        "loss" => Gap::Loss,
+        "absence" => Gap::Absence,
+        _ => panic!("not a gap: {why}"),
     }
 }
 

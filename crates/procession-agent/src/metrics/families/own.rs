@@ -378,6 +378,7 @@ fn put_ledger(page: &Page, samples: &mut Samples<'_>) {
             Counted::Exit => "exit",
             Counted::Running => "running",
             Counted::Change => "change",
+            Counted::Gone => "gone",
         };
         let account = page.now.ledger.account(kind);
         samples.put_at(&[name, "applied"], account.applied);

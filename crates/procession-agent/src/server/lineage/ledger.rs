@@ -42,6 +42,7 @@ fn name(kind: Counted) -> &'static str {
         Counted::Exit => "exit",
         Counted::Running => "running",
         Counted::Change => "change",
+        Counted::Gone => "gone",
     }
 }
 
