@@ -6,18 +6,23 @@
 
 #![forbid(unsafe_code)]
 
+mod block;
 mod codec;
 mod directory;
 mod journal;
 mod names;
 mod reader;
 mod recording;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "made from journal.proto")]
+#[rustfmt::skip]
 #[path = "proto/procession.journal.v1.rs"]
 pub(crate) mod proto;
 
+pub use block::{Header, Kind};
 pub use directory::{Directory, DirectoryConfig, Fsync};
 pub use journal::{Journal, JournalError, Piece, Restored};
 pub use names::{Container, Names, Pod};

@@ -2,69 +2,137 @@
 
 use std::io;
 
-use procession::{BootTime, Checkpoint, Event, Ledger, Table};
+use procession::{BootTime, Checkpoint, Event, EventKind, Ledger, Table};
+use prost::Message as _;
 
+use crate::block::{Fields, Kind, VERSION, pack};
+use crate::codec::event::put_event;
+use crate::codec::recording::{put_ledger, put_recording};
+use crate::codec::wire::Put;
 use crate::names::Container;
+use crate::proto;
 use crate::recording::Recording;
+
+/// The messages of all blocks, as a `google.protobuf.FileDescriptorSet`.
+const SCHEMA: &[u8] = include_bytes!("proto/descriptors.binpb");
+
+/// Room for what is in a block of events besides these.
+const RESERVE: usize = 1 << 20;
 
 /// Makes a block of events, one after the other. Encodes; does no I/O and no compression.
 #[derive(Debug)]
 pub struct BlockBuilder {
-    _private: (),
+    raw: Vec<u8>,
+    /// Events before the block, and in it.
+    before: u64,
+    events: u32,
+    /// When its first event happened.
+    began: Option<BootTime>,
+    earliest: BootTime,
+    latest: BootTime,
 }
 
 /// A block before it is compressed. Cheap to send to another thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RawBlock {
-    _private: (),
+    kind: Kind,
+    events: u32,
+    sequence: u64,
+    first: BootTime,
+    last: BootTime,
+    raw: Vec<u8>,
 }
 
 impl BlockBuilder {
+    /// Bytes with which a block is long enough: longer ones compress little better, and cost more when
+    /// they are lost.
+    pub const FULL: usize = 256 << 10;
+
     /// Of a journal in which `sequence` events came before.
-    pub fn new(recording: &Recording, sequence: u64) -> Self {
-        let _ = (recording, sequence);
-        unimplemented!()
+    pub fn new(sequence: u64) -> Self {
+        Self {
+            raw: Vec::new(),
+            before: sequence,
+            events: 0,
+            began: None,
+            earliest: BootTime::ZERO,
+            latest: BootTime::ZERO,
+        }
     }
 
     /// Adds an event: allocates only when the block grows.
+    ///
+    /// An event that has no room in a block any more, which holds up to 63 MiB, is added as one that was
+    /// lost. No source tells of any that long; blocks are to be taken long before.
     pub fn push(&mut self, event: &Event<'_>) {
-        let _ = event;
-        unimplemented!()
+        let start = self.raw.len();
+        put_one(&mut self.raw, event);
+        if self.raw.len() > Kind::Events.max_raw() - RESERVE {
+            self.raw.truncate(start);
+            put_one(&mut self.raw, &Event { time: event.time, kind: EventKind::Lost(1) });
+        }
+        self.note_time(event.time);
+        self.events += 1;
+    }
+
+    /// Adds what may be no event.
+    #[cfg(test)]
+    pub(crate) fn push_encoded(&mut self, event: &[u8]) {
+        Put::new(&mut self.raw).some_bytes(2, Some(event));
+        self.events += 1;
+    }
+
+    fn note_time(&mut self, time: BootTime) {
+        if self.began.is_none() {
+            (self.began, self.earliest, self.latest) = (Some(time), time, time);
+        }
+        self.earliest = self.earliest.min(time);
+        self.latest = self.latest.max(time);
     }
 
     /// Events in the block so far.
     pub fn events(&self) -> u32 {
-        unimplemented!()
+        self.events
     }
 
     /// Bytes of the block so far.
     pub fn bytes(&self) -> usize {
-        unimplemented!()
+        self.raw.len()
     }
 
     /// The sequence number that the next event will have: the events before it in the journal.
     pub fn sequence(&self) -> u64 {
-        unimplemented!()
+        self.before.saturating_add(u64::from(self.events))
     }
 
     /// When the first event of the block happened.
     pub fn began(&self) -> Option<BootTime> {
-        unimplemented!()
+        self.began
     }
 
     /// Takes the block, and begins the next. `recording` has the clock as it stands now; `bookmark` says
     /// up to where the source was read.
     pub fn take(&mut self, recording: &Recording, bookmark: &[u8]) -> RawBlock {
-        let _ = (recording, bookmark);
-        unimplemented!()
+        let mut put = Put::new(&mut self.raw);
+        put.message(1, |put| put_recording(put, recording));
+        put.bytes(3, bookmark);
+        let next = Self { raw: Vec::with_capacity(self.raw.len()), ..Self::new(self.sequence()) };
+        let Self { raw, before, events, earliest, latest, .. } = std::mem::replace(self, next);
+        RawBlock { kind: Kind::Events, events, sequence: before, first: earliest, last: latest, raw }
     }
+}
+
+fn put_one(raw: &mut Vec<u8>, event: &Event<'_>) {
+    Put::new(raw).message(2, |put| put_event(put, event));
 }
 
 impl RawBlock {
     /// The first block of a file.
     pub fn head(recording: &Recording) -> Self {
-        let _ = recording;
-        unimplemented!()
+        Self::made_now(Kind::Head, recording, 0, |put| {
+            put.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
+            put.bytes(3, SCHEMA);
+        })
     }
 
     /// A checkpoint after `sequence` events, in as many blocks as it takes.
@@ -80,28 +148,59 @@ impl RawBlock {
 
     /// What was said of containers.
     pub fn names(recording: &Recording, containers: &[Container]) -> Self {
-        let _ = (recording, containers);
-        unimplemented!()
+        Self::made_now(Kind::Names, recording, 0, |put| {
+            for container in containers {
+                put.some_bytes(2, Some(&proto::Container::from(container).encode_to_vec()));
+            }
+        })
     }
 
     /// The last block of a file that is closed in order.
     pub fn close(recording: &Recording, ledger: &Ledger, sequence: u64) -> Self {
-        let _ = (recording, ledger, sequence);
-        unimplemented!()
+        Self::made_now(Kind::Close, recording, sequence, |put| {
+            put.message(2, |put| put_ledger(put, ledger));
+        })
+    }
+
+    /// Without events, made when the clock of `recording` was read.
+    fn made_now(kind: Kind, recording: &Recording, sequence: u64, fill: impl FnOnce(&mut Put<'_>)) -> Self {
+        let mut raw = Vec::new();
+        let mut put = Put::new(&mut raw);
+        put.message(1, |put| put_recording(put, recording));
+        fill(&mut put);
+        let now = recording.clock.boot();
+        Self { kind, events: 0, sequence, first: now, last: now, raw }
     }
 
     /// Events in it.
     pub fn events(&self) -> u32 {
-        unimplemented!()
+        self.events
     }
 
     /// The block as it stands in a file: header and compressed payload.
     ///
     /// # Errors
     ///
-    /// The compressor has no memory.
+    /// The compressor has no memory, or the block is too long to be read again.
     pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
-        unimplemented!()
+        if self.raw.len() > self.kind.max_raw() {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a block of the journal is too long"));
+        }
+        let packed = pack(&self.raw)?;
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
+        let header = Fields {
+            kind: self.kind as u8,
+            codec: packed.codec,
+            version: VERSION,
+            stored: length(&packed.stored)?,
+            raw: length(&self.raw)?,
+            events: self.events,
+            sequence: self.sequence,
+            first: self.first.as_nanos(),
+            last: self.last.as_nanos(),
+            payload_sum: packed.sum,
+        };
+        Ok([&header.to_bytes()[..], &packed.stored].concat())
     }
 }
 

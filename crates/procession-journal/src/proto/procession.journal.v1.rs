@@ -10,7 +10,7 @@ pub struct Recording {
     /// /proc/sys/kernel/random/boot_id, as a UUID. Times and pids of one boot mean nothing in another.
     #[prost(string, tag = "2")]
     pub boot_id: ::prost::alloc::string::String,
-    /// Two readings of the clocks, taken together, when the block was begun.
+    /// Two readings of the clocks, taken together, when the block was made.
     #[prost(fixed64, tag = "3")]
     pub boot_time: u64,
     /// Nanoseconds since the Unix epoch.
@@ -102,11 +102,15 @@ pub struct Pod {
     #[prost(string, tag = "5")]
     pub workload_kind: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "6")]
-    pub labels:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     #[prost(btree_map = "string, string", tag = "7")]
-    pub annotations:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub annotations: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Key {
@@ -172,9 +176,10 @@ pub struct Fork {
     pub child: ::core::option::Option<Subject>,
     #[prost(message, optional, tag = "2")]
     pub parent: ::core::option::Option<Relative>,
-    #[prost(uint32, tag = "3")]
-    pub parent_tid: u32,
-    /// Absent: nobody, or the parent.
+    /// Absent: the parent's pid.
+    #[prost(uint32, optional, tag = "3")]
+    pub parent_tid: ::core::option::Option<u32>,
+    /// Absent: the parent. Nobody is pid 0, started at 1.
     #[prost(message, optional, tag = "4")]
     pub owner: ::core::option::Option<Relative>,
     #[prost(message, optional, tag = "5")]
@@ -184,10 +189,13 @@ pub struct Fork {
 pub struct Exec {
     #[prost(message, optional, tag = "1")]
     pub process: ::core::option::Option<Subject>,
+    /// Absent: whichever image the process had.
     #[prost(message, optional, tag = "2")]
     pub replaces: ::core::option::Option<Key>,
-    #[prost(uint32, tag = "3")]
-    pub tid: u32,
+    /// Absent: the pid.
+    #[prost(uint32, optional, tag = "3")]
+    pub tid: ::core::option::Option<u32>,
+    /// Here and below, absent: nobody.
     #[prost(message, optional, tag = "4")]
     pub owner: ::core::option::Option<Relative>,
     #[prost(message, optional, tag = "5")]
@@ -199,8 +207,9 @@ pub struct Exec {
 pub struct Exit {
     #[prost(message, optional, tag = "1")]
     pub process: ::core::option::Option<Subject>,
-    #[prost(uint32, tag = "2")]
-    pub tid: u32,
+    /// Absent: the pid.
+    #[prost(uint32, optional, tag = "2")]
+    pub tid: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "3")]
     pub owner: ::core::option::Option<Relative>,
     /// As wait(2) has it.
@@ -238,12 +247,13 @@ pub struct Gone {
     #[prost(enumeration = "Gap", tag = "2")]
     pub gap: i32,
 }
+/// What is absent is unknown; in a fork it is as in the parent, in a change as it was.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Context {
-    #[prost(uint32, tag = "1")]
-    pub ns_pid: u32,
-    #[prost(uint32, tag = "2")]
-    pub session: u32,
+    #[prost(uint32, optional, tag = "1")]
+    pub ns_pid: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "2")]
+    pub session: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "3")]
     pub credentials: ::core::option::Option<Credentials>,
     #[prost(message, optional, tag = "4")]
@@ -509,10 +519,10 @@ pub struct Entry {
     pub owner: ::core::option::Option<Key>,
     #[prost(message, optional, tag = "6")]
     pub previous: ::core::option::Option<Key>,
-    #[prost(uint32, tag = "7")]
-    pub ns_pid: u32,
-    #[prost(uint32, tag = "8")]
-    pub session: u32,
+    #[prost(uint32, optional, tag = "7")]
+    pub ns_pid: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "8")]
+    pub session: ::core::option::Option<u32>,
     #[prost(uint32, tag = "9")]
     pub marks: u32,
     #[prost(uint32, tag = "10")]

@@ -1,1 +1,0 @@
-//! Between the messages of `journal.proto` and the library's types.

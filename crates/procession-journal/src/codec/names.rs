@@ -1,0 +1,30 @@
+//! Containers and their pods.
+
+use std::time::SystemTime;
+
+use super::recording::{nanos_of, time_of};
+use crate::names::{Container, Pod};
+use crate::proto;
+
+impl From<&Container> for proto::Container {
+    fn from(container: &Container) -> Self {
+        let Container { id, name, image, image_id, started, pod } = container.clone();
+        let pod = pod.map(|pod| {
+            let Pod { uid, name, namespace, workload, workload_kind, labels, annotations } = pod;
+            proto::Pod { uid, name, namespace, workload, workload_kind, labels, annotations }
+        });
+        Self { id, name, image, image_id, started: started.map_or(0, nanos_of), pod }
+    }
+}
+
+impl From<proto::Container> for Container {
+    fn from(container: proto::Container) -> Self {
+        let proto::Container { id, name, image, image_id, started, pod } = container;
+        let pod = pod.map(|pod| {
+            let proto::Pod { uid, name, namespace, workload, workload_kind, labels, annotations } = pod;
+            Pod { uid, name, namespace, workload, workload_kind, labels, annotations }
+        });
+        let started = Some(time_of(started)).filter(|time| *time != SystemTime::UNIX_EPOCH);
+        Self { id, name, image, image_id, started, pod }
+    }
+}

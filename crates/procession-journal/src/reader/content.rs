@@ -1,0 +1,132 @@
+//! What is in a block, from its payload.
+
+use bytes::Bytes;
+use procession::{Checkpoint, Event, Ledger};
+use prost::Message;
+
+use super::damage::{Damage, why};
+use crate::block::Kind;
+use crate::codec::event::event;
+use crate::codec::recording::recording;
+use crate::codec::wire::{Fields, Malformed, Value};
+use crate::names::Container;
+use crate::proto;
+use crate::recording::Recording;
+
+/// What a block holds.
+#[derive(Debug)]
+pub enum Content {
+    /// The first block of a file, and which version wrote it.
+    Head {
+        /// The version.
+        written_by: String,
+    },
+    /// A whole checkpoint: its last part.
+    Checkpoint {
+        /// The state.
+        checkpoint: Box<Checkpoint>,
+        /// Up to where the source was read.
+        bookmark: Bytes,
+    },
+    /// A part of a checkpoint that is not the last.
+    CheckpointPart,
+    /// Events.
+    Events(Events),
+    /// Whose containers are.
+    Names(Vec<Container>),
+    /// The file was closed in order.
+    Close(Box<Ledger>),
+    /// It cannot be read.
+    Damage(Damage),
+}
+
+/// The events of a block. They are read one by one: a block takes no more memory than it is long.
+#[derive(Clone, Debug)]
+pub struct Events {
+    raw: Bytes,
+    count: u32,
+    bookmark: Bytes,
+}
+
+/// What is wrong with a payload.
+type Decoded<T> = Result<T, &'static str>;
+
+/// What a payload says of its journal, and the rest.
+pub(super) fn decode(kind: Kind, events: u32, raw: Bytes) -> Decoded<(Recording, Content)> {
+    let (about, content) = match kind {
+        Kind::Head => {
+            let head: proto::Head = message(raw)?;
+            (head.recording, Content::Head { written_by: head.written_by })
+        }
+        Kind::Events => {
+            let (about, found) = Events::decode(raw).map_err(|_| why::MALFORMED)?;
+            if found.count != events {
+                return Err(why::MALFORMED);
+            }
+            (Some(message(about)?), Content::Events(found))
+        }
+        Kind::Checkpoint => return Err(why::UNKNOWN_KIND),
+        Kind::Names => {
+            let names: proto::Names = message(raw)?;
+            let containers = names.containers.into_iter().map(Container::from);
+            (names.recording, Content::Names(containers.collect()))
+        }
+        Kind::Close => {
+            let close: proto::Close = message(raw)?;
+            (close.recording, Content::Close(Box::default()))
+        }
+    };
+    let about = about.as_ref().and_then(recording).ok_or(why::MALFORMED)?;
+    Ok((about, content))
+}
+
+fn message<M: Message + Default>(raw: Bytes) -> Decoded<M> {
+    M::decode(raw).map_err(|_| why::MALFORMED)
+}
+
+impl Events {
+    /// With the encoded [`proto::Recording`].
+    fn decode(raw: Bytes) -> Result<(Bytes, Self), Malformed> {
+        let (mut recording, mut bookmark, mut count) = (&[][..], &[][..], 0);
+        for field in Fields::of(&raw) {
+            match field? {
+                (1, Value::Delimited(bytes)) => recording = bytes,
+                (2, Value::Delimited(_)) => count += 1,
+                (3, Value::Delimited(bytes)) => bookmark = bytes,
+                _ => {}
+            }
+        }
+        let (recording, bookmark) = (raw.slice_ref(recording), raw.slice_ref(bookmark));
+        Ok((recording, Self { raw, count, bookmark }))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Hands over each, in order. Those that make no sense, or are of a kind that a newer version writes,
+    /// are counted: the result.
+    pub fn each(&self, visit: &mut dyn FnMut(&Event<'_>)) -> u64 {
+        let mut unreadable = 0;
+        for field in Fields::of(&self.raw) {
+            let Ok((2, Value::Delimited(bytes))) = field else { continue };
+            let decoded = proto::Event::decode(self.raw.slice_ref(bytes));
+            match decoded.as_ref().ok().and_then(event) {
+                Some(event) => visit(&event),
+                None => unreadable += 1,
+            }
+        }
+        unreadable
+    }
+
+    /// Up to where the source was read.
+    pub fn bookmark(&self) -> &Bytes {
+        &self.bookmark
+    }
+}

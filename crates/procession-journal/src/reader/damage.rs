@@ -1,0 +1,34 @@
+//! What is told of bytes that cannot be read.
+
+/// Bytes that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes at {offset} cannot be read: {why}")]
+pub struct Damage {
+    /// Where they begin in the file.
+    pub offset: u64,
+    /// How many they are. 0: nothing is there that should be.
+    pub bytes: u64,
+    /// What is wrong with them.
+    pub why: &'static str,
+    /// How many events were in them, where that is known.
+    pub events: Option<u64>,
+}
+
+impl Damage {
+    /// Whether the file ends within a block: for a file that is being written this is how it should be.
+    pub fn is_torn(&self) -> bool {
+        self.why == why::TORN
+    }
+}
+
+/// All that can be wrong, but for what is wrong with a payload.
+pub(crate) mod why {
+    pub(crate) const TORN: &str = "the file ends within a block";
+    pub(crate) const NO_BLOCK: &str = "they do not begin like a block";
+    pub(crate) const NEWER: &str = "a newer version of the program wrote them";
+    pub(crate) const UNKNOWN_KIND: &str = "they are a block of a kind that is not known here";
+    pub(crate) const TOO_LONG: &str = "they say that they are more than a block can hold";
+    pub(crate) const MALFORMED: &str = "they do not hold what their header says";
+    pub(crate) const MISSING: &str = "blocks are missing before this place";
+    pub(crate) const REPEATED: &str = "they belong before what was read already";
+}

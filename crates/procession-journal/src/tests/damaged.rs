@@ -1,0 +1,237 @@
+//! Whatever happens to a file: what is still read of it is what was written, and the rest is told of.
+
+use procession::{
+    Arguments, BootTime, Event, EventKind, Exec, Exit, Fork, Ledger, Pid, ProcessKey, Program, Subject,
+};
+use proptest::prelude::*;
+
+use super::{block, damage, file, read, recording};
+use crate::{Block, Container, Content, RawBlock};
+
+/// A process that runs `make` and ends, and one that does the same.
+fn events() -> Vec<Event<'static>> {
+    (0..6_u32).flat_map(life).collect()
+}
+
+fn life(number: u32) -> [Event<'static>; 3] {
+    let time = |offset| BootTime::from_nanos(u64::from(number) * 1_000 + offset);
+    let key = |offset| ProcessKey::new(Pid(100 + number), time(offset));
+    let child = Subject::exact(key(0), time(0));
+    let process = Subject::exact(key(10), time(0));
+    let parent = ProcessKey::new(Pid(1), BootTime::ZERO).into();
+    let fork = Fork { child, parent, parent_tid: Pid(1), owner: parent, ..Fork::default() };
+    let program = Program {
+        binary: b"/usr/bin/make",
+        arguments: Arguments::complete(b"make\0all\0"),
+        ..Program::default()
+    };
+    let exec = Exec { process, tid: Pid(100 + number), owner: parent, program, ..Exec::default() };
+    let exit = Exit { process, tid: Pid(100 + number), owner: parent, comm: b"make", ..Exit::default() };
+    [
+        Event { time: time(0), kind: EventKind::Fork(fork) },
+        Event { time: time(10), kind: EventKind::Exec(exec) },
+        Event { time: time(20), kind: EventKind::Exit(exit) },
+    ]
+}
+
+/// A file of every kind of blocks, with 18 events in three of them.
+fn journal() -> Vec<RawBlock> {
+    let events = events();
+    let containers = [Container { id: "c".repeat(64), ..Container::default() }];
+    vec![
+        RawBlock::head(&recording()),
+        block(0, &events[..5]),
+        RawBlock::names(&recording(), &containers),
+        block(5, &events[5..12]),
+        block(12, &events[12..]),
+        RawBlock::close(&recording(), &Ledger::default(), 18),
+    ]
+}
+
+/// What was written, to compare what is read with.
+struct Original {
+    bytes: Vec<u8>,
+    blocks: Vec<Block>,
+    contents: Vec<String>,
+    events: Vec<Event<'static>>,
+}
+
+impl Original {
+    fn new() -> Self {
+        let bytes = file(&journal());
+        let blocks = read(&bytes);
+        assert_eq!((damage(&blocks).len(), blocks.len()), (0, journal().len()));
+        let contents = blocks.iter().map(content).collect();
+        Self { bytes, blocks, contents, events: events() }
+    }
+
+    /// Reads what became of it. Every byte is in one block or told to be damaged; every block is as one
+    /// that was written; the events of each are those that stood in its place.
+    fn check(&self, changed: &[u8]) -> Vec<Block> {
+        let read = read(changed);
+        let mut end = 0;
+        for block in &read {
+            assert_eq!(block.offset, end, "{read:?}");
+            end += block.bytes;
+            self.check_block(block);
+        }
+        assert_eq!(end, changed.len() as u64);
+        read
+    }
+
+    fn check_block(&self, block: &Block) {
+        if let Content::Damage(damage) = &block.content {
+            assert_eq!((damage.offset, damage.bytes), (block.offset, block.bytes));
+            return;
+        }
+        assert!(self.contents.contains(&content(block)), "{block:?}");
+        if let Content::Events(events) = &block.content {
+            let mut expected = self.events[usize::try_from(block.sequence).unwrap()..].iter();
+            assert_eq!(events.each(&mut |event| assert_eq!(Some(event), expected.next())), 0);
+        }
+    }
+
+    /// Nothing is missing that is not told of. Where it is not known how much is missing, that is told.
+    fn check_account(&self, read: &[Block]) {
+        let handed_over: u64 = read.iter().map(events_in).sum();
+        let told = damage(read);
+        let missing: Option<u64> = told.iter().map(|damage| damage.events).sum();
+        match missing {
+            Some(missing) => assert_eq!(handed_over + missing, self.events.len() as u64, "{told:?}"),
+            None => assert!(!told.is_empty()),
+        }
+    }
+}
+
+fn content(block: &Block) -> String {
+    format!("{:?} {:?}", block.recording, block.content)
+}
+
+fn events_in(block: &Block) -> u64 {
+    if let Content::Events(events) = &block.content { events.len() as u64 } else { 0 }
+}
+
+#[test]
+fn any_byte_that_is_changed_costs_its_block_alone() {
+    let original = Original::new();
+    for at in 0..original.bytes.len() {
+        for pattern in [0x01, 0x80, 0xff, 0x20, original.bytes[at]] {
+            let mut changed = original.bytes.clone();
+            changed[at] ^= pattern;
+            if changed == original.bytes {
+                continue;
+            }
+            let read = original.check(&changed);
+            original.check_account(&read);
+            let told = damage(&read);
+            let hit = original.blocks.iter().rfind(|block| block.offset <= at as u64).unwrap();
+            assert_eq!((read.len(), told.len()), (original.blocks.len(), 1), "byte {at}");
+            assert_eq!((told[0].offset, told[0].bytes), (hit.offset, hit.bytes), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_ends_anywhere_is_read_up_to_there() {
+    let original = Original::new();
+    for length in 0..original.bytes.len() {
+        let read = original.check(&original.bytes[..length]);
+        let whole = original.blocks.iter().filter(|block| block.offset + block.bytes <= length as u64);
+        let whole: Vec<_> = whole.collect();
+        assert_eq!(read.iter().map(events_in).sum::<u64>(), whole.iter().copied().map(events_in).sum());
+        let is_between = whole.last().map_or(0, |block| block.offset + block.bytes) == length as u64;
+        let told = damage(&read);
+        assert_eq!(
+            (told.len(), read.len()),
+            (usize::from(!is_between), whole.len() + usize::from(!is_between))
+        );
+        assert!(told.iter().all(|damage| damage.is_torn()), "length {length}: {told:?}");
+        let closed = matches!(read.last(), Some(Block { content: Content::Close(_), .. }));
+        assert!(!closed, "it is not whole");
+    }
+}
+
+#[test]
+fn an_argument_that_is_a_block_is_never_taken_for_one() {
+    let inner = file(&[block(5, &events()[5..12])]);
+    let argument = Program { binary: &inner, ..Program::default() };
+    let exec = Exec { program: argument, ..Exec::default() };
+    let event = Event { time: BootTime::ZERO, kind: EventKind::Exec(exec) };
+    let mut outer = file(&[block(0, &[event]), block(1, &[])]);
+    assert!(damage(&read(&outer)).is_empty());
+    outer[20] ^= 1;
+    let blocks = read(&outer);
+    assert_eq!((blocks.len(), blocks[1].sequence, damage(&blocks)[0].events), (2, 1, None));
+}
+
+/// What may happen to a file.
+#[derive(Clone, Debug)]
+enum Harm {
+    /// Bytes are cut out.
+    Cut(usize, usize),
+    /// Others stand in their place.
+    Overwrite(usize, Vec<u8>),
+    /// Others come in between.
+    Insert(usize, Vec<u8>),
+    /// A part of the file stands somewhere once more.
+    Copy(usize, usize, usize),
+    /// Two blocks change places.
+    Swap(usize, usize),
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let bytes = || prop::collection::vec(any::<u8>(), 1..80);
+    let place = any::<usize>;
+    prop_oneof![
+        (place(), 1..400_usize).prop_map(|(at, length)| Harm::Cut(at, length)),
+        (place(), bytes()).prop_map(|(at, bytes)| Harm::Overwrite(at, bytes)),
+        (place(), bytes()).prop_map(|(at, bytes)| Harm::Insert(at, bytes)),
+        (place(), 1..2_000_usize, place()).prop_map(|(from, length, to)| Harm::Copy(from, length, to)),
+        (0..6_usize, 0..6_usize).prop_map(|(one, other)| Harm::Swap(one, other)),
+    ]
+}
+
+impl Harm {
+    fn happen(&self, file: &mut Vec<u8>, blocks: &[Block]) {
+        let range = |at: usize, length: usize| {
+            let at = at % (file.len() + 1);
+            at..at.saturating_add(length).min(file.len())
+        };
+        match self {
+            Self::Cut(at, length) => drop(file.drain(range(*at, *length))),
+            Self::Overwrite(at, bytes) => drop(file.splice(range(*at, bytes.len()), bytes.iter().copied())),
+            Self::Insert(at, bytes) => drop(file.splice(range(*at, 0), bytes.iter().copied())),
+            Self::Copy(from, length, to) => {
+                let bytes = file[range(*from, *length)].to_vec();
+                file.splice(range(*to, 0), bytes);
+            }
+            Self::Swap(one, other) => {
+                let mut order: Vec<_> = blocks.iter().collect();
+                order.swap(*one, *other);
+                let place = |block: &Block| {
+                    let start = usize::try_from(block.offset).unwrap().min(file.len());
+                    start..(start + usize::try_from(block.bytes).unwrap()).min(file.len())
+                };
+                *file = order.into_iter().flat_map(|block| file[place(block)].to_vec()).collect();
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_to_a_file(harms in prop::collection::vec(harm(), 1..4)) {
+        let original = Original::new();
+        let mut changed = original.bytes.clone();
+        for harm in &harms {
+            harm.happen(&mut changed, &original.blocks);
+        }
+        let read = original.check(&changed);
+        if changed != original.bytes {
+            let sequences: Vec<_> =
+                read.iter().filter(|block| events_in(block) > 0).map(|block| block.sequence).collect();
+            let has_second_head = read.iter().skip(1).any(|block| matches!(block.content, Content::Head { .. }));
+            prop_assert!(has_second_head || sequences.is_sorted_by(|a, b| a < b), "{:?}", sequences);
+        }
+    }
+}
