@@ -1,0 +1,159 @@
+//! The files of a directory: their names, how much they take, and which go.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use super::explain;
+
+/// How names of journals end.
+pub(crate) const EXTENSION: &str = "procession";
+
+/// Digits of the number in a name.
+const DIGITS: usize = 10;
+
+/// The number in a name that [`Files`] gave.
+pub(crate) fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let (number, time) = name.strip_suffix(EXTENSION)?.strip_suffix('.')?.split_once('-')?;
+    let has_form = number.len() >= DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
+    let is_time = time.ends_with('Z') && time.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (has_form && is_time).then(|| number.parse().ok())?
+}
+
+/// What a file is called until it is whole.
+pub(super) fn hidden(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let own = name.and_then(|name| name.strip_prefix('.')?.strip_suffix(".new"));
+    own.is_some_and(|own| number_of(Path::new(own)).is_some())
+}
+
+/// The files of a directory that have our names, by their numbers.
+#[derive(Debug)]
+pub(super) struct Files {
+    directory: PathBuf,
+    files: VecDeque<Known>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    number: u64,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Files {
+    /// Looks for them, and removes those that were never whole. To be called by who holds the lock.
+    pub(super) fn find(directory: &Path) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if is_hidden(&path) {
+                std::fs::remove_file(&path)?;
+            } else if let Some(number) = number_of(&path) {
+                let bytes = path.symlink_metadata()?.len();
+                files.push(Known { number, path, bytes });
+            }
+        }
+        files.sort_by_key(|file| file.number);
+        let next = files.last().map_or(1, |last| last.number.saturating_add(1));
+        Ok(Self { directory: directory.into(), files: files.into(), next })
+    }
+
+    /// Where the next file will be, when what is in it begins at `began`.
+    pub(super) fn next_path(&self, began: SystemTime) -> PathBuf {
+        let time = Timestamp::try_from(began).unwrap_or(Timestamp::UNIX_EPOCH);
+        let time = time.strftime("%Y%m%dT%H%M%SZ");
+        self.directory.join(format!("{:0DIGITS$}-{time}.{EXTENSION}", self.next))
+    }
+
+    /// Counts the file at [`next_path`](Self::next_path).
+    pub(super) fn add(&mut self, path: PathBuf, bytes: u64) {
+        self.files.push_back(Known { number: self.next, path, bytes });
+        self.next = self.next.saturating_add(1);
+    }
+
+    /// The newest has so many bytes more.
+    pub(super) fn grow(&mut self, bytes: u64) {
+        if let Some(newest) = self.files.back_mut() {
+            newest.bytes += bytes;
+        }
+    }
+
+    /// Removes the oldest until all take `max_bytes` at the most, and those that nobody has written to for
+    /// `max_age`. The newest stays.
+    pub(super) fn prune(&mut self, max_bytes: u64, max_age: Option<Duration>) -> io::Result<()> {
+        while self.files.len() > 1
+            && let Some(oldest) = self.files.front()
+            && (self.bytes() > max_bytes || max_age.is_some_and(|age| is_older(&oldest.path, age)))
+        {
+            match std::fs::remove_file(&oldest.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(explain(&error, "remove the old journal file", &oldest.path));
+                }
+                _ => self.files.pop_front(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Names the newest in an error.
+    pub(super) fn explain_newest(&self, error: &io::Error) -> io::Error {
+        let path = self.files.back().map_or(&self.directory, |newest| &newest.path);
+        explain(error, "write the journal file", path)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+}
+
+/// A file that cannot be looked at is not called old.
+fn is_older(path: &Path, age: Duration) -> bool {
+    let written = path.symlink_metadata().and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+/// So that a new name survives a loss of power.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_their_numbers_and_are_told_from_others() {
+        let mut files = Files { directory: "/j".into(), files: VecDeque::new(), next: 9 };
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_445_831);
+        let [first, earlier] = [time, time - Duration::from_hours(2)].map(|began| {
+            let path = files.next_path(began);
+            files.add(path.clone(), 0);
+            path
+        });
+        assert_eq!(first, Path::new("/j/0000000009-20251129T195031Z.procession"));
+        assert_eq!(earlier, Path::new("/j/0000000010-20251129T175031Z.procession"));
+        assert!(first < earlier, "the number comes first");
+        assert_eq!([&first, &earlier].map(|path| number_of(path)), [Some(9), Some(10)]);
+        for other in ["lock", "build.procession", "9-20251129T195031Z.procession", "0000000009-.procession"] {
+            assert_eq!(number_of(Path::new(other)), None, "{other}");
+        }
+        let hidden = hidden(&first);
+        assert_eq!((is_hidden(&hidden), is_hidden(&first), number_of(&hidden)), (true, false, None));
+    }
+}

@@ -1,0 +1,298 @@
+//! A journal in a directory: a file after the other, the oldest of which go.
+//!
+//! `0000000042-20261129T195031Z.procession` is the 42nd file, and what is in it began at that time in
+//! UTC. The number alone orders the files: it goes up by one with each, whatever the wall clock does,
+//! and however often the program or the machine starts anew.
+//!
+//! * A file is made under a hidden name, and gets its own when its head and its checkpoint are whole.
+//!   So each file with such a name can be read by itself, whenever the program or the machine stops.
+//! * A program never goes on with a file of an earlier one, whose end may be torn.
+//! * The file `lock` is locked by whoever writes. Who reads does not look at it.
+
+mod files;
+mod segment;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use procession::{Checkpoint, Ledger};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::recording::Recording;
+use crate::writer::RawBlock;
+
+pub(crate) use files::{EXTENSION, number_of};
+use files::{Files, sync_directory};
+use segment::Segment;
+
+/// How a directory is kept.
+#[derive(Clone, Debug)]
+pub struct DirectoryConfig {
+    /// Where. Made if it is not there, for its owner alone.
+    pub path: PathBuf,
+    /// Bytes after which another file is begun; at most a quarter of `max_bytes`.
+    pub segment_bytes: u64,
+    /// Bytes that all files may take. The oldest goes first; the newest stays.
+    pub max_bytes: u64,
+    /// How long ago a file may have been written to. `None`: as long as it likes. Another file is begun
+    /// when one has been written to for an eighth of it.
+    pub max_age: Option<Duration>,
+    /// When what was written is to survive a loss of power.
+    pub fsync: Fsync,
+}
+
+/// When data is forced to the disk. What was written survives the end of the program in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// When the system sees fit.
+    Never,
+    /// At most so often.
+    Every(Duration),
+    /// With each block.
+    Always,
+}
+
+impl Fsync {
+    fn is_ever(self) -> bool {
+        self != Self::Never
+    }
+
+    fn is_due(self, since: Instant) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Every(span) => since.elapsed() >= span,
+            Self::Always => true,
+        }
+    }
+}
+
+/// Writes a journal into a directory. Nobody else does meanwhile: it holds a lock.
+#[derive(Debug)]
+pub struct Directory {
+    config: DirectoryConfig,
+    files: Files,
+    /// The file that is written to.
+    segment: Option<Segment>,
+    /// Closing it gives the lock back.
+    _lock: File,
+}
+
+impl DirectoryConfig {
+    /// With 64 MiB a file, 1 GiB in all, 7 days, and what was written of the last 5 seconds at stake.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            segment_bytes: 64 << 20,
+            max_bytes: 1 << 30,
+            max_age: Some(Duration::from_hours(7 * 24)),
+            fsync: Fsync::Every(Duration::from_secs(5)),
+        }
+    }
+
+    /// One file is not to be all that is remembered.
+    fn segment_limit(&self) -> u64 {
+        self.segment_bytes.min(self.max_bytes / 4)
+    }
+}
+
+impl Directory {
+    /// Opens it, to write. No file is begun yet.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made or written, or another holds its lock.
+    pub fn open(config: DirectoryConfig) -> io::Result<Self> {
+        make(&config.path).map_err(|error| explain(&error, "make the directory", &config.path))?;
+        let lock = lock(&config.path)?;
+        let files =
+            Files::find(&config.path).map_err(|error| explain(&error, "read the directory", &config.path))?;
+        Ok(Self { config, files, segment: None, _lock: lock })
+    }
+
+    /// Whether the next block should begin another file: [`begin`](Self::begin).
+    pub fn is_full(&self) -> bool {
+        let max_age = self.config.max_age.map(|age| age / 8);
+        self.segment.as_ref().is_none_or(|segment| segment.is_full(self.config.segment_limit(), max_age))
+    }
+
+    /// Begins another file, with a checkpoint after `sequence` events, and removes files that are too many or
+    /// too old.
+    ///
+    /// # Errors
+    ///
+    /// The disk is full or the like. What was written so far is whole; the call may be repeated, and until it
+    /// succeeds, blocks are appended to the file that was begun before.
+    pub fn begin(
+        &mut self,
+        recording: &Recording,
+        checkpoint: &Checkpoint,
+        sequence: u64,
+        bookmark: &[u8],
+    ) -> io::Result<()> {
+        self.prune()?;
+        let began = recording.clock.at(checkpoint.time());
+        let path = self.files.next_path(began);
+        let hidden = files::hidden(&path);
+        let begun = self.write_first_blocks(&hidden, recording, checkpoint, sequence, bookmark);
+        let named = begun.and_then(|segment| {
+            self.sync_current()?;
+            std::fs::rename(&hidden, &path)?;
+            Ok(segment)
+        });
+        let segment = named.map_err(|error| {
+            // It may not be there; and if it cannot be removed now, the next that opens the directory does.
+            let _ = std::fs::remove_file(&hidden);
+            explain(&error, "begin the journal file", &path)
+        })?;
+        self.files.add(path, segment.length());
+        self.segment = Some(segment);
+        if self.config.fsync.is_ever() {
+            sync_directory(&self.config.path).map_err(|error| explain(&error, "sync", &self.config.path))?;
+        }
+        Ok(())
+    }
+
+    fn write_first_blocks(
+        &self,
+        path: &Path,
+        recording: &Recording,
+        checkpoint: &Checkpoint,
+        sequence: u64,
+        bookmark: &[u8],
+    ) -> io::Result<Segment> {
+        let mut segment = Segment::create(path)?;
+        segment.append(&RawBlock::head(recording))?;
+        for block in RawBlock::checkpoint(recording, checkpoint, sequence, bookmark) {
+            segment.append(&block)?;
+        }
+        if self.config.fsync.is_ever() {
+            segment.sync()?;
+        }
+        segment.end_preamble();
+        Ok(segment)
+    }
+
+    /// Removes the oldest files until there is room for another, and those that are too old. Not the newest.
+    fn prune(&mut self) -> io::Result<()> {
+        let room = self.config.max_bytes.saturating_sub(self.config.segment_limit());
+        self.files.prune(room, self.config.max_age)
+    }
+
+    /// Appends a block to the file that was last begun: its bytes in the file.
+    ///
+    /// # Errors
+    ///
+    /// The disk is full or the like, or no file was begun. A block that was written in part is taken back, so
+    /// that the call may be repeated.
+    pub fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
+        self.check_room()?;
+        let fsync = self.config.fsync;
+        let Some(segment) = &mut self.segment else { return Err(not_begun()) };
+        let before = segment.length();
+        let result = segment.append(block).and_then(|bytes| {
+            if segment.is_sync_due(fsync)
+                && let Err(error) = segment.sync()
+            {
+                segment.take_back(before);
+                return Err(error);
+            }
+            Ok(bytes)
+        });
+        let bytes = result.map_err(|error| self.files.explain_newest(&error))?;
+        self.files.grow(bytes);
+        Ok(bytes)
+    }
+
+    /// Whoever cannot begin another file does not fill the disk with the one that there is.
+    fn check_room(&self) -> io::Result<()> {
+        if !self.is_full() || self.segment.is_none() || self.bytes() < self.config.max_bytes {
+            return Ok(());
+        }
+        let path = self.config.path.display();
+        let text = format!("the journal in {path} takes all the room that it may, until another file is begun");
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, text))
+    }
+
+    /// Forces to the disk what is due by now. To be called now and then when nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails. What was written of late may be lost, so the file is [full](Self::is_full).
+    pub fn sync_if_due(&mut self) -> io::Result<()> {
+        match &self.segment {
+            Some(segment) if segment.is_sync_due(self.config.fsync) => self.sync_current(),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_current(&mut self) -> io::Result<()> {
+        let Some(segment) = self.segment.as_mut().filter(|_| self.config.fsync.is_ever()) else {
+            return Ok(());
+        };
+        segment.sync().map_err(|error| self.files.explain_newest(&error))
+    }
+
+    /// Ends the file in order, after `sequence` events. More is written only after another
+    /// [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// The disk is full or the like. The file is whole, but does not say that it is closed.
+    pub fn close(&mut self, recording: &Recording, ledger: &Ledger, sequence: u64) -> io::Result<()> {
+        self.append(&RawBlock::close(recording, ledger, sequence))?;
+        self.sync_current()?;
+        self.segment = None;
+        Ok(())
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.bytes()
+    }
+
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+}
+
+fn not_begun() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "no journal file was begun")
+}
+
+/// What was to be done, and why it cannot be.
+fn explain(error: &io::Error, what: &str, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// Makes the directory for its owner alone, and those above it as is usual.
+fn make(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        std::fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result,
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<File> {
+    let path = directory.join("lock");
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = open.map_err(|error| explain(&error, "open", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            format!(
+                "another program writes the journal in {}: stop it, or choose another directory",
+                directory.display()
+            ),
+        )),
+        Err(error) => Err(explain(&error.into(), "lock", &path)),
+    }
+}

@@ -1,0 +1,86 @@
+//! The blocks of a boot, one after the other, from file to file.
+
+use std::fs::File;
+
+use crate::block::Header;
+use crate::reader::{Block, Content, Reader};
+
+use super::JournalError;
+use super::segment::{Segment, failed, open};
+
+/// Reads one block at a time.
+#[derive(Debug)]
+pub(crate) struct Blocks<'j> {
+    /// Those that come after the one that is read.
+    segments: &'j [Segment],
+    current: Option<(&'j Segment, Reader<File>)>,
+    /// Where the next block begins.
+    offset: u64,
+    /// The reader has a part of a checkpoint, and waits for the others.
+    is_within_checkpoint: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Item {
+    Block(Box<Block>),
+    /// A block that was not wanted, and was not read.
+    Passed(Header),
+}
+
+impl<'j> Blocks<'j> {
+    /// From `offset` in the first segment on.
+    pub(crate) fn new(segments: &'j [Segment], offset: u64) -> Self {
+        Self { segments, current: None, offset, is_within_checkpoint: false }
+    }
+
+    /// The next block, or the header of one for which `wants` says no.
+    pub(crate) fn next(
+        &mut self,
+        wants: &mut dyn FnMut(&Header) -> bool,
+    ) -> Result<Option<Item>, JournalError> {
+        loop {
+            if self.current.is_none() && !self.open_next()? {
+                return Ok(None);
+            }
+            if let Some(item) = self.next_in_file(wants)? {
+                return Ok(Some(item));
+            }
+            self.current = None;
+            self.offset = 0;
+        }
+    }
+
+    /// Opens the next file that is still there.
+    fn open_next(&mut self) -> Result<bool, JournalError> {
+        while let Some((segment, rest)) = self.segments.split_first() {
+            self.segments = rest;
+            if let Some(reader) = open(&segment.path)? {
+                self.current = Some((segment, reader));
+                return Ok(true);
+            }
+            self.offset = 0;
+        }
+        Ok(false)
+    }
+
+    fn next_in_file(&mut self, wants: &mut dyn FnMut(&Header) -> bool) -> Result<Option<Item>, JournalError> {
+        let Some((segment, reader)) = &mut self.current else { return Ok(None) };
+        let failed = |source| failed(&segment.path, source);
+        if !self.is_within_checkpoint {
+            reader.seek(self.offset);
+            let header = reader.next_header().map_err(failed)?;
+            // What is damaged in front of the next header is to be told of.
+            if let Some(header) = header.filter(|header| header.offset == self.offset && !wants(header)) {
+                self.offset = header.offset.saturating_add(header.bytes);
+                return Ok(Some(Item::Passed(header)));
+            }
+            reader.seek(self.offset);
+        }
+        let block = reader.next().map_err(failed)?;
+        self.is_within_checkpoint =
+            block.as_ref().is_some_and(|block| matches!(block.content, Content::CheckpointPart));
+        let Some(block) = block else { return Ok(None) };
+        self.offset = block.offset.saturating_add(block.bytes);
+        Ok(Some(Item::Block(Box::new(block))))
+    }
+}

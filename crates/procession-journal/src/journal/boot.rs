@@ -1,0 +1,159 @@
+//! What was recorded from one boot of a machine to the next.
+
+use std::time::SystemTime;
+
+use procession::BootTime;
+
+use crate::names::Names;
+use crate::reader::{Block, Content};
+use crate::recording::Recording;
+
+use super::blocks::{Blocks, Item};
+use super::fold::{Fold, Witness};
+use super::segment::Segment;
+use super::{JournalError, Restored};
+
+/// The end of time.
+pub(crate) const FOREVER: BootTime = BootTime::from_nanos(u64::MAX);
+
+/// The files of one boot, in order.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    pub(crate) segments: Vec<Segment>,
+    /// What the last block says.
+    pub(crate) recording: Recording,
+}
+
+impl Boot {
+    pub(crate) fn new(first: Segment) -> Self {
+        Self { recording: first.last.clone(), segments: vec![first] }
+    }
+
+    pub(crate) fn push(&mut self, segment: Segment) {
+        self.recording = segment.last.clone();
+        self.segments.push(segment);
+    }
+
+    /// When the first and the last event happened, on the wall clock. Whoever reads the clock after the last
+    /// event observes still.
+    pub(crate) fn span(&self) -> (SystemTime, SystemTime) {
+        let first = self.segments.first().map(|segment| segment.first.clock.at(segment.span.0));
+        let last = self.segments.last().map(|segment| {
+            let clock = segment.last.clock;
+            clock.at(segment.span.1.max(clock.boot()))
+        });
+        (first.unwrap_or(SystemTime::UNIX_EPOCH), last.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
+    /// The boot time at `time`, by the clock as the nearest block has it.
+    pub(crate) fn boot_time(&self, time: SystemTime) -> Result<BootTime, JournalError> {
+        let begins_by = |segment: &&Segment| segment.first.clock.at(segment.span.0) <= time;
+        let segment = self.segments.iter().rev().find(begins_by).or(self.segments.first());
+        let Some(segment) = segment else { return Ok(BootTime::ZERO) };
+        let mut clock = segment.first.clock;
+        // A clock that was set leads to another block, which may have been begun before that: no more
+        // than a few tries.
+        for _ in 0..3 {
+            let better = segment.clock_at(clock.when(time))?;
+            if std::mem::replace(&mut clock, better) == better {
+                break;
+            }
+        }
+        Ok(clock.when(time))
+    }
+
+    /// A table to go on from, and the blocks that follow: the latest checkpoint that was made by `limit` and
+    /// can be read, or an empty table and the first file.
+    fn begin(&self, limit: BootTime) -> Result<(Fold, Blocks<'_>), JournalError> {
+        for (index, segment) in self.segments.iter().enumerate().rev() {
+            for mark in segment.checkpoints.iter().rev().filter(|mark| mark.time <= limit) {
+                let mut blocks = Blocks::new(&self.segments[index..], mark.offset);
+                if let Some(block) = checkpoint(&mut blocks, limit)? {
+                    let mut fold = Fold::default();
+                    fold.take(&block, limit, &mut ());
+                    return Ok((fold, blocks));
+                }
+            }
+        }
+        Ok((Fold::default(), self.blocks()))
+    }
+
+    /// All blocks.
+    pub(crate) fn blocks(&self) -> Blocks<'_> {
+        Blocks::new(&self.segments, 0)
+    }
+
+    /// Folds all that happened up to `limit`, the nearest checkpoint being the sum of what came before.
+    fn fold(&self, limit: BootTime) -> Result<Fold, JournalError> {
+        let (mut fold, mut blocks) = self.begin(limit)?;
+        go_on(&mut fold, &mut blocks, limit, &mut ())?;
+        Ok(fold)
+    }
+
+    /// Folds all from the first file on, or from the last checkpoint before `from`.
+    pub(crate) fn follow(
+        &self,
+        from: Option<BootTime>,
+        witness: &mut dyn Witness,
+    ) -> Result<(), JournalError> {
+        let (mut fold, mut blocks) = match from {
+            Some(from) => self.begin(from)?,
+            None => (Fold::default(), self.blocks()),
+        };
+        if let Some(recording) = &fold.recording {
+            witness.restored(&fold.table, recording);
+        }
+        go_on(&mut fold, &mut blocks, FOREVER, witness)
+    }
+
+    /// The table at `limit`.
+    pub(crate) fn restored(&self, limit: BootTime) -> Result<Restored, JournalError> {
+        let fold = self.fold(limit)?;
+        Ok(Restored {
+            table: fold.table,
+            recording: fold.recording.unwrap_or_else(|| self.recording.clone()),
+            sequence: fold.sequence,
+            bookmark: fold.bookmark,
+            names: self.names()?,
+            damage: fold.damage,
+            is_closed: self.segments.last().is_some_and(|segment| segment.is_closed),
+        })
+    }
+
+    pub(crate) fn names(&self) -> Result<Names, JournalError> {
+        let mut names = Names::default();
+        for segment in &self.segments {
+            segment.collect_names(&mut names)?;
+        }
+        Ok(names)
+    }
+}
+
+/// The checkpoint with which `blocks` begin. `None`: it cannot be read, or has what is later than `limit`.
+fn checkpoint(blocks: &mut Blocks<'_>, limit: BootTime) -> Result<Option<Box<Block>>, JournalError> {
+    while let Some(Item::Block(block)) = blocks.next(&mut |_| true)? {
+        match &block.content {
+            Content::CheckpointPart => {}
+            Content::Checkpoint { checkpoint, .. } if checkpoint.time() <= limit => return Ok(Some(block)),
+            _ => break,
+        }
+    }
+    Ok(None)
+}
+
+/// Folds what is left of `blocks`.
+fn go_on(
+    fold: &mut Fold,
+    blocks: &mut Blocks<'_>,
+    limit: BootTime,
+    witness: &mut dyn Witness,
+) -> Result<(), JournalError> {
+    while let Some(item) = blocks.next(&mut |header| fold.wants(header, limit))? {
+        match item {
+            Item::Passed(header) => fold.pass_over(&header),
+            Item::Block(block) => fold.take(&block, limit, witness),
+        }
+    }
+    fold.end();
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The fold over the blocks of one boot: the table, and what else they tell by a certain time.
+
+use bytes::Bytes;
+use procession::{Applied, BootTime, Checkpoint, Event, EventKind, Table};
+
+use crate::block::{Header, Kind};
+use crate::reader::{Block, Content, Damage, Events};
+use crate::recording::Recording;
+
+/// Sees what happens to the table.
+pub(crate) trait Witness {
+    /// It is another one: that of a checkpoint.
+    fn restored(&mut self, table: &Table, recording: &Recording) {
+        let _ = (table, recording);
+    }
+
+    /// It has folded an event.
+    fn applied(&mut self, table: &Table, recording: &Recording, event: &Event<'_>, applied: Applied) {
+        let _ = (table, recording, event, applied);
+    }
+}
+
+/// Nobody looks.
+impl Witness for () {}
+
+/// A table, and how far it has come in the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Fold {
+    pub(crate) table: Table,
+    /// What the last block said that was folded. `None`: none was.
+    pub(crate) recording: Option<Recording>,
+    /// Events of the journal up to the last that was folded.
+    pub(crate) sequence: u64,
+    /// Up to where the source had been read.
+    pub(crate) bookmark: Bytes,
+    /// All that could not be read.
+    pub(crate) damage: Vec<Damage>,
+    /// Events of the journal up to the next block.
+    expected: u64,
+    /// Events in the damage since the last block, as far as is known.
+    damaged: u64,
+    /// Whether the last of it is a block that was not written to its end.
+    is_torn: bool,
+    /// Whether the table has been told all that came before.
+    is_whole: bool,
+}
+
+impl Fold {
+    /// Whether there is anything in a block for the table as it is by `limit`.
+    ///
+    /// A checkpoint is gone on from only where the table lacks some of the events before it: it is their
+    /// sum.
+    pub(crate) fn wants(&self, header: &Header, limit: BootTime) -> bool {
+        match header.kind {
+            Some(Kind::Events) => header.first <= limit,
+            Some(Kind::Checkpoint) => {
+                header.first <= limit && !(self.is_whole && header.sequence == Some(self.expected))
+            }
+            Some(Kind::Head | Kind::Names | Kind::Close) => false,
+            None => true,
+        }
+    }
+
+    /// Folds what a wanted block holds of the time up to `limit`.
+    pub(crate) fn take(&mut self, block: &Block, limit: BootTime, witness: &mut dyn Witness) {
+        match (&block.content, &block.recording) {
+            (Content::Events(events), Some(recording)) => {
+                self.begin_block(block.sequence, recording);
+                self.take_events(block, events, limit, witness);
+            }
+            (Content::Checkpoint { checkpoint, bookmark }, Some(recording))
+                if checkpoint.time() <= limit =>
+            {
+                self.restore(block.sequence, recording, checkpoint, bookmark);
+                witness.restored(&self.table, recording);
+            }
+            (Content::Damage(damage), _) => self.take_damage(damage),
+            _ => {}
+        }
+    }
+
+    fn restore(&mut self, sequence: u64, recording: &Recording, checkpoint: &Checkpoint, bookmark: &Bytes) {
+        self.table = Table::restore(checkpoint);
+        self.recording = Some(recording.clone());
+        self.bookmark.clone_from(bookmark);
+        self.sequence = sequence;
+        self.expected = sequence;
+        self.damaged = 0;
+        self.is_torn = false;
+        self.is_whole = true;
+    }
+
+    fn take_damage(&mut self, damage: &Damage) {
+        self.damaged = self.damaged.saturating_add(damage.events.unwrap_or(0));
+        self.is_torn = damage.is_torn();
+        self.is_whole = false;
+        self.damage.push(damage.clone());
+    }
+
+    /// Tells the table of the events that are missing between the last block and this one.
+    fn begin_block(&mut self, sequence: u64, recording: &Recording) {
+        if self.recording.is_none() {
+            self.table = Table::new(recording.table);
+            self.expected = sequence;
+            self.is_whole = sequence == 0;
+        }
+        self.recording = Some(recording.clone());
+        let missing = sequence.saturating_sub(self.expected).max(self.damaged);
+        self.damaged = 0;
+        self.is_torn = false;
+        self.lose(missing);
+    }
+
+    fn take_events(&mut self, block: &Block, events: &Events, limit: BootTime, witness: &mut dyn Witness) {
+        let Some(recording) = &self.recording else { return };
+        let mut index = 0;
+        let unreadable = events.each(&mut |event| {
+            index += 1;
+            if event.time <= limit {
+                let applied = self.table.apply(event);
+                self.sequence = block.sequence.saturating_add(index);
+                witness.applied(&self.table, recording, event, applied);
+            }
+        });
+        self.lose(unreadable);
+        self.expected = block.sequence.saturating_add(events.len() as u64);
+        if block.last <= limit {
+            self.sequence = self.expected;
+            self.bookmark.clone_from(events.bookmark());
+        }
+    }
+
+    /// A block is later than all that is asked for.
+    pub(crate) fn pass_over(&mut self, header: &Header) {
+        if let (Some(Kind::Events), Some(sequence)) = (header.kind, header.sequence) {
+            self.expected = sequence.saturating_add(header.events.into());
+            self.damaged = 0;
+        }
+    }
+
+    /// Nothing follows: what was damaged at the end is missing. A block that was not written to its end is
+    /// not: nobody was told that it is safe.
+    pub(crate) fn end(&mut self) {
+        let missing = std::mem::take(&mut self.damaged);
+        self.lose(if self.is_torn { 0 } else { missing });
+    }
+
+    fn lose(&mut self, count: u64) {
+        if count > 0 {
+            self.is_whole = false;
+            let time = self.table.now();
+            let _ = self.table.apply(&Event { time, kind: EventKind::Lost(count) });
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A whole journal, in one file or in a directory, and the table as it was at any time in it.
+//!
+//! * `segment` is what the headers of one file tell.
+//! * `boot` is the files of one boot: which moment of it a time on the wall clock is, and the table then.
+//! * `blocks` reads on from file to file.
+//! * `fold` makes a table of blocks, some of which may be missing.
+
+mod blocks;
+mod boot;
+mod error;
+mod fold;
+mod segment;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use procession::{BootTime, Event, Table};
+
+use crate::block::{Header, Kind};
+use crate::directory::{EXTENSION, number_of};
+use crate::names::Names;
+use crate::reader::{Block, Content, Damage};
+use crate::recording::Recording;
+
+use blocks::Item;
+pub(crate) use boot::Boot;
+use boot::FOREVER;
+pub use error::JournalError;
+pub(crate) use fold::Witness;
+use segment::{Segment, failed};
+
+/// A journal, to be read.
+///
+/// It knows the files that were there when it was opened. Those that have gone since are passed over;
+/// what was written to the last one since is read.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    /// At least one.
+    boots: Vec<Boot>,
+    recording: Recording,
+}
+
+/// The table as it was at one moment.
+#[derive(Debug)]
+pub struct Restored {
+    /// The table.
+    pub table: Table,
+    /// What the last block said.
+    pub recording: Recording,
+    /// Events of the journal up to that moment.
+    pub sequence: u64,
+    /// Up to where the source was read.
+    pub bookmark: Bytes,
+    /// Whose containers are, as far as all files of that boot say.
+    pub names: Names,
+    /// What could not be read between the checkpoint and that moment: the table may lack what was in it.
+    /// How many events that were is in its ledger, among those lost.
+    pub damage: Vec<Damage>,
+    /// Whether the last file was closed in order.
+    pub is_closed: bool,
+}
+
+/// What [`Journal::read`] hands over.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// A block begins, which holds events, names or damage.
+    Block(&'a Block),
+    /// An event of it.
+    Event(&'a Event<'a>),
+}
+
+impl Journal {
+    /// Of a file, or of all files in a directory whose names end in `.procession`. Another program may be
+    /// writing it.
+    ///
+    /// Only the headers of blocks are read, and little of them is kept.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or there is nothing in it.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let mut segments = Vec::new();
+        for file in files(path)? {
+            segments.extend(Segment::scan(&file)?);
+        }
+        let boots = boots(segments);
+        let Some(recording) = boots.last().map(|boot| boot.recording.clone()) else {
+            return Err(JournalError::Nothing { path: path.into() });
+        };
+        Ok(Self { path: path.into(), boots, recording })
+    }
+
+    /// What its last readable block says.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// When the first and the last event happened, on the wall clock.
+    pub fn span(&self) -> (SystemTime, SystemTime) {
+        let spans = self.boots.iter().map(Boot::span);
+        let whole = spans.reduce(|whole, span| (whole.0.min(span.0), whole.1.max(span.1)));
+        whole.unwrap_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH))
+    }
+
+    /// All containers it names.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn names(&self) -> Result<Names, JournalError> {
+        let mut names = Names::default();
+        for segment in self.boots.iter().flat_map(|boot| &boot.segments) {
+            segment.collect_names(&mut names)?;
+        }
+        Ok(names)
+    }
+
+    /// The table at the end: that of the last boot, with all events folded.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn latest(&self) -> Result<Restored, JournalError> {
+        let Some(boot) = self.boots.last() else {
+            return Err(JournalError::Nothing { path: self.path.clone() });
+        };
+        boot.restored(FOREVER)
+    }
+
+    /// The table at a time on the wall clock: what happened up to then is in it, and nothing else, in
+    /// whichever order it was told.
+    ///
+    /// Where the wall clock stood is told by the block that holds what happened then. The table has the
+    /// configuration that was recorded, so it is the one that there was.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or nothing was recorded then. Where the program that records was stopped for a
+    /// while, and the machine was not, the answer is what was known before.
+    pub fn at(&self, time: SystemTime) -> Result<Restored, JournalError> {
+        let (boot, limit) = self.moment(time)?;
+        boot.restored(limit)
+    }
+
+    /// Hands over all that was recorded from `from` on until `visit` says that it is enough, by returning
+    /// `false`. Blocks that end before `from` are passed over; checkpoints are, always.
+    ///
+    /// Each block says of which boot it is: a table is to be told the events of one boot only.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn read(
+        &self,
+        from: Option<SystemTime>,
+        visit: &mut dyn FnMut(Piece<'_>) -> bool,
+    ) -> Result<(), JournalError> {
+        for boot in self.boots.iter().filter(|boot| from.is_none_or(|from| from <= boot.span().1)) {
+            let from = from.map_or(Ok(BootTime::ZERO), |from| boot.boot_time(from))?;
+            if !read(boot, from, visit)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn boots(&self) -> &[Boot] {
+        &self.boots
+    }
+
+    /// The boot in which something was recorded at `time`, and when in it that was.
+    fn moment(&self, time: SystemTime) -> Result<(&Boot, BootTime), JournalError> {
+        let holds = |boot: &&Boot| boot.span().0 <= time && time <= boot.span().1;
+        let Some(boot) = self.boots.iter().rev().find(holds) else { return Err(self.nothing_at(time)) };
+        Ok((boot, boot.boot_time(time)?))
+    }
+
+    fn nothing_at(&self, time: SystemTime) -> JournalError {
+        let before = self.boots.iter().map(|boot| boot.span().1).filter(|end| *end < time).max();
+        let after = self.boots.iter().map(|boot| boot.span().0).filter(|start| *start > time).min();
+        match (before, after) {
+            (Some(before), Some(after)) => JournalError::NotRecorded { before, after },
+            _ => {
+                let (first, last) = self.span();
+                JournalError::OutOfRange { first, last }
+            }
+        }
+    }
+}
+
+/// Hands over the blocks of a boot that end at `from` or later. The result: whether there may be more.
+fn read(
+    boot: &Boot,
+    from: BootTime,
+    visit: &mut dyn FnMut(Piece<'_>) -> bool,
+) -> Result<bool, JournalError> {
+    let wants = |header: &Header| match header.kind {
+        Some(Kind::Checkpoint) => false,
+        Some(Kind::Events) => header.last >= from,
+        _ => true,
+    };
+    let mut blocks = boot.blocks();
+    while let Some(item) = blocks.next(&mut { wants })? {
+        let Item::Block(block) = item else { continue };
+        let mut goes_on = visit(Piece::Block(&block));
+        if let Content::Events(events) = &block.content {
+            events.each(&mut |event| goes_on = goes_on && visit(Piece::Event(event)));
+        }
+        if !goes_on {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The file, or the files of the directory.
+fn files(path: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let failed = |source| failed(path, source);
+    if !path.metadata().map_err(failed)?.is_dir() {
+        return Ok(vec![path.into()]);
+    }
+    let mut files = Vec::new();
+    for entry in path.read_dir().map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if file.extension() == Some(OsStr::new(EXTENSION)) && !is_hidden {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+/// Puts the files of each boot together and in order.
+///
+/// Within a boot, boot time is the order: it goes only forward. From boot to boot it is the numbers that a
+/// directory gave the files; where files come from elsewhere, nothing is left but the wall clock.
+fn boots(mut segments: Vec<Segment>) -> Vec<Boot> {
+    let number = |segment: &Segment| number_of(&segment.path);
+    segments.sort_by_key(|segment| (number(segment), segment.first.clock.boot(), segment.span.0));
+    let are_numbered = segments.iter().all(|segment| number(segment).is_some());
+    let mut boots: Vec<Boot> = Vec::new();
+    for segment in segments {
+        match boots.iter_mut().find(|boot| boot.recording.boot_id == segment.last.boot_id) {
+            Some(boot) => boot.push(segment),
+            None => boots.push(Boot::new(segment)),
+        }
+    }
+    if !are_numbered {
+        boots.sort_by_key(|boot| boot.span().1);
+    }
+    boots
+}
