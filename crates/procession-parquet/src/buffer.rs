@@ -53,11 +53,8 @@ impl Buffer {
             Content::Text(of) => Values::Texts(of, Strings::default()),
             Content::Texts(of) => Values::Lists(of, Strings::default()),
         };
-        let levels = Levels {
-            is_optional: column.is_optional,
-            definitions: Vec::new(),
-            repetitions: Vec::new(),
-        };
+        let levels =
+            Levels { is_optional: column.is_optional, definitions: Vec::new(), repetitions: Vec::new() };
         Self { values, levels }
     }
 

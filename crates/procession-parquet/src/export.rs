@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use parquet::errors::ParquetError;
-use procession_journal::{Block, Content, Damage, Journal, JournalError, Names, Reader, Recording};
+use procession::{BootId, BootTime};
+use procession_journal::{Block, Content, Damage, Journal, JournalError, Reader};
 
 use crate::dataset::{Dataset, Written};
 use crate::fold::{Fold, Span};
@@ -118,11 +119,14 @@ pub fn export(
         prefix: if is_whole(span) { WHOLE } else { SPAN },
         progress: Progress::default(),
         damage: Vec::new(),
+        began: None,
+        has_parts: false,
     };
-    let files = files_within(journal.files(), span)?;
-    run.progress.all = files.iter().map(|file| length(file)).sum();
-    for file in &files {
-        run.export_file(file, options, progress)?;
+    let files = journal.files().filter(|(_, times)| may_be_within(span, *times));
+    let files: Vec<_> = files.map(|(path, _)| path).collect();
+    run.progress.all = files.iter().filter_map(|path| path.metadata().ok()).map(|it| it.len()).sum();
+    for path in files {
+        run.export_file(path, options, progress)?;
     }
     let unreadable = run.fold.unreadable();
     Ok(Exported { written: run.dataset.finish().map_err(failed)?, damage: run.damage, unreadable })
@@ -137,12 +141,22 @@ fn is_whole(span: Span) -> bool {
     span == (None, None)
 }
 
+/// Whether a file that tells of what happened between two times has something to be told.
+fn may_be_within((from, to): Span, (first, last): (SystemTime, SystemTime)) -> bool {
+    from.is_none_or(|from| from <= last) && to.is_none_or(|to| first < to)
+}
+
 struct Run<'n> {
     dataset: Dataset,
     fold: Fold<'n>,
     prefix: &'static str,
     progress: Progress,
     damage: Vec<(PathBuf, Damage)>,
+    /// When the file was begun that is read, and in which boot. With the events before it, that is a name
+    /// which no other has, and which stays when the file grows.
+    began: Option<(BootId, BootTime)>,
+    /// Whether its parts have their name.
+    has_parts: bool,
 }
 
 impl Options {
@@ -158,24 +172,45 @@ impl Run<'_> {
         options: &Options,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), ExportError> {
-        let unreadable = |source| ExportError::Read { path: path.to_owned(), source };
-        let mut reader = File::open(path).and_then(Reader::new).map_err(unreadable)?;
+        let failed = |source| ExportError::Read { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            // Journals forget what is old.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let mut reader = Reader::new(file).map_err(failed)?;
         let read_before = self.progress.read;
-        let mut name = None;
         self.fold.begin_file();
-        while let Some(block) = reader.next().map_err(unreadable)? {
+        (self.began, self.has_parts) = (None, false);
+        while let Some(block) = reader.next().map_err(failed)? {
             self.progress.read = read_before + block.offset + block.bytes;
-            if let Content::Damage(damage) = &block.content {
-                self.damage.push((path.to_owned(), damage.clone()));
-            }
-            name.get_or_insert_with(|| ());
-            self.take(block).map_err(|error| options.failed(error))?;
+            self.take(path, block).map_err(|error| options.failed(error))?;
             progress(self.progress);
         }
         Ok(())
     }
 
-    fn take(&mut self, block: Block) -> Result<(), ParquetError> {
+    /// What a block says of the file, rather than of processes.
+    fn note(&mut self, path: &Path, block: &Block) -> Result<(), ParquetError> {
+        if let Some(recording) = &block.recording {
+            self.began.get_or_insert((recording.boot_id, block.first));
+        }
+        match (&block.content, self.began) {
+            // Somebody is writing it.
+            (Content::Damage(damage), _) if damage.is_torn() => {}
+            (Content::Damage(damage), _) => self.damage.push((path.to_owned(), damage.clone())),
+            (Content::Events(_), Some((boot, began))) if !self.has_parts => {
+                self.has_parts = true;
+                let (prefix, began) = (self.prefix, began.as_nanos());
+                self.dataset.begin(format!("{prefix}-{boot}-{began:020}-{:012}", block.sequence))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &Path, block: Block) -> Result<(), ParquetError> {
+        self.note(path, &block)?;
         let Self { dataset, fold, progress, .. } = self;
         let state = fold.take(block, &mut |row, time| match dataset.push(row, time) {
             Ok(()) => {

@@ -36,15 +36,7 @@ pub(crate) type Span = (Option<SystemTime>, Option<SystemTime>);
 impl<'n> Fold<'n> {
     pub(crate) fn new(names: &'n Names, span: Span) -> Self {
         let table = Table::new(TableConfig::default());
-        Self {
-            table,
-            recording: None,
-            names,
-            span,
-            is_stale: true,
-            has_told_known: false,
-            unreadable: 0,
-        }
+        Self { table, recording: None, names, span, is_stale: true, has_told_known: false, unreadable: 0 }
     }
 
     /// Events that were passed over because they make no sense.
@@ -76,9 +68,8 @@ impl<'n> Fold<'n> {
 
     /// Nothing of one boot is known in another.
     fn go_on_in(&mut self, recording: Recording) {
-        let is_other = |last: &Recording| {
-            (last.boot_id, &last.node_name) != (recording.boot_id, &recording.node_name)
-        };
+        let is_other =
+            |last: &Recording| (last.boot_id, &last.node_name) != (recording.boot_id, &recording.node_name);
         if self.recording.as_ref().is_none_or(is_other) {
             self.table = Table::new(recording.table);
         }
@@ -149,8 +140,7 @@ impl<'n> Fold<'n> {
         let id = ContainerId::of_process(process);
         let container_id = id.as_ref().map(ContainerId::as_str);
         let container = container_id.and_then(|id| self.names.find(id));
-        let row =
-            Row { sequence, time, kind, process, parent, depth, recording, container_id, container };
+        let row = Row { sequence, time, kind, process, parent, depth, recording, container_id, container };
         visit(&row, recording.clock.at(time))
     }
 }

@@ -14,11 +14,13 @@ mod buffer;
 mod dataset;
 mod export;
 mod fold;
+mod occupied;
 mod part;
 mod row;
 mod schema;
 mod strings;
 
 pub use dataset::Written;
-pub use export::{ExportError, Exported, Options, Progress, export};
+pub use export::{ExportError, Exported, Options, Progress, WriteError, export};
+pub use occupied::Occupied;
 pub use schema::{COLUMNS, Column, SCHEMA_VERSION};

@@ -10,8 +10,8 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::TypePtr;
 use procession::text::to_valid_utf8;
 use procession::{
-    CapabilitySet, Credentials, EndKind, ExitStatus, FactKind, Image, Namespaces, Nature, Origin, Process,
-    ProcessUid, Provenance, Signal, WorkingDirectory,
+    CapabilitySet, Credentials, EndKind, ExitStatus, FactKind, Gap, Image, Namespaces, Nature, Origin,
+    Process, ProcessUid, Provenance, Signal, WorkingDirectory,
 };
 use procession_api::capability_name;
 
@@ -209,7 +209,7 @@ fn event(row: &Row<'_>) -> &'static str {
 
 /// Whether nobody saw it end.
 fn was_missed(process: &Process) -> bool {
-    process.end.is_some_and(|end| matches!(end.how, EndKind::Vanished))
+    process.end.is_some_and(|end| matches!(end.how, EndKind::Vanished | EndKind::Gone(_)))
 }
 
 fn process_uid(row: &Row<'_>) -> String {
@@ -228,12 +228,22 @@ fn origin(origin: Origin) -> &'static str {
         Origin::Fork => "fork",
         Origin::FirstExec | Origin::Exec => "exec",
         Origin::Running => "running",
+        Origin::Found(_) => "found",
         Origin::Inferred => "inferred",
     }
 }
 
-fn gap(_row: &Row<'_>) -> Option<&'static str> {
-    None
+/// Why it had to be found out that the process runs, or that it has ended.
+fn gap(row: &Row<'_>) -> Option<&'static str> {
+    let gap = match (row.process.end.map(|end| end.how), row.process.origin) {
+        (Some(EndKind::Gone(gap)), _) if event(row) == "gone" => gap,
+        (_, Origin::Found(gap)) => gap,
+        _ => return None,
+    };
+    Some(match gap {
+        Gap::Loss => "loss",
+        Gap::Absence => "absence",
+    })
 }
 
 fn provenance(provenance: Provenance) -> &'static str {
