@@ -9,6 +9,7 @@
 mod block;
 mod codec;
 mod directory;
+mod history;
 mod journal;
 mod names;
 mod reader;
@@ -24,6 +25,7 @@ pub(crate) mod proto;
 
 pub use block::{Header, Kind};
 pub use directory::{Directory, DirectoryConfig, Fsync};
+pub use history::{Descendant, Descendants, Happening, Life, Target, What};
 pub use journal::{Journal, JournalError, Piece, Restored};
 pub use names::{Container, Names, Pod};
 pub use reader::{Block, Content, Damage, Events, Reader};

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use procession::{
-    Arguments, Change, Event, EventKind, Exec, Exit, ExitStatus, Fork, Nature, Pid, Precision, ProcessKey,
-    Program, Relative, Running, Subject,
+    Arguments, Change, Event, EventKind, Exec, Exit, ExitStatus, Fork, Gap, Gone, Nature, Pid, Precision,
+    ProcessKey, Program, Relative, Running, Subject,
 };
 
 use super::context::{
@@ -21,6 +21,7 @@ pub(crate) fn put_event(put: &mut Put<'_>, event: &Event<'_>) {
         EventKind::Exit(exit) => put.message(4, |put| put_exit(put, exit)),
         EventKind::Running(running) => put.message(5, |put| put_running(put, running)),
         EventKind::Change(change) => put.message(6, |put| put_change(put, change)),
+        EventKind::Gone(gone) => put.message(8, |put| put_gone(put, gone)),
         EventKind::Lost(count) => put.some_number(7, Some(*count)),
     }
 }
@@ -36,7 +37,7 @@ pub(crate) fn event(event: &proto::Event) -> Option<Event<'_>> {
         Kind::Running(it) => EventKind::Running(running(it)?),
         Kind::Change(it) => EventKind::Change(change(it)?),
         Kind::Lost(count) => EventKind::Lost(*count),
-        Kind::Gone(_) => return None,
+        Kind::Gone(it) => EventKind::Gone(gone(it)?),
     };
     Some(Event { time: time(event.time), kind })
 }
@@ -106,11 +107,12 @@ fn exit(exit: &proto::Exit) -> Option<Exit<'_>> {
 }
 
 fn put_running(put: &mut Put<'_>, running: &Running<'_>) {
-    let Running { process, owner, context, program } = running;
+    let Running { process, owner, context, program, gap } = running;
     put.message(1, |put| put_subject(put, process));
     put_relative(put, 2, *owner, Relative::NONE);
     put_any_context(put, 3, context);
     put.message(4, |put| put_program(put, program));
+    put_gap(put, 5, *gap);
 }
 
 fn running(running: &proto::Running) -> Option<Running<'_>> {
@@ -119,6 +121,10 @@ fn running(running: &proto::Running) -> Option<Running<'_>> {
         owner: relative(running.owner, Relative::NONE),
         context: context(running.context.as_ref()),
         program: program(running.program.as_ref()?),
+        gap: match running.gap {
+            None => None,
+            Some(number) => Some(gap(number)?),
+        },
     })
 }
 
@@ -129,6 +135,32 @@ fn put_change(put: &mut Put<'_>, change: &Change<'_>) {
 
 fn change(change: &proto::Change) -> Option<Change<'_>> {
     Some(Change { process: subject(change.process?), context: context(change.context.as_ref()) })
+}
+
+fn put_gone(put: &mut Put<'_>, gone: &Gone) {
+    put.message(1, |put| put_subject(put, &gone.process));
+    put_gap(put, 2, Some(gone.gap));
+}
+
+fn gone(gone: &proto::Gone) -> Option<Gone> {
+    Some(Gone { process: subject(gone.process?), gap: gap(gone.gap)? })
+}
+
+pub(crate) fn put_gap(put: &mut Put<'_>, field: u32, gap: Option<Gap>) {
+    let number = |gap| match gap {
+        Gap::Loss => proto::Gap::Loss,
+        Gap::Absence => proto::Gap::Absence,
+    };
+    put.some_number(field, gap.map(|gap| number(gap) as u32));
+}
+
+/// `None`: it is of a kind that is not known here.
+pub(crate) fn gap(number: i32) -> Option<Gap> {
+    match proto::Gap::try_from(number).ok()? {
+        proto::Gap::Unspecified => None,
+        proto::Gap::Loss => Some(Gap::Loss),
+        proto::Gap::Absence => Some(Gap::Absence),
+    }
 }
 
 fn put_any_context(put: &mut Put<'_>, field: u32, context: &procession::Context<'_>) {

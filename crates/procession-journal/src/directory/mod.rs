@@ -213,7 +213,8 @@ impl Directory {
             return Ok(());
         }
         let path = self.config.path.display();
-        let text = format!("the journal in {path} takes all the room that it may, until another file is begun");
+        let text =
+            format!("the journal in {path} takes all the room that it may, until another file is begun");
         Err(io::Error::new(io::ErrorKind::QuotaExceeded, text))
     }
 

@@ -30,15 +30,7 @@ impl Segment {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         let now = Instant::now();
-        Ok(Self {
-            file,
-            length: 0,
-            preamble: 0,
-            began: now,
-            synced: now,
-            is_dirty: false,
-            is_suspect: false,
-        })
+        Ok(Self { file, length: 0, preamble: 0, began: now, synced: now, is_dirty: false, is_suspect: false })
     }
 
     /// What it has by now is not counted as the journal's growth.

@@ -68,9 +68,7 @@ impl Fold {
                 self.begin_block(block.sequence, recording);
                 self.take_events(block, events, limit, witness);
             }
-            (Content::Checkpoint { checkpoint, bookmark }, Some(recording))
-                if checkpoint.time() <= limit =>
-            {
+            (Content::Checkpoint { checkpoint, bookmark }, Some(recording)) if checkpoint.time() <= limit => {
                 self.restore(block.sequence, recording, checkpoint, bookmark);
                 witness.restored(&self.table, recording);
             }

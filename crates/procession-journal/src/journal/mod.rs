@@ -201,11 +201,7 @@ impl Journal {
 }
 
 /// Hands over the blocks of a boot that end at `from` or later. The result: whether there may be more.
-fn read(
-    boot: &Boot,
-    from: BootTime,
-    visit: &mut dyn FnMut(Piece<'_>) -> bool,
-) -> Result<bool, JournalError> {
+fn read(boot: &Boot, from: BootTime, visit: &mut dyn FnMut(Piece<'_>) -> bool) -> Result<bool, JournalError> {
     let wants = |header: &Header| match header.kind {
         Some(Kind::Checkpoint) => false,
         Some(Kind::Events) => header.last >= from,

@@ -2,8 +2,8 @@
 
 use procession::{
     Arguments, BootTime, Capabilities, CapabilitySet, Cgroup, Change, Context, Credentials, Event, EventKind,
-    Exec, Exit, ExitStatus, FileIdentity, Fork, Gid, Namespaces, Nature, Pid, Precision, PrivilegeChange,
-    ProcessKey, Program, Relative, Running, Subject, Uid, WorkingDirectory,
+    Exec, Exit, ExitStatus, FileIdentity, Fork, Gap, Gid, Gone, Namespaces, Nature, Pid, Precision,
+    PrivilegeChange, ProcessKey, Program, Relative, Running, Subject, Uid, WorkingDirectory,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -49,7 +49,7 @@ impl Shape {
             EventKind::Change(change) => {
                 EventKind::Change(Change { context: self.context(change.context, texts), ..change })
             }
-            EventKind::Lost(count) => EventKind::Lost(count),
+            EventKind::Lost(_) | EventKind::Gone(_) => kind,
         };
         Event { time, kind }
     }
@@ -102,14 +102,24 @@ fn kind() -> BoxedStrategy<EventKind<'static>> {
             let status = status.map(ExitStatus::from_raw);
             EventKind::Exit(Exit { process, tid, owner, status, comm: b"" })
         });
-    let running =
-        (subject(), relative(), context(), program()).prop_map(|(process, owner, context, program)| {
-            EventKind::Running(Running { process, owner, context, program })
-        });
+    let running = (subject(), relative(), context(), program(), option::of(gap())).prop_map(
+        |(process, owner, context, program, gap)| {
+            EventKind::Running(Running { process, owner, context, program, gap })
+        },
+    );
     let change =
         (subject(), context()).prop_map(|(process, context)| EventKind::Change(Change { process, context }));
-    prop_oneof![fork.boxed(), exec.boxed(), exit, running.boxed(), change, long().prop_map(EventKind::Lost)]
-        .boxed()
+    let gone = (subject(), gap()).prop_map(|(process, gap)| EventKind::Gone(Gone { process, gap }));
+    prop_oneof![
+        fork.boxed(),
+        exec.boxed(),
+        exit,
+        running.boxed(),
+        change,
+        gone,
+        long().prop_map(EventKind::Lost)
+    ]
+    .boxed()
 }
 
 fn subject() -> BoxedStrategy<Subject> {
@@ -120,6 +130,10 @@ fn subject() -> BoxedStrategy<Subject> {
             precision: if is_coarse { Precision::Ticks } else { Precision::Nanoseconds },
         })
         .boxed()
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    prop_oneof![Just(Gap::Loss), Just(Gap::Absence)]
 }
 
 fn relative() -> BoxedStrategy<Relative> {

@@ -1,0 +1,90 @@
+//! All that a journal has on one process, and on those that descended from it.
+//!
+//! The journal is folded once, from its beginning, so that each event comes with what the table knew of
+//! the process and of those that led to it. What is remembered is the answer, not the journal.
+
+mod descendants;
+mod family;
+mod life;
+
+use std::time::SystemTime;
+
+use procession::{Pid, ProcessKey};
+
+use crate::journal::{Boot, Journal, JournalError};
+
+use descendants::Gathering;
+pub use descendants::{Descendant, Descendants};
+use life::Biography;
+pub use life::{Happening, Life, What};
+
+/// Which process is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Every process that ever had this pid.
+    Pid(Pid),
+    /// The process that had this image, with all others that it had.
+    Key(ProcessKey),
+}
+
+impl Target {
+    fn pid(self) -> Pid {
+        match self {
+            Self::Pid(pid) => pid,
+            Self::Key(key) => key.pid,
+        }
+    }
+
+    /// Whether `key` alone says that it is the one.
+    fn names(self, key: ProcessKey) -> bool {
+        match self {
+            Self::Pid(pid) => key.pid == pid,
+            Self::Key(own) => key == own,
+        }
+    }
+}
+
+impl Journal {
+    /// All that it has on a process: how it came to be, what it ran, as whom and where, who owned it, which
+    /// children it had, and how it ended. Several processes may have had one pid: all, in order, those of
+    /// the earliest boot first.
+    ///
+    /// With `from`, only what happened then or later, and processes that were there by then. At most
+    /// `most_children` children are told of for each process; the others are counted.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn history(
+        &self,
+        target: Target,
+        from: Option<SystemTime>,
+        most_children: usize,
+    ) -> Result<Vec<Life>, JournalError> {
+        let mut lives = Vec::new();
+        for boot in self.boots().iter().filter(|boot| from.is_none_or(|from| from <= boot.span().1)) {
+            let mut biography = Biography::new(target, most_children);
+            let begin = from.map(|from| boot.boot_time(from)).transpose()?;
+            boot.follow(begin, &mut biography)?;
+            lives.extend(biography.into_lives(from));
+        }
+        Ok(lives)
+    }
+
+    /// Every process that ever descended from a process, even when all of them are long gone: parents before
+    /// their children, which come in the order in which they began. At most `most` of them; of the others,
+    /// the children of those are counted.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn descendants_ever(&self, target: Target, most: usize) -> Result<Descendants, JournalError> {
+        let mut descendants = Descendants::default();
+        for boot in self.boots() {
+            let mut gathering = Gathering::new(target, most.saturating_sub(descendants.list.len()));
+            boot.follow(None, &mut gathering)?;
+            gathering.add_to(&mut descendants, &boot.recording);
+        }
+        Ok(descendants)
+    }
+}
