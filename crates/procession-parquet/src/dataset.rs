@@ -103,11 +103,6 @@ impl Dataset {
         Ok(self.written)
     }
 
-    /// What was completed so far.
-    pub(crate) fn written(&self) -> Written {
-        self.written
-    }
-
     /// Brings a part to the end of those that are open.
     fn open_part(&mut self, node: &str, day: i64) -> Result<()> {
         let is_it = |(it, _): &(Partition, Part)| it.day == day && it.node == node;
