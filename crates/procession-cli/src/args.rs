@@ -12,6 +12,8 @@ use procession_sensor::SourceKind;
 
 use crate::agent;
 use crate::client::args::{DumpArgs, EventsArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs, WhyArgs};
+#[cfg(feature = "parquet")]
+use crate::export::ExportArgs;
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Processes(ProcessesArgs),
     Tree(TreeArgs),
     Why(WhyArgs),
+    #[cfg(feature = "parquet")]
+    Export(ExportArgs),
     Dump(DumpArgs),
     Loglevel(LoglevelArgs),
     Completions(CompletionsArgs),

@@ -8,6 +8,8 @@ mod child;
 mod client;
 mod containers;
 mod display;
+#[cfg(feature = "parquet")]
+mod export;
 mod generate;
 mod log;
 mod output;
@@ -16,6 +18,7 @@ mod signals;
 mod source;
 mod summary;
 mod watch;
+mod when;
 
 use std::process::ExitCode;
 
@@ -51,6 +54,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Processes(args) => client::processes(args),
         Command::Tree(args) => client::tree(args),
         Command::Why(args) => client::why(args),
+        #[cfg(feature = "parquet")]
+        Command::Export(args) => export::run(args),
         Command::Dump(args) => client::dump(args),
         Command::Loglevel(args) => client::loglevel(args),
         Command::Completions(args) => generate::completions(args),
