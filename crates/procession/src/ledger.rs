@@ -74,7 +74,27 @@ pub struct Ledger {
     inferred_exits: u64,
 }
 
+impl Account {
+    /// An account of so many events of each outcome.
+    pub const fn new(applied: u64, duplicate: u64, late: u64, rejected: u64) -> Self {
+        let received = applied.saturating_add(duplicate).saturating_add(late).saturating_add(rejected);
+        Self { received, applied, duplicate, late, rejected }
+    }
+}
+
 impl Ledger {
+    /// A ledger with these counts; `accounts` in the order of [`Counted::ALL`]. Received is the sum of
+    /// what became of it, whatever they say.
+    pub fn new(
+        accounts: [Account; Counted::ALL.len()],
+        lost: u64,
+        inferred_processes: u64,
+        inferred_exits: u64,
+    ) -> Self {
+        let accounts = accounts.map(|it| Account::new(it.applied, it.duplicate, it.late, it.rejected));
+        Self { accounts, lost, inferred_processes, inferred_exits }
+    }
+
     /// The account of one kind of event.
     pub const fn account(&self, kind: Counted) -> &Account {
         &self.accounts[kind as usize]
@@ -82,7 +102,7 @@ impl Ledger {
 
     /// Events received, of all kinds.
     pub fn received(&self) -> u64 {
-        self.accounts.iter().map(|account| account.received).sum()
+        self.accounts.iter().fold(0, |sum: u64, account| sum.saturating_add(account.received))
     }
 
     /// Events that the source said it lost.

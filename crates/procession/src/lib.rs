@@ -87,7 +87,9 @@ pub use process::{End, EndKind, Origin, ParentLink, Process, Provenance, Tombsto
 pub use setting::{LONGEST_HISTORY, Spell};
 pub use status::{ExitStatus, Signal};
 pub use table::{
-    Applied, Checkpoint, Entry, Explanation, Handle, MINIMUM_BUDGET, ProcessId, Retention, Table, TableConfig,
+    Applied, Checkpoint, CheckpointBuilder, Entry, Explanation, Handle, InvalidCheckpoint, MINIMUM_BUDGET,
+    Part, ProcessId, Retention, SavedContent, SavedEntry, SavedImage, SavedProgram, SavedSetting, SavedSpell,
+    SavedState, Table, TableConfig,
 };
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

@@ -45,6 +45,14 @@ pub struct Spell {
 }
 
 impl Spell {
+    pub(crate) fn new(setting: Arc<Setting>, until: BootTime, gap: Option<Gap>) -> Self {
+        Self { setting, until, gap }
+    }
+
+    pub(crate) fn setting(&self) -> &Arc<Setting> {
+        &self.setting
+    }
+
     /// When it ended: with the next change. With a [`gap`](Self::gap): at the latest.
     pub fn until(&self) -> BootTime {
         self.until
@@ -134,6 +142,17 @@ impl<'a> SettingKey<'a> {
 }
 
 impl Setting {
+    pub(crate) fn from_parts(
+        (credentials, namespaces): (Option<Credentials>, Option<Namespaces>),
+        cgroup: Option<Cgroup<&[u8]>>,
+        cwd: WorkingDirectory<'_>,
+        past: Box<[Spell]>,
+        forgotten: u32,
+    ) -> Self {
+        let (credentials, namespaces) = (credentials.as_ref(), namespaces.as_ref());
+        Self { past, forgotten, ..SettingKey { cgroup, credentials, namespaces, cwd }.to_setting() }
+    }
+
     pub(crate) fn cgroup(&self) -> Option<Cgroup<&[u8]>> {
         self.cgroup.as_ref().map(|cgroup| Cgroup { id: cgroup.id, path: &*cgroup.path })
     }

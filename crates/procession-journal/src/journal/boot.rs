@@ -66,7 +66,10 @@ impl Boot {
     /// can be read, or an empty table and the first file.
     fn begin(&self, limit: BootTime) -> Result<(Fold, Blocks<'_>), JournalError> {
         for (index, segment) in self.segments.iter().enumerate().rev() {
-            for mark in segment.checkpoints.iter().rev().filter(|mark| mark.time <= limit) {
+            // A table may have begun anew: its first checkpoint is that of no time at all.
+            let before = self.segments[..index].iter().map(|segment| segment.span.1).max();
+            let is_early = |time: BootTime| time.max(before.unwrap_or_default()) <= limit;
+            for mark in segment.checkpoints.iter().rev().filter(|mark| is_early(mark.time)) {
                 let mut blocks = Blocks::new(&self.segments[index..], mark.offset);
                 if let Some(block) = checkpoint(&mut blocks, limit)? {
                     let mut fold = Fold::default();

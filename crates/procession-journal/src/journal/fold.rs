@@ -37,6 +37,8 @@ pub(crate) struct Fold {
     pub(crate) damage: Vec<Damage>,
     /// Events of the journal up to the next block.
     expected: u64,
+    /// The latest time of all blocks so far.
+    latest: BootTime,
     /// Events in the damage since the last block, as far as is known.
     damaged: u64,
     /// Whether the last of it is a block that was not written to its end.
@@ -54,7 +56,8 @@ impl Fold {
         match header.kind {
             Some(Kind::Events) => header.first <= limit,
             Some(Kind::Checkpoint) => {
-                header.first <= limit && !(self.is_whole && header.sequence == Some(self.expected))
+                header.last.max(self.latest) <= limit
+                    && !(self.is_whole && header.sequence == Some(self.expected))
             }
             Some(Kind::Head | Kind::Names | Kind::Close) => false,
             None => true,
@@ -122,6 +125,7 @@ impl Fold {
         });
         self.lose(unreadable);
         self.expected = block.sequence.saturating_add(events.len() as u64);
+        self.latest = self.latest.max(block.last);
         if block.last <= limit {
             self.sequence = self.expected;
             self.bookmark.clone_from(events.bookmark());
@@ -132,6 +136,7 @@ impl Fold {
     pub(crate) fn pass_over(&mut self, header: &Header) {
         if let (Some(Kind::Events), Some(sequence)) = (header.kind, header.sequence) {
             self.expected = sequence.saturating_add(header.events.into());
+            self.latest = self.latest.max(header.last);
             self.damaged = 0;
         }
     }

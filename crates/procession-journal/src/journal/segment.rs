@@ -28,7 +28,7 @@ pub(crate) struct Segment {
     pub(crate) is_closed: bool,
 }
 
-/// Where a checkpoint begins, and when it was made.
+/// Where a checkpoint begins, and the latest time of what comes before it in the file, itself included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) offset: u64,
@@ -92,7 +92,8 @@ impl Sketch {
     fn add(&mut self, header: Header) {
         match header.kind {
             Some(Kind::Checkpoint) => {
-                let mark = Mark { offset: header.offset, time: header.first };
+                let before = self.span.map_or(BootTime::ZERO, |(_, last)| last);
+                let mark = Mark { offset: header.offset, time: header.last.max(before) };
                 let goes_on = self.tail.last().is_some_and(|last| {
                     last.kind == header.kind && (last.sequence, last.first) == (header.sequence, header.first)
                 });

@@ -9,7 +9,8 @@
 //! * `entry` is what a reader sees, and walks along the links.
 //! * `reclaim` decides when an entry goes because time has passed.
 //! * `pressure` decides what goes because memory is short.
-//! * `checkpoint` copies the state, and goes on from a copy.
+//! * `checkpoint` copies the state, and goes on from a copy; `parts` takes a copy apart, and `rebuild`
+//!   makes one of parts.
 
 mod apply;
 mod checkpoint;
@@ -18,7 +19,9 @@ mod handle;
 mod infer;
 mod links;
 mod node;
+mod parts;
 mod pressure;
+mod rebuild;
 mod reclaim;
 mod shared;
 
@@ -45,7 +48,11 @@ use shared::Shared;
 pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use handle::Handle;
+pub use parts::{
+    Part, SavedContent, SavedEntry, SavedImage, SavedProgram, SavedSetting, SavedSpell, SavedState,
+};
 pub use pressure::{Explanation, MINIMUM_BUDGET, Retention};
+pub use rebuild::{CheckpointBuilder, InvalidCheckpoint};
 
 /// How a [`Table`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

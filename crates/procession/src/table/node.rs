@@ -64,6 +64,17 @@ impl Marks {
     /// It, or one that led to it, is the first process of a pid namespace.
     pub(super) const IN_INIT_TREE: Self = Self(2);
 
+    pub(super) fn of(is_followed: bool, in_init_tree: bool) -> Self {
+        let mut marks = Self::default();
+        if is_followed {
+            marks.add(Self::FOLLOWED);
+        }
+        if in_init_tree {
+            marks.add(Self::IN_INIT_TREE);
+        }
+        marks
+    }
+
     pub(super) fn add(&mut self, marks: Self) {
         self.0 |= marks.0;
     }
@@ -212,7 +223,7 @@ impl Node {
         }
     }
 
-    fn end(&self, status: Option<ExitStatus>) -> Option<End> {
+    pub(super) fn end(&self, status: Option<ExitStatus>) -> Option<End> {
         let how = match self.life {
             Life::Running => return None,
             Life::Exited => EndKind::Exited(status),

@@ -17,6 +17,7 @@ use crate::time::BootTime;
 
 use super::Table;
 use super::node::{Node, Waiting};
+use super::parts::SavedState;
 
 /// The least budget, in bytes: what an empty table and the largest events need.
 ///
@@ -46,7 +47,7 @@ pub(super) struct Pressure {
 
 /// What went so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
+struct Totals {
     dropped_early: u64,
     folded: u64,
     evicted_live: u64,
@@ -57,12 +58,15 @@ impl Pressure {
         self.totals.folded += 1;
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        self.totals
+    /// `state` with what went so far.
+    pub(super) fn saved_in(&self, state: SavedState) -> SavedState {
+        let Totals { dropped_early, folded, evicted_live } = self.totals;
+        SavedState { dropped_early, folded, evicted_live, ..state }
     }
 
-    pub(super) fn set_totals(&mut self, totals: Totals) {
-        self.totals = totals;
+    pub(super) fn restore(&mut self, state: &SavedState) {
+        let SavedState { dropped_early, folded, evicted_live, .. } = *state;
+        self.totals = Totals { dropped_early, folded, evicted_live };
     }
 }
 

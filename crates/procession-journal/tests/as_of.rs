@@ -1,0 +1,461 @@
+//! The table at any time is that which a fold over the whole log has then, however the log lies in files
+//! and whatever part of it is damaged.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use procession::{BootTime, Event, EventKind, Table};
+use procession_journal::{
+    Content, Header, Journal, JournalError, Kind, Piece, RawBlock, Reader, Recording, Restored, state_hash,
+};
+use support::{Machine, Random, Recorder, boot_id, clock, config, fold, recording};
+use tempfile::TempDir;
+
+/// A recorded log, and where it is.
+struct Lab {
+    directory: TempDir,
+    recording: Recording,
+    events: Vec<Event<'static>>,
+    random: Random,
+}
+
+impl Lab {
+    /// Records `count` events in blocks, checkpoints and files of random sizes.
+    fn record(seed: u64, count: usize) -> Self {
+        let mut lab = Self {
+            directory: TempDir::new().unwrap(),
+            recording: recording(clock(0)),
+            events: Machine::new(seed, 60).events(count),
+            random: Random(seed),
+        };
+        let mut recorder = Recorder::new(config(lab.directory.path()), lab.recording.clone());
+        recorder.begin();
+        for event in &lab.events {
+            recorder.push(event);
+            match lab.random.below(400) {
+                0 => recorder.begin(),
+                1..4 => checkpoint(&mut recorder),
+                4..20 => recorder.flush(),
+                _ => {}
+            }
+        }
+        recorder.close();
+        lab
+    }
+
+    fn open(&self) -> Journal {
+        Journal::open(self.directory.path()).unwrap()
+    }
+
+    /// When an event happened on the wall clock, any of them.
+    fn any_time(&mut self) -> SystemTime {
+        let event = self.events[self.random.below(self.events.len())];
+        let offset = self.random.next() % 3;
+        let time = BootTime::from_nanos(event.time.as_nanos() + offset - 1);
+        let (first, last) = self.span();
+        self.recording.clock.at(time.clamp(first, last))
+    }
+
+    fn span(&self) -> (BootTime, BootTime) {
+        let times = self.events.iter().map(|event| event.time);
+        (times.clone().min().unwrap(), times.max().unwrap())
+    }
+
+    fn by(&self, time: SystemTime) -> impl Iterator<Item = &Event<'static>> + Clone {
+        let limit = self.recording.clock.when(time);
+        self.events.iter().filter(move |event| event.time <= limit)
+    }
+
+    /// What a fold over the whole log has at `time`.
+    fn oracle(&self, time: SystemTime) -> Table {
+        fold(self.recording.table, self.by(time))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files(self.directory.path())
+    }
+}
+
+/// A checkpoint in the middle of a file.
+fn checkpoint(recorder: &mut Recorder) {
+    recorder.flush();
+    let sequence = recorder.builder.sequence();
+    let bookmark = sequence.to_le_bytes();
+    for block in RawBlock::checkpoint(&recorder.recording, &recorder.table.checkpoint(), sequence, &bookmark)
+    {
+        recorder.directory.append(&block).unwrap();
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
+    files.sort();
+    files
+}
+
+fn headers(path: &Path) -> Vec<Header> {
+    let mut reader = Reader::new(fs::File::open(path).unwrap()).unwrap();
+    std::iter::from_fn(|| reader.next_header().unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_state(restored: &Restored, table: &Table, what: &str) {
+    assert_eq!(restored.table.ledger(), table.ledger(), "{what}");
+    assert_eq!(restored.table.len(), table.len(), "{what}");
+    assert_eq!(state_hash(&restored.table), state_hash(table), "{what}");
+}
+
+#[test]
+fn the_state_at_any_time_is_that_of_the_whole_log() {
+    let (mut files, mut early) = (0, 0);
+    for seed in 0..12 {
+        let mut lab = Lab::record(seed, 3_000);
+        let journal = lab.open();
+        files += lab.files().len();
+        for _ in 0..40 {
+            let time = lab.any_time();
+            let restored = journal.at(time).unwrap();
+            assert_state(&restored, &lab.oracle(time), &format!("seed {seed}"));
+            assert_eq!((&restored.damage[..], restored.is_closed), (&[][..], true));
+            early += usize::from(restored.table.ledger().received() < 1_000);
+        }
+        let whole = fold(lab.recording.table, &lab.events);
+        let latest = journal.latest().unwrap();
+        assert_state(&latest, &whole, "the latest");
+        assert_eq!(latest.sequence, 3_000);
+        assert_eq!(latest.bookmark[..], 3_000_u64.to_le_bytes());
+    }
+    assert!(files > 40 && early > 50, "{files} files, {early} early times");
+}
+
+#[test]
+fn a_journal_of_one_file_without_checkpoints_is_folded_from_its_start() {
+    let mut lab = Lab::record(3, 500);
+    let path = lab.directory.path().join("alone");
+    let mut blocks = vec![RawBlock::head(&lab.recording)];
+    let mut builder = procession_journal::BlockBuilder::new(0);
+    for event in &lab.events {
+        builder.push(event);
+        if lab.random.one_in(30) {
+            blocks.push(builder.take(&lab.recording, b""));
+        }
+    }
+    blocks.push(builder.take(&lab.recording, b""));
+    let bytes: Vec<u8> = blocks.iter().flat_map(|block| block.to_bytes().unwrap()).collect();
+    fs::write(&path, bytes).unwrap();
+    let journal = Journal::open(&path).unwrap();
+    for _ in 0..40 {
+        let time = lab.any_time();
+        assert_state(&journal.at(time).unwrap(), &lab.oracle(time), "in a file");
+    }
+    assert!(!journal.latest().unwrap().is_closed);
+}
+
+#[test]
+fn what_is_left_of_a_directory_still_tells_the_truth() {
+    let mut lab = Lab::record(5, 4_000);
+    let opened_before = lab.open();
+    let files = lab.files();
+    assert!(files.len() > 4, "{} files", files.len());
+    for gone in &files[..3] {
+        fs::remove_file(gone).unwrap();
+    }
+    let begins =
+        headers(&files[3]).iter().find(|header| header.kind == Some(Kind::Checkpoint)).unwrap().first;
+    let mut refused = 0;
+    for journal in [lab.open(), opened_before] {
+        for _ in 0..60 {
+            let time = lab.any_time();
+            match journal.at(time) {
+                Ok(restored) => assert_state(&restored, &lab.oracle(time), "what is left"),
+                Err(JournalError::OutOfRange { first, .. }) => {
+                    assert!(time < first, "{time:?} is not before {first:?}");
+                    assert_eq!(first, lab.recording.clock.at(begins));
+                    refused += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(refused > 10, "{refused} refused");
+}
+
+/// Blocks of a journal, in order: the events that one holds, or a checkpoint.
+#[derive(Debug)]
+struct Written {
+    file: PathBuf,
+    header: Header,
+    is_damaged: bool,
+}
+
+fn written(files: &[PathBuf]) -> Vec<Written> {
+    let of = |file: &PathBuf| {
+        let written = |header| Written { file: file.clone(), header, is_damaged: false };
+        headers(file).into_iter().map(written).collect::<Vec<_>>()
+    };
+    files.iter().flat_map(of).collect()
+}
+
+impl Written {
+    /// Changes a byte of the payload.
+    fn damage(&mut self) {
+        let file = OpenOptions::new().read(true).write(true).open(&self.file).unwrap();
+        let at = self.header.offset + self.header.bytes - 1;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
+        self.is_damaged = true;
+    }
+
+    fn events(&self) -> std::ops::Range<usize> {
+        let before = usize::try_from(self.header.sequence.unwrap()).unwrap();
+        before..before + self.header.events as usize
+    }
+}
+
+/// The table by `limit`, from the last checkpoint that can be read, told of what is lost.
+fn folded_with_damage(lab: &Lab, written: &[Written], limit: BootTime) -> (Table, usize) {
+    let is_start = |block: &Written| {
+        block.header.kind == Some(Kind::Checkpoint) && block.header.last <= limit && !block.is_damaged
+    };
+    let start = written.iter().rposition(is_start);
+    let before = start.map_or(0, |start| written[start].header.sequence.unwrap());
+    let mut table = fold(lab.recording.table, &lab.events[..usize::try_from(before).unwrap()]);
+    let rest = &written[start.map_or(0, |start| start + 1)..];
+    let of_time = rest.iter().filter(|block| block.header.first <= limit);
+    for block in of_time.clone().filter(|block| block.header.kind == Some(Kind::Events)) {
+        if block.is_damaged {
+            let kind = EventKind::Lost(block.header.events.into());
+            let _ = table.apply(&Event { time: table.now(), kind });
+            continue;
+        }
+        for event in lab.events[block.events()].iter().filter(|event| event.time <= limit) {
+            let _ = table.apply(event);
+        }
+    }
+    (table, of_time.filter(|block| block.is_damaged).count())
+}
+
+#[test]
+fn damage_costs_a_block_until_the_next_checkpoint_and_is_told_of() {
+    let mut lossy = 0;
+    for seed in 20..30 {
+        let mut lab = Lab::record(seed, 3_000);
+        let mut written = written(&lab.files());
+        for block in &mut written {
+            let is_hit = match block.header.kind {
+                Some(Kind::Checkpoint) => lab.random.one_in(3),
+                Some(Kind::Events) => lab.random.one_in(10),
+                _ => false,
+            };
+            if is_hit {
+                block.damage();
+            }
+        }
+        let journal = lab.open();
+        for _ in 0..40 {
+            let time = lab.any_time();
+            let (table, damaged) = folded_with_damage(&lab, &written, lab.recording.clock.when(time));
+            let restored = journal.at(time).unwrap();
+            assert_state(&restored, &table, &format!("seed {seed}"));
+            assert_eq!(restored.damage.len(), damaged, "seed {seed}: {:?}", restored.damage);
+            lossy += usize::from(damaged > 0);
+        }
+    }
+    assert!(lossy > 50, "{lossy} times with damage");
+}
+
+/// What a crash leaves: the last file ends anywhere.
+#[test]
+fn the_last_file_may_end_anywhere() {
+    let lab = Lab::record(7, 1_500);
+    let last = lab.files().pop().unwrap();
+    let whole = fs::read(&last).unwrap();
+    let blocks = headers(&last);
+    let ends = blocks.iter().map(|block| block.offset + block.bytes);
+    let places = ends.flat_map(|end| [end.saturating_sub(70), end - 1, end, end + 1, end + 65]);
+    let mut torn = 0;
+    for length in places.filter(|length| *length <= whole.len() as u64) {
+        fs::write(&last, &whole[..usize::try_from(length).unwrap()]).unwrap();
+        let is_whole = |block: &&Header| block.offset + block.bytes <= length;
+        let events = blocks.iter().filter(is_whole).filter(|block| block.kind == Some(Kind::Events)).last();
+        let checkpoint = blocks.iter().filter(is_whole).find(|block| block.kind == Some(Kind::Checkpoint));
+        let before_file = blocks.iter().find_map(|block| block.sequence).unwrap();
+        let count = match (events, checkpoint) {
+            (Some(block), _) => block.sequence.unwrap() + u64::from(block.events),
+            _ => before_file,
+        };
+        let restored = lab.open().latest().unwrap();
+        let table = fold(lab.recording.table, &lab.events[..usize::try_from(count).unwrap()]);
+        assert_state(&restored, &table, &format!("{length} of {} bytes", whole.len()));
+        assert_eq!(restored.sequence, count, "{length} bytes");
+        assert_eq!(restored.is_closed, length == whole.len() as u64, "{length} bytes");
+        torn += restored.damage.iter().filter(|damage| damage.is_torn()).count();
+    }
+    assert!(torn > 10, "{torn} torn");
+}
+
+/// Another boot, whose clocks begin anew.
+fn record_boot(directory: &Path, number: u8, seconds: u64, seed: u64) -> (Recording, Vec<Event<'static>>) {
+    let recording = Recording { boot_id: boot_id(number), ..recording(clock(seconds)) };
+    let events = Machine::new(seed, 60).events(300);
+    let mut recorder = Recorder::new(config(directory), recording.clone());
+    recorder.begin();
+    for (index, event) in events.iter().enumerate() {
+        recorder.push(event);
+        if index % 50 == 0 {
+            recorder.flush();
+        }
+    }
+    recorder.flush();
+    (recording, events)
+}
+
+#[test]
+fn a_time_is_looked_for_in_the_boot_that_it_was_in() {
+    let directory = TempDir::new().unwrap();
+    let boots = [(1, 0, 40), (2, 100_000, 41), (3, 200_000, 42)]
+        .map(|(number, seconds, seed)| record_boot(directory.path(), number, seconds, seed));
+    let journal = Journal::open(directory.path()).unwrap();
+    for (recording, events) in &boots {
+        for event in events {
+            let restored = journal.at(recording.clock.at(event.time)).unwrap();
+            let by_then = events.iter().filter(|other| other.time <= event.time);
+            assert_state(&restored, &fold(recording.table, by_then), "in its boot");
+            assert_eq!(restored.recording.boot_id, recording.boot_id);
+        }
+    }
+    let [first, second, third] = [&boots[0], &boots[1], &boots[2]].map(|(recording, events)| {
+        let times = events.iter().map(|event| recording.clock.at(event.time));
+        (times.clone().min().unwrap(), times.max().unwrap())
+    });
+    assert_eq!(journal.span(), (first.0, third.1));
+    assert_eq!(journal.recording().boot_id, boot_id(3));
+    assert_eq!(journal.latest().unwrap().recording.boot_id, boot_id(3));
+    let moment = Duration::from_nanos(1);
+    match journal.at(first.1 + moment) {
+        Err(JournalError::NotRecorded { before, after }) => assert_eq!((before, after), (first.1, second.0)),
+        other => panic!("{other:?}"),
+    }
+    for time in [first.0 - moment, third.1 + moment] {
+        match journal.at(time) {
+            Err(JournalError::OutOfRange { first: from, last }) => {
+                assert_eq!((from, last), (first.0, third.1));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_time_means_what_the_wall_clock_showed_then() {
+    let directory = TempDir::new().unwrap();
+    let mut recorder = Recorder::new(config(directory.path()), recording(clock(0)));
+    recorder.begin();
+    let events = Machine::new(8, 60).events(400);
+    let (before, after) = events.split_at(200);
+    before.iter().for_each(|event| recorder.push(event));
+    recorder.flush();
+    // Somebody sets the clock an hour forward.
+    recorder.recording.clock = clock(3_600);
+    after.iter().for_each(|event| recorder.push(event));
+    recorder.flush();
+    let journal = Journal::open(directory.path()).unwrap();
+    for (clock, events) in [(clock(0), before), (clock(3_600), after)] {
+        for event in events {
+            let by_then = before.iter().chain(after).filter(|other| other.time <= event.time);
+            let restored = journal.at(clock.at(event.time)).unwrap();
+            assert_state(&restored, &fold(recording(clock).table, by_then), "after the clock was set");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_begins_anew_does_not_mix_what_it_knows_with_what_was_known() {
+    let directory = TempDir::new().unwrap();
+    let mut machine = Machine::new(9, 60);
+    let parts = [machine.events(300), machine.events(300)];
+    let recording = recording(clock(0));
+    for part in &parts {
+        let mut recorder = Recorder::new(config(directory.path()), recording.clone());
+        recorder.begin();
+        part.iter().for_each(|event| recorder.push(event));
+        recorder.close();
+    }
+    let journal = Journal::open(directory.path()).unwrap();
+    let second = fold(recording.table, &parts[1]);
+    assert_state(&journal.latest().unwrap(), &second, "the second part");
+    let end = parts[0].iter().map(|event| event.time).max().unwrap();
+    let gap = journal.at(recording.clock.at(end)).unwrap();
+    assert_state(&gap, &fold(recording.table, &parts[0]), "the first part");
+}
+
+#[test]
+fn reading_gives_each_event_once_and_in_order() {
+    let mut lab = Lab::record(10, 2_000);
+    let journal = lab.open();
+    let mut events = Vec::new();
+    journal
+        .read(None, &mut |piece| {
+            if let Piece::Event(event) = piece {
+                events.push((event.time, format!("{:?}", event.kind)));
+            }
+            true
+        })
+        .unwrap();
+    let expected: Vec<_> = lab.events.iter().map(|event| (event.time, format!("{:?}", event.kind))).collect();
+    assert_eq!(events, expected);
+
+    let from = lab.any_time();
+    let (mut seen, mut blocks) = (0, 0);
+    journal
+        .read(Some(from), &mut |piece| {
+            match piece {
+                Piece::Block(block) if matches!(block.content, Content::Events(_)) => {
+                    assert!(block.last >= lab.recording.clock.when(from), "a block that ended before");
+                    blocks += 1;
+                }
+                Piece::Event(event) => seen += usize::from(lab.recording.clock.at(event.time) >= from),
+                Piece::Block(_) => {}
+            }
+            true
+        })
+        .unwrap();
+    let late = lab.events.iter().filter(|event| lab.recording.clock.at(event.time) >= from).count();
+    assert_eq!(seen, late);
+    assert!(blocks > 0);
+}
+
+#[test]
+fn reading_ends_when_it_is_enough() {
+    let lab = Lab::record(11, 500);
+    let mut seen = 0;
+    lab.open()
+        .read(None, &mut |piece| {
+            seen += usize::from(matches!(piece, Piece::Event(_)));
+            seen < 7
+        })
+        .unwrap();
+    assert_eq!(seen, 7);
+}
+
+#[test]
+fn what_is_no_journal_is_told_of() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("a.procession");
+    for path in [directory.path(), &file] {
+        fs::write(&file, b"").unwrap();
+        assert!(matches!(Journal::open(path), Err(JournalError::Nothing { .. })));
+        fs::write(&file, vec![7; 100_000]).unwrap();
+        assert!(matches!(Journal::open(path), Err(JournalError::Nothing { .. })));
+    }
+    let absent = directory.path().join("absent");
+    assert!(matches!(Journal::open(&absent), Err(JournalError::Io { path, .. }) if path == absent));
+}

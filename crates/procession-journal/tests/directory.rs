@@ -1,0 +1,306 @@
+//! A directory is whole after each call, whatever happened to the one before.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use procession_journal::{Directory, DirectoryConfig, Fsync, Journal, JournalError, RawBlock, state_hash};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use support::{Machine, Recorder, clock, config, fold, recording};
+use tempfile::TempDir;
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let names = names(directory).into_iter().filter(|name| name.ends_with(".procession"));
+    names.map(|name| directory.join(name)).collect()
+}
+
+fn bytes(directory: &Path) -> u64 {
+    files(directory).iter().map(|file| file.metadata().unwrap().len()).sum()
+}
+
+/// Records `count` events, a block each ten, and begins another file whenever it is time.
+fn record(recorder: &mut Recorder, machine: &mut Machine, count: usize) {
+    for (index, event) in machine.events(count).iter().enumerate() {
+        recorder.push(event);
+        if index % 10 == 9 {
+            recorder.flush();
+            if recorder.directory.is_full() {
+                recorder.begin();
+            }
+        }
+    }
+}
+
+#[test]
+fn it_is_for_its_owner_alone() {
+    let above = TempDir::new().unwrap();
+    let path = above.path().join("state/journal");
+    let mut recorder = Recorder::new(config(&path), recording(clock(0)));
+    assert!(recorder.directory.is_full(), "there is no file yet");
+    recorder.begin();
+    assert!(!recorder.directory.is_full());
+    recorder.close();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    assert_eq!(names(&path), ["0000000001-20330518T033320Z.procession", "lock"]);
+    for name in names(&path) {
+        assert_eq!(mode(&path.join(&name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn two_do_not_write_at_the_same_time() {
+    let directory = TempDir::new().unwrap();
+    let first = Directory::open(config(directory.path())).unwrap();
+    let error = Directory::open(config(directory.path())).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    let expected = format!("another program writes the journal in {}", directory.path().display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    drop(first);
+    Directory::open(config(directory.path())).unwrap();
+}
+
+#[test]
+fn what_is_no_directory_is_told_of() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    File::create(&path).unwrap();
+    let error = Directory::open(config(&path)).unwrap_err();
+    let expected = format!("cannot make the directory {}", path.display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
+}
+
+#[test]
+fn each_program_goes_on_with_a_file_of_its_own() {
+    let directory = TempDir::new().unwrap();
+    let mut machine = Machine::new(1, 60);
+    let mut lengths = Vec::new();
+    for _ in 0..3 {
+        let mut recorder = Recorder::new(config(directory.path()), recording(clock(0)));
+        recorder.begin();
+        record(&mut recorder, &mut machine, 50);
+        recorder.flush();
+        assert_eq!(recorder.directory.files(), lengths.len() + 1);
+        assert_eq!(recorder.directory.bytes(), bytes(directory.path()));
+        drop(recorder);
+        for (file, length) in files(directory.path()).iter().zip(&lengths) {
+            assert_eq!(file.metadata().unwrap().len(), *length, "{}", file.display());
+        }
+        lengths = files(directory.path()).iter().map(|file| file.metadata().unwrap().len()).collect();
+    }
+    let numbers: Vec<_> =
+        names(directory.path()).iter().map(|name| name[..4.min(name.len())].to_owned()).collect();
+    assert_eq!(numbers, ["0000"; 3].into_iter().chain(["lock"]).collect::<Vec<_>>());
+}
+
+/// What a crash leaves of a file that was about to be begun.
+#[test]
+fn a_file_that_never_was_whole_goes() {
+    let directory = TempDir::new().unwrap();
+    let mut recorder = Recorder::new(config(directory.path()), recording(clock(0)));
+    recorder.begin();
+    record(&mut recorder, &mut Machine::new(1, 60), 50);
+    recorder.flush();
+    drop(recorder);
+    let before = Journal::open(directory.path()).unwrap().latest().unwrap();
+    let hidden = directory.path().join(".0000000002-20330518T033320Z.procession.new");
+    fs::write(&hidden, RawBlock::head(&recording(clock(0))).to_bytes().unwrap()).unwrap();
+    let other = directory.path().join(".0000000002.new");
+    fs::write(&other, b"not ours").unwrap();
+    let after = Journal::open(directory.path()).unwrap().latest().unwrap();
+    assert_eq!(state_hash(&after.table), state_hash(&before.table));
+    let opened = Directory::open(config(directory.path())).unwrap();
+    assert_eq!((opened.files(), hidden.exists(), other.exists()), (1, false, true));
+}
+
+#[test]
+fn the_oldest_go_when_there_are_too_many_bytes() {
+    let directory = TempDir::new().unwrap();
+    let config = DirectoryConfig { segment_bytes: 40_000, max_bytes: 160_000, ..config(directory.path()) };
+    let foreign = directory.path().join("mine.procession");
+    fs::write(&foreign, vec![0; 200_000]).unwrap();
+    let mut recorder = Recorder::new(config, recording(clock(0)));
+    recorder.begin();
+    let mut machine = Machine::new(2, 60);
+    let mut newest = Vec::new();
+    for _ in 0..60 {
+        record(&mut recorder, &mut machine, 500);
+        let own = bytes(directory.path()) - 200_000;
+        assert_eq!(recorder.directory.bytes(), own);
+        assert!(own <= 165_000, "{own} bytes");
+        newest.push(files(directory.path()).iter().rev().nth(1).unwrap().clone());
+    }
+    newest.dedup();
+    assert!(newest.len() > 10, "only {} files", newest.len());
+    assert!(recorder.directory.files() >= 3, "{} files", recorder.directory.files());
+    assert!(foreign.exists(), "it is not ours");
+    recorder.flush();
+    let latest = Journal::open(directory.path()).unwrap().latest().unwrap();
+    assert_eq!(state_hash(&latest.table), state_hash(&recorder.table));
+}
+
+#[test]
+fn a_file_goes_when_nobody_wrote_to_it_for_too_long() {
+    let directory = TempDir::new().unwrap();
+    let max_age = Some(Duration::from_hours(1));
+    let mut recorder =
+        Recorder::new(DirectoryConfig { max_age, ..config(directory.path()) }, recording(clock(0)));
+    for _ in 0..4 {
+        recorder.begin();
+    }
+    let files = files(directory.path());
+    let age = |path: &Path, hours| {
+        let time = SystemTime::now() - Duration::from_hours(hours);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    age(&files[0], 3);
+    age(&files[1], 2);
+    recorder.begin();
+    assert_eq!(files.iter().map(|file| file.exists()).collect::<Vec<_>>(), [false, false, true, true]);
+    // Even if all are old: the newest one stays.
+    let (config, recording) =
+        (DirectoryConfig { max_age, ..config(directory.path()) }, recorder.recording.clone());
+    drop(recorder);
+    let left = self::files(directory.path());
+    left.iter().for_each(|file| age(file, 2));
+    let mut recorder = Recorder::new(config, recording);
+    recorder.begin();
+    let exist: Vec<_> = left.iter().map(|file| file.exists()).collect();
+    assert_eq!(exist, [false, false, true]);
+}
+
+#[test]
+fn a_file_has_room_for_as_much_again_as_its_checkpoint() {
+    let directory = TempDir::new().unwrap();
+    let mut recorder = Recorder::new(config(directory.path()), recording(clock(0)));
+    recorder.begin();
+    record(&mut recorder, &mut Machine::new(2, 20_000), 20_000);
+    recorder.flush();
+    let Recorder { recording, table, builder, directory: first } = recorder;
+    drop(first);
+    let small = DirectoryConfig { segment_bytes: 1, ..config(directory.path()) };
+    let mut recorder = Recorder { directory: Directory::open(small).unwrap(), recording, table, builder };
+    recorder.begin();
+    let begun = files(directory.path()).pop().unwrap().metadata().unwrap().len();
+    assert!(begun > 10_000, "{begun} bytes");
+    let mut machine = Machine::new(3, 20_000);
+    while !recorder.directory.is_full() {
+        record(&mut recorder, &mut machine, 1);
+        recorder.flush();
+    }
+    let full = files(directory.path()).pop().unwrap().metadata().unwrap().len();
+    assert!(full >= 2 * begun, "{full} bytes, of which the checkpoint has {begun}");
+}
+
+#[test]
+fn what_is_written_is_read_while_it_is_written() {
+    let directory = TempDir::new().unwrap();
+    let mut recorder = Recorder::new(
+        DirectoryConfig { fsync: Fsync::Always, ..config(directory.path()) },
+        recording(clock(0)),
+    );
+    recorder.begin();
+    let mut machine = Machine::new(4, 60);
+    let journal = Journal::open(directory.path()).unwrap();
+    let mut events = Vec::new();
+    for _ in 0..20 {
+        let more = machine.events(20);
+        more.iter().for_each(|event| recorder.push(event));
+        recorder.flush();
+        recorder.directory.sync_if_due().unwrap();
+        events.extend(more);
+        let whole = state_hash(&fold(recorder.recording.table, &events));
+        for journal in [&journal, &Journal::open(directory.path()).unwrap()] {
+            let latest = journal.latest().unwrap();
+            assert_eq!((state_hash(&latest.table), latest.is_closed), (whole, false));
+            assert_eq!(latest.damage, []);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_appended_to_no_file() {
+    let directory = TempDir::new().unwrap();
+    let mut journal = Directory::open(config(directory.path())).unwrap();
+    let head = RawBlock::head(&recording(clock(0)));
+    assert_eq!(journal.append(&head).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    journal.sync_if_due().unwrap();
+    assert!(matches!(Journal::open(directory.path()), Err(JournalError::Nothing { .. })));
+}
+
+/// A file system of a few bytes, in memory.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// `None`, with the reason said: this process may not. Where all tests have to run, that is a failure.
+    fn mount(bytes: usize) -> Option<Self> {
+        let directory = TempDir::new().unwrap();
+        let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+        match mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())) {
+            Ok(()) => Some(Self(directory)),
+            Err(error) => {
+                assert!(env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_none(), "mount: {error}");
+                eprintln!("SKIPPED: needs to mount a file system: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_costs_nothing_that_was_written() {
+    let Some(disk) = SmallDisk::mount(256 << 10) else { return };
+    let path = disk.0.path().join("journal");
+    let filler = disk.0.path().join("filler");
+    let mut recorder = Recorder::new(config(&path), recording(clock(0)));
+    recorder.begin();
+    let mut machine = Machine::new(5, 60);
+    record(&mut recorder, &mut machine, 500);
+    recorder.flush();
+    // All that is left, but for less than a block takes.
+    fs::write(&filler, vec![1; 1 << 20]).unwrap_err();
+
+    let events = machine.events(4_000);
+    events.iter().for_each(|event| recorder.push(event));
+    let block = recorder.builder.take(&recorder.recording, b"");
+    let mut before = None;
+    for _ in 0..3 {
+        let error = recorder.directory.append(&block).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+        let sequence = recorder.builder.sequence();
+        let checkpoint = recorder.table.checkpoint();
+        recorder.directory.begin(&recorder.recording, &checkpoint, sequence, b"").unwrap_err();
+        assert_eq!(recorder.directory.bytes(), bytes(&path));
+        let latest = Journal::open(&path).unwrap().latest().unwrap();
+        assert_eq!(latest.damage, []);
+        let state = (latest.sequence, state_hash(&latest.table));
+        assert_eq!(*before.get_or_insert(state), state);
+        assert_eq!(state.0, 500);
+    }
+    fs::remove_file(&filler).unwrap();
+    recorder.directory.append(&block).unwrap();
+    recorder.begin();
+    let latest = Journal::open(&path).unwrap().latest().unwrap();
+    assert_eq!(state_hash(&latest.table), state_hash(&recorder.table));
+    assert_eq!(names(&path).len(), 3, "two files and the lock: {:?}", names(&path));
+}
