@@ -51,7 +51,7 @@ Examples:
                                             all that the agent's journal tells
   procession export --parquet night --journal night.journal --from 03:00 --to 03:20
                                             twenty minutes of a recording
-  duckdb -c \"SELECT binary, count(*) FROM 'night/*/*/*.parquet'
+  duckdb -c \"SELECT program, count(*) FROM 'night/*/*/*.parquet'
              WHERE event = 'exec' GROUP BY 1 ORDER BY 2 DESC\"
                                             what ran how often
 

@@ -110,7 +110,8 @@ impl When {
 
     /// The same, as of now and here.
     pub(crate) fn here(self) -> anyhow::Result<SystemTime> {
-        self.resolve(Timestamp::now(), &TimeZone::system()).map(SystemTime::from)
+        let time = self.resolve(Timestamp::now(), &TimeZone::system())?;
+        SystemTime::try_from(time).context("that time is beyond what the clock has")
     }
 }
 

@@ -84,7 +84,7 @@ pub static COLUMNS: &[Column] = &[
     // What led to it.
     maybe("parent_exec_id", Text(|row| Some(row.exec_id(row.process.reference_parent()?)))),
     maybe("parent_pid", U32(|row| Some(row.process.reference_parent()?.pid.0))),
-    maybe("parent_binary", Text(|row| text(row.parent?.binary()))),
+    maybe("parent_program", Text(|row| text(row.parent?.binary()))),
     maybe("parent_command_line", Text(|row| command_line(row.parent?))),
     maybe("forked_by_exec_id", Text(|row| Some(row.exec_id(row.process.parent?.key)))),
     maybe("forked_by_pid", U32(|row| Some(row.process.parent?.key.pid.0))),
@@ -95,7 +95,7 @@ pub static COLUMNS: &[Column] = &[
     maybe("session", U32(|row| Some(row.process.session?.0))),
     always("depth", U32(|row| Some(row.depth.into()))),
     // What it runs.
-    maybe("binary", Text(|row| text(row.process.binary()))),
+    maybe("program", Text(|row| text(row.process.binary()))),
     maybe("executable", Text(|row| text(row.image()?.executable()))),
     maybe("comm", Text(|row| text(row.image()?.comm()))),
     maybe("arguments", Texts(arguments)),
