@@ -103,14 +103,16 @@ fn rows() {
 fn hostile() {
     let folder = exported();
     let arguments = json!(["a\nb", "\"quoted\", 'too'; -- DROP", "", "\u{fffd}|\u{e9}", "\t\\N"]);
-    let wanted = json!([arguments, "/tmp/x\n\"y\",\u{fffd}(z", "/tmp/\u{1b}[31m", true]);
+    let wanted = json!([arguments, "/tmp/x\n\"y\",\u{fffd}(z", "/tmp/\u{1b}[31m"]);
     for engine in ENGINES {
         let (from, begins) = match engine {
             "duckdb" => ("'processes/*/*/*.parquet'", "starts_with"),
             _ => ("file('processes/*/*/*.parquet')", "startsWith"),
         };
-        let columns = format!("arguments, program, cwd, {begins}(command_line, program)");
-        let question = format!("SELECT {columns} FROM {from} WHERE pid = 402 AND event = 'exec'");
+        let question = format!(
+            "SELECT arguments, program, cwd FROM {from} \
+             WHERE pid = 402 AND event = 'exec' AND {begins}(command_line, program)"
+        );
         let answer = ask(engine, folder.path(), &[&question]);
         assert_eq!(answer.rows.len(), 1, "{engine}");
         let given = Value::Array(answer.rows[0].clone());
