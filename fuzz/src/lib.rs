@@ -15,7 +15,10 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --bin records FILE      # what a crash was about
 //! ```
 
-use procession::{Counted, ProcessKey, Table, TableConfig};
+use std::io::Cursor;
+use std::time::SystemTime;
+
+use procession::{BootTime, Counted, ProcessKey, Table, TableConfig, WallClock};
 use procession_api::dynamic::{EVENT, Unknown, parse_json};
 use procession_api::json;
 use procession_api::proto::tetragon::get_events_response::Event;
@@ -23,6 +26,8 @@ use procession_api::proto::tetragon::{
     Container, EnvVar, FieldFilter, FieldFilterAction, Filter, GetEventsResponse, Pod, Process, ProcessExec,
 };
 use procession_filter::{EventFilter, FieldFilters, FilterOptions, Redaction};
+use procession_journal::fuzzing::seal;
+use procession_journal::{Block, BlockBuilder, Content, Events, RawBlock, Reader, Recording, state_hash};
 use procession_kube::ContainerId;
 use procession_sensor::fuzzing;
 
@@ -177,6 +182,66 @@ pub fn events(line: &[u8]) {
         Some(event),
         "{written}"
     );
+}
+
+/// A file of a journal; and, because no fuzzer finds a checksum, the payload of a block whose kind the first
+/// byte says. What can be read is the same when it is written and read again.
+pub fn journal(file: &[u8]) {
+    let mut end = 0;
+    for block in blocks(file) {
+        assert_eq!(block.offset, end, "every byte is in one block");
+        end += block.bytes;
+        check_block(&block.content);
+    }
+    assert_eq!(end, file.len() as u64);
+    if let Some((kind, payload)) = file.split_first() {
+        blocks(&seal(*kind, payload)).iter().for_each(|block| check_block(&block.content));
+    }
+}
+
+fn blocks(file: &[u8]) -> Vec<Block> {
+    let mut reader = Reader::new(Cursor::new(file)).expect("memory can be read");
+    std::iter::from_fn(|| reader.next().expect("memory can be read")).collect()
+}
+
+fn check_block(content: &Content) {
+    match content {
+        Content::Events(events) => {
+            let once = written(events);
+            let [Block { content: Content::Events(read), .. }] = &blocks(&once)[..] else {
+                panic!("events are events")
+            };
+            assert_eq!(written(read), once);
+        }
+        Content::Checkpoint { checkpoint, .. } => {
+            let table = Table::restore(checkpoint);
+            let parts = RawBlock::checkpoint(&recording(), &table.checkpoint(), 0, b"");
+            let file: Vec<_> = parts.iter().flat_map(|part| part.to_bytes().expect("it fits")).collect();
+            let read = blocks(&file).pop().map(|block| block.content);
+            let Some(Content::Checkpoint { checkpoint, .. }) = read else { panic!("{read:?}") };
+            assert_eq!(state_hash(&Table::restore(&checkpoint)), state_hash(&table));
+        }
+        _ => {}
+    }
+}
+
+/// A block of these events, as it stands in a file.
+fn written(events: &Events) -> Vec<u8> {
+    let mut builder = BlockBuilder::new(0);
+    events.each(&mut |event| builder.push(event));
+    builder.take(&recording(), b"").to_bytes().expect("it fits")
+}
+
+fn recording() -> Recording {
+    Recording {
+        node_name: "node".to_owned(),
+        boot_id: "6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().expect("it is one"),
+        clock: WallClock::new(BootTime::ZERO, SystemTime::UNIX_EPOCH),
+        source: "eBPF".to_owned(),
+        root: None,
+        host_namespaces: None,
+        table: TableConfig::default(),
+    }
 }
 
 /// Makes a program of a function: a fuzzer, or without libFuzzer one that reads files.

@@ -101,3 +101,8 @@ fn field_paths() {
 fn events() {
     check(procession_fuzz::events, "seeds/events");
 }
+
+#[test]
+fn journal() {
+    check(procession_fuzz::journal, "seeds/journal");
+}

@@ -161,7 +161,7 @@ impl State {
     /// Applies one event, and hands out what comes of it.
     fn fold(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Fact)) {
         let applied = self.table.apply(event);
-        let (Some(id), Some(kind)) = (applied.process, FactKind::of(&event.kind)) else { return };
+        let (Some(id), Some(kind)) = (applied.process, applied.kind) else { return };
         if applied.outcome == Outcome::Duplicate || !self.is_in_scope(id) {
             return;
         }

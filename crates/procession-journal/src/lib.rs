@@ -9,6 +9,9 @@
 mod block;
 mod codec;
 mod directory;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod journal;
 mod names;

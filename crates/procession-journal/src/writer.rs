@@ -4,8 +4,10 @@ use std::io;
 
 use procession::{BootTime, Checkpoint, Event, EventKind, Ledger, Table};
 use prost::Message as _;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::block::{Fields, Kind, VERSION, pack};
+use crate::codec::checkpoint::{put_part, put_state};
 use crate::codec::event::put_event;
 use crate::codec::recording::{put_ledger, put_recording};
 use crate::codec::wire::Put;
@@ -18,6 +20,9 @@ const SCHEMA: &[u8] = include_bytes!("proto/descriptors.binpb");
 
 /// Room for what is in a block of events besides these.
 const RESERVE: usize = 1 << 20;
+
+/// Bytes of a part of a checkpoint, after which the next is begun.
+const PART: usize = 1 << 20;
 
 /// Makes a block of events, one after the other. Encodes; does no I/O and no compression.
 #[derive(Debug)]
@@ -142,8 +147,29 @@ impl RawBlock {
         sequence: u64,
         bookmark: &[u8],
     ) -> Vec<Self> {
-        let _ = (recording, checkpoint, sequence, bookmark);
-        unimplemented!()
+        let mut blocks = Vec::new();
+        let mut parts = checkpoint.parts().peekable();
+        while blocks.is_empty() || parts.peek().is_some() {
+            let mut body = Vec::new();
+            let mut put = Put::new(&mut body);
+            if blocks.is_empty() {
+                put.message(4, |put| put_state(put, &checkpoint.state()));
+                put.bytes(11, bookmark);
+            }
+            while put.len() < PART
+                && let Some(part) = parts.next()
+            {
+                put_part(&mut put, &part);
+            }
+            let is_last = parts.peek().is_none();
+            let number = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+            blocks.push(Self::made_now(Kind::Checkpoint, recording, sequence, |put| {
+                put.number(2, number);
+                put.number(3, is_last);
+                put.fields(&body);
+            }));
+        }
+        blocks
     }
 
     /// What was said of containers.
@@ -170,6 +196,20 @@ impl RawBlock {
         fill(&mut put);
         let now = recording.clock.boot();
         Self { kind, events: 0, sequence, first: now, last: now, raw }
+    }
+
+    /// With any payload.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn around(kind: Kind, payload: &[u8]) -> Self {
+        let raw = payload.to_vec();
+        let events = if kind == Kind::Events { crate::reader::events_in(&raw) } else { 0 };
+        Self { kind, events, sequence: 0, first: BootTime::ZERO, last: BootTime::ZERO, raw }
+    }
+
+    /// What the block holds, encoded.
+    #[cfg(test)]
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.raw
     }
 
     /// Events in it.
@@ -236,6 +276,15 @@ impl<W: io::Write> Writer<W> {
 /// A number for the whole state of a table: equal states have equal ones, in every process and on every
 /// machine.
 pub fn state_hash(table: &Table) -> u64 {
-    let _ = table;
-    unimplemented!()
+    let checkpoint = table.checkpoint();
+    let mut hasher = Xxh3::new();
+    let mut bytes = Vec::new();
+    put_state(&mut Put::new(&mut bytes), &checkpoint.state());
+    hasher.update(&bytes);
+    for part in checkpoint.parts() {
+        bytes.clear();
+        put_part(&mut Put::new(&mut bytes), &part);
+        hasher.update(&bytes);
+    }
+    hasher.digest()
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use procession::{BootTime, Event, EventKind, Table};
+use procession::{BootTime, Event, EventKind, Table, WallClock};
 use procession_journal::{
     Content, Header, Journal, JournalError, Kind, Piece, RawBlock, Reader, Recording, Restored, state_hash,
 };
@@ -115,11 +115,11 @@ fn assert_state(restored: &Restored, table: &Table, what: &str) {
 #[test]
 fn the_state_at_any_time_is_that_of_the_whole_log() {
     let (mut files, mut early) = (0, 0);
-    for seed in 0..12 {
+    for seed in 0..8 {
         let mut lab = Lab::record(seed, 3_000);
         let journal = lab.open();
         files += lab.files().len();
-        for _ in 0..40 {
+        for _ in 0..25 {
             let time = lab.any_time();
             let restored = journal.at(time).unwrap();
             assert_state(&restored, &lab.oracle(time), &format!("seed {seed}"));
@@ -132,7 +132,7 @@ fn the_state_at_any_time_is_that_of_the_whole_log() {
         assert_eq!(latest.sequence, 3_000);
         assert_eq!(latest.bookmark[..], 3_000_u64.to_le_bytes());
     }
-    assert!(files > 40 && early > 50, "{files} files, {early} early times");
+    assert!(files > 20 && early > 20, "{files} files, {early} early times");
 }
 
 #[test]
@@ -167,8 +167,7 @@ fn what_is_left_of_a_directory_still_tells_the_truth() {
     for gone in &files[..3] {
         fs::remove_file(gone).unwrap();
     }
-    let begins =
-        headers(&files[3]).iter().find(|header| header.kind == Some(Kind::Checkpoint)).unwrap().first;
+    let begins = headers(&files[3]).iter().find_map(|header| header.sequence).unwrap();
     let mut refused = 0;
     for journal in [lab.open(), opened_before] {
         for _ in 0..60 {
@@ -177,7 +176,7 @@ fn what_is_left_of_a_directory_still_tells_the_truth() {
                 Ok(restored) => assert_state(&restored, &lab.oracle(time), "what is left"),
                 Err(JournalError::OutOfRange { first, .. }) => {
                     assert!(time < first, "{time:?} is not before {first:?}");
-                    assert_eq!(first, lab.recording.clock.at(begins));
+                    assert_eq!(first, lab.recording.clock.at(latest_of(&lab.events, begins)));
                     refused += 1;
                 }
                 Err(error) => panic!("{error}"),
@@ -220,10 +219,18 @@ impl Written {
     }
 }
 
+/// The latest time of the first `count` events.
+fn latest_of(events: &[Event<'_>], count: u64) -> BootTime {
+    let times = events[..usize::try_from(count).unwrap()].iter().map(|event| event.time);
+    times.max().unwrap_or_default()
+}
+
 /// The table by `limit`, from the last checkpoint that can be read, told of what is lost.
 fn folded_with_damage(lab: &Lab, written: &[Written], limit: BootTime) -> (Table, usize) {
     let is_start = |block: &Written| {
-        block.header.kind == Some(Kind::Checkpoint) && block.header.last <= limit && !block.is_damaged
+        block.header.kind == Some(Kind::Checkpoint)
+            && latest_of(&lab.events, block.header.sequence.unwrap()) <= limit
+            && !block.is_damaged
     };
     let start = written.iter().rposition(is_start);
     let before = start.map_or(0, |start| written[start].header.sequence.unwrap());
@@ -240,13 +247,13 @@ fn folded_with_damage(lab: &Lab, written: &[Written], limit: BootTime) -> (Table
             let _ = table.apply(event);
         }
     }
-    (table, of_time.filter(|block| block.is_damaged).count())
+    (table, of_time.filter(|block| block.is_damaged && block.header.events > 0).count())
 }
 
 #[test]
 fn damage_costs_a_block_until_the_next_checkpoint_and_is_told_of() {
     let mut lossy = 0;
-    for seed in 20..30 {
+    for seed in 20..26 {
         let mut lab = Lab::record(seed, 3_000);
         let mut written = written(&lab.files());
         for block in &mut written {
@@ -265,11 +272,13 @@ fn damage_costs_a_block_until_the_next_checkpoint_and_is_told_of() {
             let (table, damaged) = folded_with_damage(&lab, &written, lab.recording.clock.when(time));
             let restored = journal.at(time).unwrap();
             assert_state(&restored, &table, &format!("seed {seed}"));
-            assert_eq!(restored.damage.len(), damaged, "seed {seed}: {:?}", restored.damage);
+            // Not of checkpoints that nobody needed.
+            let told = restored.damage.iter().filter(|damage| damage.events > Some(0)).count();
+            assert_eq!(told, damaged, "seed {seed}: {:?}", restored.damage);
             lossy += usize::from(damaged > 0);
         }
     }
-    assert!(lossy > 50, "{lossy} times with damage");
+    assert!(lossy > 30, "{lossy} times with damage");
 }
 
 /// What a crash leaves: the last file ends anywhere.
@@ -285,7 +294,7 @@ fn the_last_file_may_end_anywhere() {
     for length in places.filter(|length| *length <= whole.len() as u64) {
         fs::write(&last, &whole[..usize::try_from(length).unwrap()]).unwrap();
         let is_whole = |block: &&Header| block.offset + block.bytes <= length;
-        let events = blocks.iter().filter(is_whole).filter(|block| block.kind == Some(Kind::Events)).last();
+        let events = blocks.iter().filter(is_whole).rfind(|block| block.kind == Some(Kind::Events));
         let checkpoint = blocks.iter().filter(is_whole).find(|block| block.kind == Some(Kind::Checkpoint));
         let before_file = blocks.iter().find_map(|block| block.sequence).unwrap();
         let count = match (events, checkpoint) {
@@ -361,11 +370,11 @@ fn a_time_means_what_the_wall_clock_showed_then() {
     recorder.begin();
     let events = Machine::new(8, 60).events(400);
     let (before, after) = events.split_at(200);
-    before.iter().for_each(|event| recorder.push(event));
+    recorder.push_all(before);
     recorder.flush();
     // Somebody sets the clock an hour forward.
     recorder.recording.clock = clock(3_600);
-    after.iter().for_each(|event| recorder.push(event));
+    recorder.push_all(after);
     recorder.flush();
     let journal = Journal::open(directory.path()).unwrap();
     for (clock, events) in [(clock(0), before), (clock(3_600), after)] {
@@ -383,16 +392,19 @@ fn a_program_that_begins_anew_does_not_mix_what_it_knows_with_what_was_known() {
     let mut machine = Machine::new(9, 60);
     let parts = [machine.events(300), machine.events(300)];
     let recording = recording(clock(0));
-    for part in &parts {
-        let mut recorder = Recorder::new(config(directory.path()), recording.clone());
+    let end = parts[0].iter().map(|event| event.time).max().unwrap();
+    let moment = Duration::from_nanos(1);
+    for (part, began) in parts.iter().zip([BootTime::ZERO, end.after(moment)]) {
+        let clock = WallClock::new(began, recording.clock.at(began));
+        let recording = Recording { clock, ..recording.clone() };
+        let mut recorder = Recorder::new(config(directory.path()), recording);
         recorder.begin();
-        part.iter().for_each(|event| recorder.push(event));
+        recorder.push_all(part);
         recorder.close();
     }
     let journal = Journal::open(directory.path()).unwrap();
     let second = fold(recording.table, &parts[1]);
     assert_state(&journal.latest().unwrap(), &second, "the second part");
-    let end = parts[0].iter().map(|event| event.time).max().unwrap();
     let gap = journal.at(recording.clock.at(end)).unwrap();
     assert_state(&gap, &fold(recording.table, &parts[0]), "the first part");
 }

@@ -1,5 +1,6 @@
 //! A directory is whole after each call, whatever happened to the one before.
 
+#![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
@@ -176,7 +177,9 @@ fn a_file_goes_when_nobody_wrote_to_it_for_too_long() {
         (DirectoryConfig { max_age, ..config(directory.path()) }, recorder.recording.clone());
     drop(recorder);
     let left = self::files(directory.path());
-    left.iter().for_each(|file| age(file, 2));
+    for file in &left {
+        age(file, 2);
+    }
     let mut recorder = Recorder::new(config, recording);
     recorder.begin();
     let exist: Vec<_> = left.iter().map(|file| file.exists()).collect();
@@ -219,7 +222,7 @@ fn what_is_written_is_read_while_it_is_written() {
     let mut events = Vec::new();
     for _ in 0..20 {
         let more = machine.events(20);
-        more.iter().for_each(|event| recorder.push(event));
+        recorder.push_all(&more);
         recorder.flush();
         recorder.directory.sync_if_due().unwrap();
         events.extend(more);
@@ -281,7 +284,7 @@ fn a_full_disk_costs_nothing_that_was_written() {
     fs::write(&filler, vec![1; 1 << 20]).unwrap_err();
 
     let events = machine.events(4_000);
-    events.iter().for_each(|event| recorder.push(event));
+    recorder.push_all(&events);
     let block = recorder.builder.take(&recorder.recording, b"");
     let mut before = None;
     for _ in 0..3 {

@@ -206,7 +206,9 @@ fn what_ran_before_the_journal_begins_is_told_as_known() {
     let entries = fs::read_dir(lab.directory.path()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
     files.sort();
-    files[..3].iter().for_each(|file| fs::remove_file(file).unwrap());
+    for file in &files[..3] {
+        fs::remove_file(file).unwrap();
+    }
     let journal = lab.open();
     let at_first = journal.at(journal.span().0).unwrap();
     let mut known = 0;

@@ -89,7 +89,7 @@ pub use status::{ExitStatus, Signal};
 pub use table::{
     Applied, Checkpoint, CheckpointBuilder, Entry, Explanation, Handle, InvalidCheckpoint, MINIMUM_BUDGET,
     Part, ProcessId, Retention, SavedContent, SavedEntry, SavedImage, SavedProgram, SavedSetting, SavedSpell,
-    SavedState, Table, TableConfig,
+    SavedState, Survey, Suspects, Table, TableConfig,
 };
 pub use time::{BootTime, WallClock};
 pub use uid::{BootId, NotABootId, ProcessUid};

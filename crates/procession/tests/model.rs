@@ -311,6 +311,32 @@ fn a_checkpoint_and_the_rest_of_the_log_give_the_state_of_the_whole() {
     });
 }
 
+/// As above, when memory is short: what went early may differ, and nothing else.
+#[test]
+fn a_restored_table_that_is_short_of_memory_says_only_what_is_true() {
+    let histories = (any_history(Just(Source::Kernel), 9..13, 40_000, 1_200), any::<prop::sample::Index>());
+    hold_for(60_000, &histories, |(history, cut)| {
+        let (machine, steps) = history.steps();
+        let log: Vec<_> = steps
+            .iter()
+            .filter_map(|step| if let Step::Event(event) = step { Some(*event) } else { None })
+            .collect();
+        let (mut whole, mut parts) = (history.table(0), history.table(0));
+        let cut = cut.index(log.len() + 1);
+        for (number, event) in log.iter().enumerate() {
+            if number == cut {
+                parts = Table::restore(&parts.checkpoint());
+            }
+            let _ = (whole.apply(event), parts.apply(event));
+        }
+        is_sound(&parts)?;
+        hold!(parts.memory() <= MINIMUM_BUDGET, "{:?}", parts.explain());
+        is_true_as_far_as_it_goes(&parts, &machine)?;
+        are_the_same(&digest(&parts).without_bytes(), &digest(&whole).without_bytes())?;
+        Ok(2 * log.len() as u64)
+    });
+}
+
 #[test]
 fn one_log_with_faults_gives_one_state_however_it_is_told() {
     let histories = (any_faulty(any_source()), any_pauses());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use procession::{Counted, Ledger, TableConfig, WallClock};
+use procession::{Account, Counted, Ledger, TableConfig, WallClock};
 
 use super::context::{namespaces, put_namespaces, time};
 use super::event::{key, put_key};
@@ -80,4 +80,14 @@ pub(crate) fn put_ledger(put: &mut Put<'_>, ledger: &Ledger) {
     put.number(2, ledger.lost());
     put.number(3, ledger.inferred_processes());
     put.number(4, ledger.inferred_exits());
+}
+
+/// Kinds of events that an older version did not count are counted as none.
+pub(crate) fn ledger(ledger: &proto::Ledger) -> Ledger {
+    let mut accounts = ledger.accounts.iter().copied();
+    let accounts = Counted::ALL.map(|_| {
+        let proto::Account { applied, duplicate, late, rejected } = accounts.next().unwrap_or_default();
+        Account::new(applied, duplicate, late, rejected)
+    });
+    Ledger::new(accounts, ledger.lost, ledger.inferred_processes, ledger.inferred_exits)
 }

@@ -55,6 +55,16 @@ impl<'a> Put<'a> {
         self.put_length_before(start);
     }
 
+    /// Fields that are encoded already.
+    pub(crate) fn fields(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
+    /// Bytes in the message and all that was there before.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The length of what stands from `start` on. It is known only now, and it is short: what it stands
     /// before moves to make room.
     fn put_length_before(&mut self, start: usize) {

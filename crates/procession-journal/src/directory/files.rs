@@ -41,7 +41,7 @@ fn is_hidden(path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Files {
     directory: PathBuf,
-    files: VecDeque<Known>,
+    known: VecDeque<Known>,
     next: u64,
 }
 
@@ -67,7 +67,7 @@ impl Files {
         }
         files.sort_by_key(|file| file.number);
         let next = files.last().map_or(1, |last| last.number.saturating_add(1));
-        Ok(Self { directory: directory.into(), files: files.into(), next })
+        Ok(Self { directory: directory.into(), known: files.into(), next })
     }
 
     /// Where the next file will be, when what is in it begins at `began`.
@@ -79,13 +79,13 @@ impl Files {
 
     /// Counts the file at [`next_path`](Self::next_path).
     pub(super) fn add(&mut self, path: PathBuf, bytes: u64) {
-        self.files.push_back(Known { number: self.next, path, bytes });
+        self.known.push_back(Known { number: self.next, path, bytes });
         self.next = self.next.saturating_add(1);
     }
 
     /// The newest has so many bytes more.
     pub(super) fn grow(&mut self, bytes: u64) {
-        if let Some(newest) = self.files.back_mut() {
+        if let Some(newest) = self.known.back_mut() {
             newest.bytes += bytes;
         }
     }
@@ -93,15 +93,15 @@ impl Files {
     /// Removes the oldest until all take `max_bytes` at the most, and those that nobody has written to for
     /// `max_age`. The newest stays.
     pub(super) fn prune(&mut self, max_bytes: u64, max_age: Option<Duration>) -> io::Result<()> {
-        while self.files.len() > 1
-            && let Some(oldest) = self.files.front()
+        while self.known.len() > 1
+            && let Some(oldest) = self.known.front()
             && (self.bytes() > max_bytes || max_age.is_some_and(|age| is_older(&oldest.path, age)))
         {
             match std::fs::remove_file(&oldest.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(explain(&error, "remove the old journal file", &oldest.path));
                 }
-                _ => self.files.pop_front(),
+                _ => self.known.pop_front(),
             };
         }
         Ok(())
@@ -109,16 +109,16 @@ impl Files {
 
     /// Names the newest in an error.
     pub(super) fn explain_newest(&self, error: &io::Error) -> io::Error {
-        let path = self.files.back().map_or(&self.directory, |newest| &newest.path);
+        let path = self.known.back().map_or(&self.directory, |newest| &newest.path);
         explain(error, "write the journal file", path)
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.known.iter().map(|file| file.bytes).sum()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.files.len()
+        self.known.len()
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn names_sort_as_their_numbers_and_are_told_from_others() {
-        let mut files = Files { directory: "/j".into(), files: VecDeque::new(), next: 9 };
+        let mut files = Files { directory: "/j".into(), known: VecDeque::new(), next: 9 };
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_445_831);
         let [first, earlier] = [time, time - Duration::from_hours(2)].map(|began| {
             let path = files.next_path(began);

@@ -134,8 +134,7 @@ impl Directory {
         bookmark: &[u8],
     ) -> io::Result<()> {
         self.prune()?;
-        let began = recording.clock.at(checkpoint.time());
-        let path = self.files.next_path(began);
+        let path = self.files.next_path(recording.clock.at(checkpoint.time()));
         let hidden = files::hidden(&path);
         let begun = self.write_first_blocks(&hidden, recording, checkpoint, sequence, bookmark);
         let named = begun.and_then(|segment| {

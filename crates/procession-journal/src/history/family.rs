@@ -14,7 +14,7 @@ pub(super) struct Member {
     pub(super) process: Process,
     /// Where its parent is. `None`: it is one of those that were asked for.
     pub(super) parent: Option<usize>,
-    /// How many members led to it.
+    /// Generations since the last one that was asked for.
     level: u32,
     pub(super) began: SystemTime,
     pub(super) ended: Option<SystemTime>,
@@ -68,9 +68,10 @@ impl Family {
             return Some((known, false));
         }
         let parent = entry.parent().and_then(|parent| self.find(parent));
-        let level = parent.map_or(0, |parent| self.members[parent].level.saturating_add(1));
-        let has_room = level <= self.extent.levels && self.members.len() < self.extent.members;
         let is_asked_for = entry.key().pid == self.target.pid();
+        let parents_level = parent.filter(|_| !is_asked_for).map(|parent| self.members[parent].level);
+        let level = parents_level.map_or(0, |level| level.saturating_add(1));
+        let has_room = level <= self.extent.levels && self.members.len() < self.extent.members;
         if !is_asked_for && (parent.is_none() || !has_room) {
             // Whoever is not kept is met again with its next event: it is counted by its fork.
             if let Some(parent) = parent.filter(|_| entry.is_running() && is_since_fork(entry)) {

@@ -196,7 +196,9 @@ impl Witness for Biography {
         let mut images: Vec<_> =
             table.entries().filter(|entry| entry.key().pid == self.target.pid()).collect();
         images.sort_by_key(|entry| (entry.began(), entry.key().start));
-        images.into_iter().for_each(|entry| self.know(entry, recording));
+        for entry in images {
+            self.know(entry, recording);
+        }
         self.family.look_through(table, recording.clock);
     }
 
@@ -206,6 +208,10 @@ impl Witness for Biography {
             return;
         }
         let met = self.family.meet(entry, recording.clock);
+        // What came before this one was heard of may be its child.
+        if applied.outcome == Outcome::Late && met.is_some_and(|(_, is_new)| is_new) {
+            self.family.look_through(table, recording.clock);
+        }
         if entry.key().pid == self.target.pid() {
             if let Some((number, _)) = met {
                 self.see(entry, recording, event, number);

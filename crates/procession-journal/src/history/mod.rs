@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use procession::{Pid, ProcessKey};
 
-use crate::journal::{Boot, Journal, JournalError};
+use crate::journal::{Journal, JournalError};
 
 use descendants::Gathering;
 pub use descendants::{Descendant, Descendants};
@@ -50,7 +50,7 @@ impl Journal {
     /// the earliest boot first.
     ///
     /// With `from`, only what happened then or later, and processes that were there by then. At most
-    /// `most_children` children are told of for each process; the others are counted.
+    /// `most_children` children are told of in each boot; the others are counted.
     ///
     /// # Errors
     ///

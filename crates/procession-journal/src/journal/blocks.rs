@@ -50,7 +50,8 @@ impl<'j> Blocks<'j> {
         }
     }
 
-    /// Opens the next file that is still there.
+    /// Opens the next file that is still there. Whoever wanted to begin in the middle of one that has gone
+    /// gets nothing.
     fn open_next(&mut self) -> Result<bool, JournalError> {
         while let Some((segment, rest)) = self.segments.split_first() {
             self.segments = rest;
@@ -58,7 +59,9 @@ impl<'j> Blocks<'j> {
                 self.current = Some((segment, reader));
                 return Ok(true);
             }
-            self.offset = 0;
+            if self.offset > 0 {
+                self.segments = &[];
+            }
         }
         Ok(false)
     }

@@ -9,7 +9,7 @@ use crate::reader::{Block, Content};
 use crate::recording::Recording;
 
 use super::blocks::{Blocks, Item};
-use super::fold::{Fold, Witness};
+use super::fold::{Fold, Witness, made};
 use super::segment::Segment;
 use super::{JournalError, Restored};
 
@@ -66,19 +66,37 @@ impl Boot {
     /// can be read, or an empty table and the first file.
     fn begin(&self, limit: BootTime) -> Result<(Fold, Blocks<'_>), JournalError> {
         for (index, segment) in self.segments.iter().enumerate().rev() {
-            // A table may have begun anew: its first checkpoint is that of no time at all.
             let before = self.segments[..index].iter().map(|segment| segment.span.1).max();
             let is_early = |time: BootTime| time.max(before.unwrap_or_default()) <= limit;
             for mark in segment.checkpoints.iter().rev().filter(|mark| is_early(mark.time)) {
                 let mut blocks = Blocks::new(&self.segments[index..], mark.offset);
-                if let Some(block) = checkpoint(&mut blocks, limit)? {
+                let block = checkpoint(&mut blocks)?.filter(|block| checkpoint_time(block) <= limit);
+                if let Some(block) = block {
                     let mut fold = Fold::default();
                     fold.take(&block, limit, &mut ());
                     return Ok((fold, blocks));
                 }
             }
         }
+        self.check_beginning(limit)?;
         Ok((Fold::default(), self.blocks()))
+    }
+
+    /// What came before the first checkpoint that is left is not known: neither is the table before it.
+    fn check_beginning(&self, limit: BootTime) -> Result<(), JournalError> {
+        for (index, segment) in self.segments.iter().enumerate() {
+            let Some(mark) = segment.checkpoints.first().filter(|_| segment.path.exists()) else { continue };
+            let Some(block) = checkpoint(&mut Blocks::new(&self.segments[index..], mark.offset))? else {
+                return Ok(());
+            };
+            let time = checkpoint_time(&block);
+            if block.sequence == 0 || time <= limit {
+                return Ok(());
+            }
+            let first = self.recording.clock.at(time);
+            return Err(JournalError::OutOfRange { first, last: self.span().1 });
+        }
+        Ok(())
     }
 
     /// All blocks.
@@ -132,16 +150,23 @@ impl Boot {
     }
 }
 
-/// The checkpoint with which `blocks` begin. `None`: it cannot be read, or has what is later than `limit`.
-fn checkpoint(blocks: &mut Blocks<'_>, limit: BootTime) -> Result<Option<Box<Block>>, JournalError> {
+/// The checkpoint with which `blocks` begin. `None`: it cannot be read.
+fn checkpoint(blocks: &mut Blocks<'_>) -> Result<Option<Box<Block>>, JournalError> {
     while let Some(Item::Block(block)) = blocks.next(&mut |_| true)? {
-        match &block.content {
+        match block.content {
             Content::CheckpointPart => {}
-            Content::Checkpoint { checkpoint, .. } if checkpoint.time() <= limit => return Ok(Some(block)),
+            Content::Checkpoint { .. } => return Ok(Some(block)),
             _ => break,
         }
     }
     Ok(None)
+}
+
+fn checkpoint_time(block: &Block) -> BootTime {
+    match (&block.content, &block.recording) {
+        (Content::Checkpoint { checkpoint, .. }, Some(recording)) => made(checkpoint, recording),
+        _ => FOREVER,
+    }
 }
 
 /// Folds what is left of `blocks`.

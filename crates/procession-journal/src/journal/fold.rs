@@ -135,9 +135,10 @@ impl Fold {
     /// A block is later than all that is asked for.
     pub(crate) fn pass_over(&mut self, header: &Header) {
         if let (Some(Kind::Events), Some(sequence)) = (header.kind, header.sequence) {
+            let missing = std::mem::take(&mut self.damaged);
+            self.lose(missing);
             self.expected = sequence.saturating_add(header.events.into());
             self.latest = self.latest.max(header.last);
-            self.damaged = 0;
         }
     }
 
@@ -155,4 +156,9 @@ impl Fold {
             let _ = self.table.apply(&Event { time, kind: EventKind::Lost(count) });
         }
     }
+}
+
+/// When a checkpoint was made. That of a table which begins anew has no time of its own.
+pub(crate) fn made(checkpoint: &Checkpoint, recording: &Recording) -> BootTime {
+    if checkpoint.time() == BootTime::ZERO { recording.clock.boot() } else { checkpoint.time() }
 }

@@ -25,8 +25,7 @@ use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use blocks::Item;
-pub(crate) use boot::Boot;
-use boot::FOREVER;
+use boot::{Boot, FOREVER};
 pub use error::JournalError;
 pub(crate) use fold::Witness;
 use segment::{Segment, failed};
@@ -190,13 +189,11 @@ impl Journal {
     fn nothing_at(&self, time: SystemTime) -> JournalError {
         let before = self.boots.iter().map(|boot| boot.span().1).filter(|end| *end < time).max();
         let after = self.boots.iter().map(|boot| boot.span().0).filter(|start| *start > time).min();
-        match (before, after) {
-            (Some(before), Some(after)) => JournalError::NotRecorded { before, after },
-            _ => {
-                let (first, last) = self.span();
-                JournalError::OutOfRange { first, last }
-            }
+        if let (Some(before), Some(after)) = (before, after) {
+            return JournalError::NotRecorded { before, after };
         }
+        let (first, last) = self.span();
+        JournalError::OutOfRange { first, last }
     }
 }
 

@@ -73,7 +73,9 @@ impl Segment {
         for offset in &self.names {
             let block = block_at(&mut reader, *offset).map_err(|source| failed(&self.path, source))?;
             if let Some(Block { content: Content::Names(containers), .. }) = block {
-                containers.into_iter().for_each(|container| names.insert(container));
+                for container in containers {
+                    names.insert(container);
+                }
             }
         }
         Ok(())

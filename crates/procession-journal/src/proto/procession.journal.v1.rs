@@ -523,6 +523,7 @@ pub struct Entry {
     pub ns_pid: ::core::option::Option<u32>,
     #[prost(uint32, optional, tag = "8")]
     pub session: ::core::option::Option<u32>,
+    /// Bits: 1 it or an ancestor is followed, 2 it or an ancestor is the first process of a pid namespace.
     #[prost(uint32, tag = "9")]
     pub marks: u32,
     #[prost(uint32, tag = "10")]

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use procession::{Checkpoint, Event, Ledger};
 use prost::Message;
 
+use super::assembly::Assembly;
 use super::damage::{Damage, why};
-use crate::block::Kind;
+use crate::block::{Header, Kind};
 use crate::codec::event::event;
-use crate::codec::recording::recording;
+use crate::codec::recording::{ledger, recording};
 use crate::codec::wire::{Fields, Malformed, Value};
 use crate::names::Container;
 use crate::proto;
@@ -52,32 +53,49 @@ pub struct Events {
 type Decoded<T> = Result<T, &'static str>;
 
 /// What a payload says of its journal, and the rest.
-pub(super) fn decode(kind: Kind, events: u32, raw: Bytes) -> Decoded<(Recording, Content)> {
-    let (about, content) = match kind {
+pub(super) fn decode(
+    kind: Kind,
+    header: &Header,
+    raw: Bytes,
+    checkpoint: &mut Assembly,
+) -> Decoded<(Recording, Content)> {
+    match kind {
         Kind::Head => {
             let head: proto::Head = message(raw)?;
-            (head.recording, Content::Head { written_by: head.written_by })
+            Ok((about(head.recording.as_ref())?, Content::Head { written_by: head.written_by }))
         }
         Kind::Events => {
-            let (about, found) = Events::decode(raw).map_err(|_| why::MALFORMED)?;
-            if found.count != events {
-                return Err(why::MALFORMED);
-            }
-            (Some(message(about)?), Content::Events(found))
+            let (recording, events) = Events::decode(raw).map_err(|_| why::MALFORMED)?;
+            let is_whole = events.count == header.events;
+            let content = is_whole.then_some(Content::Events(events)).ok_or(why::MALFORMED)?;
+            Ok((about(Some(&message(recording)?))?, content))
         }
-        Kind::Checkpoint => return Err(why::UNKNOWN_KIND),
+        Kind::Checkpoint => {
+            let part: proto::Checkpoint = message(raw)?;
+            let recording = about(part.recording.as_ref())?;
+            let content = match checkpoint.add(&part, &recording, header)? {
+                None => Content::CheckpointPart,
+                Some((checkpoint, bookmark)) => {
+                    Content::Checkpoint { checkpoint: Box::new(checkpoint), bookmark }
+                }
+            };
+            Ok((recording, content))
+        }
         Kind::Names => {
             let names: proto::Names = message(raw)?;
             let containers = names.containers.into_iter().map(Container::from);
-            (names.recording, Content::Names(containers.collect()))
+            Ok((about(names.recording.as_ref())?, Content::Names(containers.collect())))
         }
         Kind::Close => {
             let close: proto::Close = message(raw)?;
-            (close.recording, Content::Close(Box::default()))
+            let ledger = close.ledger.as_ref().map(ledger).ok_or(why::MALFORMED)?;
+            Ok((about(close.recording.as_ref())?, Content::Close(Box::new(ledger))))
         }
-    };
-    let about = about.as_ref().and_then(recording).ok_or(why::MALFORMED)?;
-    Ok((about, content))
+    }
+}
+
+fn about(found: Option<&proto::Recording>) -> Decoded<Recording> {
+    found.and_then(recording).ok_or(why::MALFORMED)
 }
 
 fn message<M: Message + Default>(raw: Bytes) -> Decoded<M> {
@@ -129,4 +147,10 @@ impl Events {
     pub fn bookmark(&self) -> &Bytes {
         &self.bookmark
     }
+}
+
+/// How many events a payload has, if it is one of events.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn events_in(raw: &[u8]) -> u32 {
+    Events::decode(raw.to_vec().into()).map_or(0, |(_, events)| events.count)
 }

@@ -29,6 +29,8 @@ pub(crate) mod why {
     pub(crate) const UNKNOWN_KIND: &str = "they are a block of a kind that is not known here";
     pub(crate) const TOO_LONG: &str = "they say that they are more than a block can hold";
     pub(crate) const MALFORMED: &str = "they do not hold what their header says";
+    pub(crate) const NO_PART: &str = "the parts of the checkpoint before them are missing";
+    pub(crate) const NO_CHECKPOINT: &str = "the checkpoint in them is none that a table can have given";
     pub(crate) const MISSING: &str = "blocks are missing before this place";
     pub(crate) const REPEATED: &str = "they belong before what was read already";
 }

@@ -1,5 +1,6 @@
 //! From a file to blocks. What is damaged is told of, and passed over.
 
+mod assembly;
 mod content;
 mod damage;
 mod scan;
@@ -11,6 +12,9 @@ use procession::BootTime;
 use crate::block::{HEADER_BYTES, Header, Kind, Packed, Parsed, VERSION, unpack};
 use crate::recording::Recording;
 
+use assembly::Assembly;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use content::events_in;
 pub use content::{Content, Events};
 pub use damage::Damage;
 use damage::why;
@@ -29,6 +33,7 @@ pub struct Reader<R> {
     expected: Option<u64>,
     /// The file ended within a block: should it grow, the next bytes are not the beginning of one.
     is_over: bool,
+    checkpoint: Assembly,
 }
 
 /// A block, or what is in the place of one.
@@ -57,12 +62,19 @@ impl<R: io::Read + io::Seek> Reader<R> {
     ///
     /// None today: a file that is no journal is nothing but damage.
     pub fn new(inner: R) -> io::Result<Self> {
-        Ok(Self { scan: Scan::new(inner), offset: 0, expected: None, is_over: false })
+        Ok(Self {
+            scan: Scan::new(inner),
+            offset: 0,
+            expected: None,
+            is_over: false,
+            checkpoint: Assembly::default(),
+        })
     }
 
     /// Goes to the block that begins at `offset`, as a [`Header`] or a [`Block`] had it.
     pub fn seek(&mut self, offset: u64) {
         (self.offset, self.expected, self.is_over) = (offset, None, false);
+        self.checkpoint = Assembly::default();
     }
 
     /// The next block; `None` at the end.
@@ -129,7 +141,7 @@ impl<R: io::Read + io::Seek> Reader<R> {
             (_, None) => return self.pass_over(header, why::TORN),
             (Err(why), _) => Err(why),
             (Ok(kind), Some(packed)) => match unpack(packed, parsed.raw()) {
-                Ok(raw) => content::decode(kind, header.events, raw.into()),
+                Ok(raw) => content::decode(kind, header, raw.into(), &mut self.checkpoint),
                 Err(why) => return self.pass_over(header, why),
             },
         };

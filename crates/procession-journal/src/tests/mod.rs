@@ -4,6 +4,9 @@ mod arbitrary;
 mod blocks;
 mod damaged;
 mod events;
+mod folding;
+mod schema;
+mod seeds;
 
 use std::io::Cursor;
 use std::time::{Duration, SystemTime};
@@ -31,7 +34,9 @@ fn recording() -> Recording {
 /// A block of `events` after `sequence` others.
 fn block(sequence: u64, events: &[Event<'_>]) -> RawBlock {
     let mut builder = BlockBuilder::new(sequence);
-    events.iter().for_each(|event| builder.push(event));
+    for event in events {
+        builder.push(event);
+    }
     builder.take(&recording(), b"mark")
 }
 

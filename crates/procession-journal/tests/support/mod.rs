@@ -223,9 +223,16 @@ impl Recorder {
         Self { directory: Directory::open(config).unwrap(), builder: BlockBuilder::new(0), recording, table }
     }
 
+    /// Reads the clock, which is as right as it was.
+    fn tick(&mut self) {
+        let now = self.table.now().max(self.recording.clock.boot());
+        self.recording.clock = WallClock::new(now, self.recording.clock.at(now));
+    }
+
     /// Begins another file.
     pub(crate) fn begin(&mut self) {
         self.flush();
+        self.tick();
         let sequence = self.builder.sequence();
         self.directory
             .begin(&self.recording, &self.table.checkpoint(), sequence, &sequence.to_le_bytes())
@@ -238,8 +245,15 @@ impl Recorder {
         let _ = self.table.apply(event);
     }
 
+    pub(crate) fn push_all(&mut self, events: &[Event<'_>]) {
+        for event in events {
+            self.push(event);
+        }
+    }
+
     /// Ends the block.
     pub(crate) fn flush(&mut self) {
+        self.tick();
         if self.builder.events() > 0 {
             let bookmark = self.builder.sequence().to_le_bytes();
             let block = self.builder.take(&self.recording, &bookmark);

@@ -15,6 +15,7 @@ use crate::arena::Slot;
 use crate::event::{
     Change, Context, Event, EventKind, Exec, Exit, Fork, Gone, Precision, Program, Relative, Running, Subject,
 };
+use crate::fact::FactKind;
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
 use crate::ledger::{Counted, Outcome};
@@ -22,6 +23,7 @@ use crate::process::{EndKind, Origin, Provenance};
 use crate::time::BootTime;
 
 use super::node::{Body, Life, Marks, Node};
+use super::survey::is_undescribed;
 use super::{Applied, Table};
 
 type Result = (Outcome, Option<Slot>);
@@ -45,11 +47,18 @@ enum Finding {
 
 impl Table {
     pub(super) fn fold(&mut self, event: &Event<'_>) -> Applied {
+        let mut fact = FactKind::of(&event.kind);
         let (outcome, slot) = match &event.kind {
             EventKind::Fork(fork) => self.fork(fork),
             EventKind::Exec(exec) => self.exec(exec),
             EventKind::Exit(exit) => self.exit(exit),
-            EventKind::Running(running) => self.running(running),
+            EventKind::Running(running) => match self.correct(running, event.time) {
+                Some(slot) => {
+                    fact = Some(FactKind::Change);
+                    (Outcome::Applied, Some(slot))
+                }
+                None => self.running(running),
+            },
             EventKind::Change(change) => self.change(change, event.time),
             EventKind::Gone(gone) => self.gone(*gone),
             EventKind::Lost(count) => {
@@ -60,7 +69,7 @@ impl Table {
         if let Some(kind) = Counted::of(&event.kind) {
             self.ledger.record(kind, outcome);
         }
-        Applied { outcome, process: slot.and_then(|slot| self.id_of(slot)) }
+        Applied { outcome, process: slot.and_then(|slot| self.id_of(slot)), kind: fact }
     }
 
     fn fork(&mut self, fork: &Fork<'_>) -> Result {
@@ -146,12 +155,11 @@ impl Table {
             old.filter(|_| first && known.is_none()).and_then(|old| self.take_over(old, subject.key));
         let Some(slot) = known.or(reused).or_else(|| self.insert(subject, origin)) else { return REJECTED };
         self.describe(slot, subject, origin, &exec.program, &exec.context, old);
-        match old.filter(|_| reused.is_none()) {
-            Some(old) => self.replace(old, slot),
-            None if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) => {
-                self.adopt(slot, exec.owner, subject.precision, Provenance::Inferred);
-            }
-            None => {}
+        if let Some(old) = old.filter(|_| reused.is_none()) {
+            self.replace(old, slot);
+        }
+        if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
+            self.adopt(slot, exec.owner, subject.precision, Provenance::Inferred);
         }
         self.note_owner(slot, exec.owner.key);
         self.make_latest(slot);
@@ -319,6 +327,25 @@ impl Table {
         (if is_late { Outcome::Late } else { Outcome::Applied }, Some(slot))
     }
 
+    /// What a look at a process that is known says of it, when it lacks a change that was missed.
+    fn correct(&mut self, running: &Running<'_>, time: BootTime) -> Option<Slot> {
+        let gap = running.gap?;
+        let Finding::Known(slot) = self.finding(running.process) else { return None };
+        let node = self.nodes.get(slot)?;
+        let is_exact =
+            node.precision == Precision::Nanoseconds && running.process.precision == Precision::Nanoseconds;
+        let is_this_image = !is_exact || node.key() == running.process.key;
+        // Whoever looked before the image was there saw another.
+        if !node.is_running() || !is_this_image || time < node.start {
+            return None;
+        }
+        let image = self.image(slot)?.clone();
+        let image = self.shared.changed(&image, (time, Some(gap)), &running.context)?;
+        self.set_image(slot, Some(image));
+        self.note_owner(slot, running.owner.key);
+        Some(slot)
+    }
+
     fn running(&mut self, running: &Running<'_>) -> Result {
         let subject = running.process;
         if subject.key.pid == Pid(0) {
@@ -366,7 +393,7 @@ impl Table {
             return Finding::New;
         };
         let runs = node.is_running();
-        let is_undescribed = node.origin == Origin::Inferred && (exact.is_some() || runs);
+        let is_undescribed = is_undescribed(node, self.image(slot)) && (exact.is_some() || runs);
         // Who knows starts to the tick only cannot tell one image of a process from the next.
         let are_comparable =
             node.precision == Precision::Nanoseconds && subject.precision == Precision::Nanoseconds;

@@ -7,6 +7,7 @@
 //! * `infer` makes the entries of what was missed.
 //! * `links` takes and drops the links between entries, and with them the entries themselves.
 //! * `entry` is what a reader sees, and walks along the links.
+//! * `survey` compares the table with what somebody saw who looked at all that runs.
 //! * `reclaim` decides when an entry goes because time has passed.
 //! * `pressure` decides what goes because memory is short.
 //! * `checkpoint` copies the state, and goes on from a copy; `parts` takes a copy apart, and `rebuild`
@@ -24,6 +25,7 @@ mod pressure;
 mod rebuild;
 mod reclaim;
 mod shared;
+mod survey;
 
 use std::hash::BuildHasher as _;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use foldhash::fast::FixedState;
 
 use crate::arena::{Arena, Slot};
 use crate::event::Event;
+use crate::fact::FactKind;
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
 use crate::index::Index;
@@ -53,6 +56,7 @@ pub use parts::{
 };
 pub use pressure::{Explanation, MINIMUM_BUDGET, Retention};
 pub use rebuild::{CheckpointBuilder, InvalidCheckpoint};
+pub use survey::{Survey, Suspects};
 
 /// How a [`Table`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +125,9 @@ pub struct Applied {
     /// The entry that the event speaks of: the child of a fork, the new image of an exec, the
     /// process that exited or was found. `None` for a loss report or a rejected event.
     pub process: Option<ProcessId>,
+    /// What that comes to, for a [`Fact`](crate::Fact). Not always [`FactKind::of`] the event: a look at
+    /// a process that is known may find only that it changed. `None` for a loss report.
+    pub kind: Option<FactKind>,
 }
 
 impl Table {

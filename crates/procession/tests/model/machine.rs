@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use procession::{
-    Arguments, BootTime, Context, Credentials, Event, EventKind, Exec, Exit, ExitStatus, Fork, Origin, Pid,
-    Precision, ProcessKey, Program, Provenance, Relative, Running, Subject, Uid,
+    Arguments, BootTime, Change, Context, Credentials, Event, EventKind, Exec, Exit, ExitStatus, Fork,
+    Origin, Pid, Precision, ProcessKey, Program, Provenance, Relative, Running, Subject, Uid,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,8 @@ pub(crate) enum Action {
     Exec { who: usize, len: usize },
     /// `who` exits.
     Exit { who: usize, status: u32 },
+    /// `who` goes on as another user, without an exec.
+    Become { who: usize, euid: u32 },
     /// `who` adopts the orphans among its descendants from now on.
     BecomeSubreaper { who: usize },
     /// A walk finds `who`, which is known already.
@@ -72,7 +74,7 @@ pub(crate) struct Process {
     pub(crate) began: BootTime,
     pub(crate) images: Vec<usize>,
     pub(crate) is_alive: bool,
-    owner: Option<usize>,
+    pub(crate) owner: Option<usize>,
     is_subreaper: bool,
 }
 
@@ -193,6 +195,7 @@ impl Machine {
             Action::Fork { who, pid, sibling, euid } => self.fork(who, pid, sibling, euid),
             Action::Exec { who, len } => Some(self.exec(self.pick(who), len)),
             Action::Exit { who, status } => self.exit(who, status),
+            Action::Become { who, euid } => Some(self.become_user(self.pick(who), euid)),
             Action::BecomeSubreaper { who } => {
                 let who = self.pick(who);
                 self.processes[who].is_subreaper = true;
@@ -316,6 +319,15 @@ impl Machine {
         &NUMBERS[first..first + 4 + len % longest]
     }
 
+    fn become_user(&mut self, who: usize, euid: u32) -> Step {
+        self.tick(1);
+        let image = self.current(who);
+        self.images[image].euid = Some(euid);
+        let began = self.as_known(self.processes[who].began);
+        let process = Subject { key: self.kernel_name(who), began, precision: self.precision() };
+        self.tell(EventKind::Change(Change { process, context: as_user(euid) }))
+    }
+
     fn exit(&mut self, who: usize, status: u32) -> Option<Step> {
         // The first process stays.
         if self.living.len() == 1 {
@@ -373,7 +385,7 @@ impl Machine {
     }
 
     /// What a walk says of a process.
-    fn finding(&self, process: usize) -> Event<'static> {
+    pub(crate) fn finding(&self, process: usize) -> Event<'static> {
         let image = &self.images[self.current(process)];
         let is_exact = self.world.source == Source::Kernel;
         let began = self.as_walked(self.processes[process].began);

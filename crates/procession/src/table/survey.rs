@@ -1,0 +1,220 @@
+//! The table against a look at the machine: who is missing, who has gone, and who has other rights.
+//!
+//! Nothing here changes the table. Whoever looked tells it what was found, as events like all others
+//! ([`EventKind::Running`](crate::EventKind::Running) with a gap, [`EventKind::Gone`](crate::EventKind::Gone)),
+//! so that the log has them too.
+
+use std::hash::{BuildHasher as _, Hash};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::event::{Context, Precision, Subject};
+use crate::ids::Pid;
+use crate::image::Image;
+use crate::process::Origin;
+use crate::setting::Setting;
+use crate::time::BootTime;
+
+use super::Table;
+use super::node::Node;
+
+/// The processes that run, as somebody saw who looked at all of them, one after the other.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    began: BootTime,
+    seen: HashMap<Pid, Seen, FixedState>,
+}
+
+/// A process that was seen.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    subject: Subject,
+    rights: Rights,
+}
+
+/// Enough of a context to tell it from another: a number for each part. Zero: nobody said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rights([u32; 3]);
+
+/// In what a table and a [`Survey`] do not agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Suspects {
+    /// Seen running, though the table knows neither that image nor a later one of the process, or not
+    /// what it runs.
+    pub missing: Vec<Subject>,
+    /// Live in the table since before the survey began, and not seen.
+    pub gone: Vec<Subject>,
+    /// Seen running as somebody else, or elsewhere, than the table has it.
+    pub changed: Vec<Subject>,
+}
+
+impl Suspects {
+    /// The table and the survey agree.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.gone.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl Survey {
+    /// A survey that begins now, at `began`.
+    pub fn new(began: BootTime) -> Self {
+        Self { began, seen: HashMap::with_hasher(FixedState::default()) }
+    }
+
+    /// When it began.
+    pub fn began(&self) -> BootTime {
+        self.began
+    }
+
+    /// Processes that were seen.
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether none was seen.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// `subject` runs.
+    pub fn saw(&mut self, subject: Subject) {
+        self.saw_as(subject, &Context::default());
+    }
+
+    /// `subject` runs, as whom and where `context` says. Parts of it that are `None` are not compared.
+    pub fn saw_as(&mut self, subject: Subject, context: &Context<'_>) {
+        let seen = Seen { subject, rights: Rights::of_context(context) };
+        let latest = self.seen.entry(subject.key.pid).or_insert(seen);
+        // Of two that had the pid while the survey went on, and of two images, the later one.
+        if (latest.subject.began, latest.subject.key.start) <= (subject.began, subject.key.start) {
+            *latest = seen;
+        }
+    }
+}
+
+impl Rights {
+    fn of_context(context: &Context<'_>) -> Self {
+        let Context { credentials, namespaces, cgroup, .. } = context;
+        Self([number(credentials.as_ref()), number(namespaces.as_ref()), number(cgroup.map(|it| it.id))])
+    }
+
+    fn of_setting(setting: &Setting) -> Self {
+        let cgroup = setting.cgroup().map(|it| it.id);
+        Self([number(setting.credentials.as_ref()), number(setting.namespaces.as_ref()), number(cgroup)])
+    }
+
+    /// Whether `seen` says of a part what this does not.
+    fn lacks(self, seen: Self) -> bool {
+        self.0.into_iter().zip(seen.0).any(|(known, seen)| seen != 0 && known != seen)
+    }
+}
+
+fn number(part: Option<impl Hash>) -> u32 {
+    let Some(part) = part else { return 0 };
+    let [a, b, c, d, ..] = FixedState::default().hash_one(part).to_le_bytes();
+    u32::from_le_bytes([a, b, c, d]).max(1)
+}
+
+impl Table {
+    /// In what the table and `survey` do not agree.
+    ///
+    /// The table must have been told all events up to the end of the survey, as far as they were not
+    /// lost: then what began, changed or ended meanwhile is no suspect. The cost is that of a look at
+    /// every entry.
+    pub fn suspects(&self, survey: &Survey) -> Suspects {
+        let mut suspects = Suspects::default();
+        for seen in survey.seen.values() {
+            match self.verdict(survey.began, *seen) {
+                Verdict::Agreed => {}
+                Verdict::Missing => suspects.missing.push(seen.subject),
+                Verdict::Changed => suspects.changed.push(seen.subject),
+            }
+        }
+        let live = self.nodes.iter().filter(|(_, node)| node.is_running());
+        let gone = live.filter(|(_, node)| survey.should_have_seen(node) && !survey.has_seen(node));
+        suspects.gone.extend(gone.map(|(_, node)| node.subject()));
+        // The order of a hash table is nobody's business; parents come before their children.
+        for list in [&mut suspects.missing, &mut suspects.gone, &mut suspects.changed] {
+            list.sort_unstable_by_key(|it| (it.began, it.key.pid, it.key.start));
+        }
+        suspects
+    }
+
+    fn verdict(&self, began: BootTime, seen: Seen) -> Verdict {
+        let subject = seen.subject;
+        let of_pid = self.latest_slot_of(subject.key.pid);
+        let Some((slot, node)) = of_pid.and_then(|slot| Some((slot, self.nodes.get(slot)?))) else {
+            return Verdict::Missing;
+        };
+        if !is_of(node, subject) {
+            // A later process with this pid: the one that was seen has ended.
+            return if node.began > subject.began { Verdict::Agreed } else { Verdict::Missing };
+        }
+        if !node.is_running() {
+            return Verdict::Agreed;
+        }
+        let image = self.image(slot);
+        let is_exact =
+            node.precision == Precision::Nanoseconds && subject.precision == Precision::Nanoseconds;
+        if is_exact && node.start < subject.key.start || is_undescribed(node, image) {
+            return Verdict::Missing;
+        }
+        let is_same_image = !is_exact || node.start == subject.key.start;
+        match image.map(Image::setting) {
+            // What changed after the survey began may have been seen before that.
+            Some(setting)
+                if is_same_image
+                    && known_since(node, setting) < began
+                    && Rights::of_setting(setting).lacks(seen.rights) =>
+            {
+                Verdict::Changed
+            }
+            _ => Verdict::Agreed,
+        }
+    }
+}
+
+/// What there is to say of a process that was seen.
+enum Verdict {
+    Agreed,
+    Missing,
+    Changed,
+}
+
+impl Survey {
+    /// Whether `node` was there when the survey began.
+    fn should_have_seen(&self, node: &Node) -> bool {
+        let latest = match node.precision {
+            Precision::Nanoseconds => node.began,
+            // It began within the tick.
+            Precision::Ticks => node.began.after(BootTime::TICK),
+        };
+        latest < self.began
+    }
+
+    fn has_seen(&self, node: &Node) -> bool {
+        self.seen.get(&node.pid).is_some_and(|seen| is_of(node, seen.subject))
+    }
+}
+
+/// Whether `node` is an image of the process of `subject`, as far as is known by now: of some that were
+/// inferred only an image is known, and not when the process began.
+fn is_of(node: &Node, subject: Subject) -> bool {
+    node.key() == subject.key || node.is_same_process(subject)
+}
+
+/// Whether it is not known what `node` runs: its events were missed, or those of the one that forked it.
+pub(super) fn is_undescribed(node: &Node, image: Option<&Image>) -> bool {
+    match node.origin {
+        Origin::Inferred => true,
+        Origin::Fork => image.is_none_or(|image| image.binary().is_empty() && image.comm().is_empty()),
+        Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Found(_) => false,
+    }
+}
+
+/// Since when it is known as whom and where `node` runs.
+fn known_since(node: &Node, setting: &Setting) -> BootTime {
+    setting.past().last().map_or(node.start, |spell| spell.until().max(node.start))
+}
