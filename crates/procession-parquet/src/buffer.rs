@@ -9,7 +9,7 @@ use parquet::file::writer::SerializedColumnWriter;
 
 use crate::row::Row;
 use crate::schema::{Column, Content};
-use crate::strings::Strings;
+use crate::strings::{Growth, Strings};
 
 /// What the rows have in one column.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ impl Buffer {
         Self { values, levels }
     }
 
-    /// Adds what `row` has in this column, and says by about how many bytes the buffer grew.
-    pub(crate) fn push(&mut self, row: &Row<'_>) -> usize {
+    /// Adds what `row` has in this column, and says by how much the buffer grew.
+    pub(crate) fn push(&mut self, row: &Row<'_>) -> Growth {
         let levels = &mut self.levels;
         match &mut self.values {
             Values::Bools(of, values) => levels.push(of(row), values),
@@ -91,42 +91,43 @@ impl Buffer {
 
 impl Levels {
     /// Notes what there is for a row: a value, or none.
-    fn define(&mut self, is_there: bool) -> usize {
-        if !self.is_optional {
-            debug_assert!(is_there, "a column that is always there has a value");
-            return 0;
+    fn define(&mut self, is_there: bool) {
+        debug_assert!(is_there || self.is_optional, "a column that is always there has a value");
+        if self.is_optional {
+            self.definitions.push(i16::from(is_there));
         }
-        self.definitions.push(i16::from(is_there));
-        size_of::<i16>()
     }
 
-    fn push<T: Default>(&mut self, value: Option<T>, values: &mut Vec<T>) -> usize {
+    fn push<T: Default>(&mut self, value: Option<T>, values: &mut Vec<T>) -> Growth {
         let value = if self.is_optional { value } else { value.or_else(|| Some(T::default())) };
-        let grown = self.define(value.is_some());
+        self.define(value.is_some());
         values.extend(value);
-        grown + size_of::<T>()
+        Growth { memory: size_of::<T>() + size_of::<i16>(), length: size_of::<T>() }
     }
 
-    fn push_text(&mut self, value: Option<Cow<'_, str>>, strings: &mut Strings) -> usize {
+    fn push_text(&mut self, value: Option<Cow<'_, str>>, strings: &mut Strings) -> Growth {
         let value = if self.is_optional { value } else { value.or(Some(Cow::Borrowed(""))) };
-        let grown = self.define(value.is_some());
-        grown + value.map_or(0, |text| strings.push(&text))
+        self.define(value.is_some());
+        let mut growth = Growth { memory: size_of::<i16>(), length: 0 };
+        growth += value.map(|text| strings.push(&text)).unwrap_or_default();
+        growth
     }
 
     /// Definitions of a list: 0, there is none; 1, it is empty; 2, an element.
-    fn push_list(&mut self, list: Option<Vec<Cow<'_, str>>>, strings: &mut Strings) -> usize {
+    fn push_list(&mut self, list: Option<Vec<Cow<'_, str>>>, strings: &mut Strings) -> Growth {
         let before = self.definitions.len();
-        let mut grown = 0;
+        let mut growth = Growth::default();
         for text in list.iter().flatten() {
             self.repetitions.push(i16::from(self.definitions.len() > before));
             self.definitions.push(2);
-            grown += strings.push(text);
+            growth += strings.push(text);
         }
         if self.definitions.len() == before {
             self.repetitions.push(0);
             self.definitions.push(i16::from(list.is_some()));
         }
-        grown + (self.definitions.len() - before) * 2 * size_of::<i16>()
+        growth.memory += (self.definitions.len() - before) * 2 * size_of::<i16>();
+        growth
     }
 
     fn write<T: DataType>(

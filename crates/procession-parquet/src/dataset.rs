@@ -89,7 +89,7 @@ impl Dataset {
         let Some((_, part)) = self.open.last_mut() else { return Ok(()) };
         self.buffered += part.push(row);
         if part.is_due() {
-            self.buffered -= part.buffered;
+            self.buffered -= part.buffered();
             part.flush()?;
         } else if self.buffered > MEMORY {
             self.flush_longest()?;
@@ -138,15 +138,15 @@ impl Dataset {
 
     fn flush_longest(&mut self) -> Result<()> {
         let parts = self.open.iter_mut().map(|(_, part)| part);
-        if let Some(longest) = parts.max_by_key(|part| part.buffered) {
-            self.buffered -= longest.buffered;
+        if let Some(longest) = parts.max_by_key(|part| part.buffered()) {
+            self.buffered -= longest.buffered();
             longest.flush()?;
         }
         Ok(())
     }
 
     fn complete(&mut self, part: Part) -> Result<()> {
-        self.buffered -= part.buffered;
+        self.buffered -= part.buffered();
         let (path, rows, bytes) = part.finish()?;
         self.finished.insert(path);
         self.written.rows += rows;

@@ -15,6 +15,7 @@ use parquet::schema::types::{ColumnPath, TypePtr};
 use crate::buffer::Buffer;
 use crate::row::Row;
 use crate::schema::{COLUMNS, Content, SCHEMA_VERSION, schema};
+use crate::strings::Growth;
 
 /// What all parts have in common.
 #[derive(Clone, Debug)]
@@ -31,8 +32,8 @@ pub(crate) struct Part {
     buffers: Vec<Buffer>,
     /// Rows in the buffers.
     pending: usize,
-    /// About how many bytes the buffers take.
-    pub(crate) buffered: usize,
+    /// How long they are: in memory, and as readers will have them.
+    size: Growth,
     /// Rows in all.
     rows: u64,
 }
@@ -47,6 +48,9 @@ struct Temporary {
 /// Rows of a row group: readers share out row groups among their threads, and pass over those that cannot
 /// have what they look for.
 const ROW_GROUP: usize = 100_000;
+
+/// Bytes of a row group as a reader will have it in memory.
+const LONGEST_ROW_GROUP: usize = 256 << 20;
 
 impl Form {
     /// `program` wrote it.
@@ -81,21 +85,29 @@ impl Part {
         let file = File::create(&temporary.path).map_err(external)?;
         let writer = SerializedFileWriter::new(file, form.schema.clone(), form.properties.clone())?;
         let buffers = COLUMNS.iter().map(Buffer::new).collect();
-        Ok(Self { path, temporary, writer, buffers, pending: 0, buffered: 0, rows: 0 })
+        Ok(Self { path, temporary, writer, buffers, pending: 0, size: Growth::default(), rows: 0 })
     }
 
-    /// Adds a row, and says by about how many bytes it grew.
+    /// Adds a row, and says by about how many bytes it grew in memory.
     pub(crate) fn push(&mut self, row: &Row<'_>) -> usize {
-        let grown = self.buffers.iter_mut().map(|buffer| buffer.push(row)).sum();
+        let mut grown = Growth::default();
+        for buffer in &mut self.buffers {
+            grown += buffer.push(row);
+        }
         self.pending += 1;
         self.rows += 1;
-        self.buffered += grown;
-        grown
+        self.size += grown;
+        grown.memory
     }
 
-    /// Whether there are enough rows for a row group.
+    /// About how many bytes the rows take that wait in memory.
+    pub(crate) fn buffered(&self) -> usize {
+        self.size.memory
+    }
+
+    /// Whether there is enough for a row group.
     pub(crate) fn is_due(&self) -> bool {
-        self.pending >= ROW_GROUP
+        self.pending >= ROW_GROUP || self.size.length >= LONGEST_ROW_GROUP
     }
 
     /// Writes the rows that are in memory as a row group.
@@ -109,7 +121,7 @@ impl Part {
             buffer.write(column)?;
         }
         group.close()?;
-        (self.pending, self.buffered) = (0, 0);
+        (self.pending, self.size) = (0, Growth::default());
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::BuildHasher as _;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -19,20 +19,37 @@ pub(crate) struct Strings {
     hasher: RandomState,
 }
 
+/// By about how many bytes something grew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Growth {
+    /// In memory.
+    pub(crate) memory: usize,
+    /// As each reader will have it.
+    pub(crate) length: usize,
+}
+
+impl AddAssign for Growth {
+    fn add_assign(&mut self, other: Self) {
+        self.memory += other.memory;
+        self.length += other.length;
+    }
+}
+
 impl Strings {
-    /// Adds a text, and says by about how many bytes it grew.
-    pub(crate) fn push(&mut self, text: &str) -> usize {
+    /// Adds a text, and says by how much it grew.
+    pub(crate) fn push(&mut self, text: &str) -> Growth {
         let Self { bytes, ranges, known, hasher } = self;
         let hash = hasher.hash_one(text.as_bytes());
         if let Some(range) = known.find(hash, |range| bytes[range.clone()] == *text.as_bytes()) {
             ranges.push(range.clone());
-            return size_of::<ByteArray>();
+            return Growth { memory: size_of::<ByteArray>(), length: text.len() };
         }
         let range = bytes.len()..bytes.len() + text.len();
         bytes.extend_from_slice(text.as_bytes());
         known.insert_unique(hash, range.clone(), |range| hasher.hash_one(&bytes[range.clone()]));
         ranges.push(range);
-        size_of::<ByteArray>() + 2 * size_of::<Range<usize>>() + text.len()
+        let memory = size_of::<ByteArray>() + 2 * size_of::<Range<usize>>() + text.len();
+        Growth { memory, length: text.len() }
     }
 
     /// All of them, in their order; it is empty then.
@@ -57,7 +74,7 @@ mod tests {
     fn texts_come_back_in_their_order_and_equal_ones_take_no_room() {
         let mut strings = Strings::default();
         let texts = ["a", "", "bc", "a", "", "\u{fffd}", "bc"];
-        let grown: Vec<_> = texts.iter().map(|text| strings.push(text)).collect();
+        let grown: Vec<_> = texts.iter().map(|text| strings.push(text).memory).collect();
         assert!(grown[3] < grown[0] && grown[6] < grown[2]);
         assert_eq!(strings.bytes.len(), 6);
         let taken: Vec<_> = strings.take().iter().map(|text| text.as_utf8().unwrap().to_owned()).collect();
