@@ -12,13 +12,15 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use procession::{
     Arguments, BootTime, Context, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey, Program,
-    Subject, TableConfig, WallClock,
+    Running, Subject, Table, TableConfig, WallClock,
 };
-use procession_journal::{BlockBuilder, Journal, RawBlock, Recording, Writer};
+use procession_journal::{BlockBuilder, Directory, DirectoryConfig, Journal, RawBlock, Recording, Writer};
 use procession_parquet::{ExportError, Exported, Occupied, Options, Progress, export};
 use tempfile::TempDir;
 
 const SECOND: u64 = 1_000_000_000;
+/// Who forks all others.
+const PARENT: ProcessKey = ProcessKey::new(Pid(1), BootTime::from_nanos(SECOND / 10));
 /// The second of the day at which the machine was booted: 100 seconds before midnight.
 const BOOTED: u64 = 1_700_006_300;
 
@@ -41,12 +43,11 @@ fn life(second: u64, arguments: &[u8], visit: &mut dyn FnMut(&Event<'_>)) {
     let forked = Subject::exact(ProcessKey::new(pid, began), began);
     let start = began.after(Duration::from_millis(1));
     let run = Subject::exact(ProcessKey::new(pid, start), began);
-    let parent = ProcessKey::new(Pid(1), BootTime::from_nanos(SECOND / 10));
-    let fork = Fork { child: forked, parent: parent.into(), context: Context::default(), ..Fork::default() };
+    let fork = Fork { child: forked, parent: PARENT.into(), context: Context::default(), ..Fork::default() };
     let program =
         Program { binary: b"/bin/true", arguments: Arguments::complete(arguments), ..Program::default() };
     let exec =
-        Exec { process: run, replaces: Some(forked.key), owner: parent.into(), program, ..Exec::default() };
+        Exec { process: run, replaces: Some(forked.key), owner: PARENT.into(), program, ..Exec::default() };
     let exit = Exit { process: run, status: Some(ExitStatus::from_raw(3 << 8)), ..Exit::default() };
     visit(&Event { time: began, kind: EventKind::Fork(fork) });
     visit(&Event { time: start, kind: EventKind::Exec(exec) });
@@ -310,6 +311,63 @@ fn memchr_last(bytes: &[u8], wanted: &[u8]) -> usize {
     bytes.windows(wanted.len()).rposition(|window| window == wanted).unwrap()
 }
 
+/// A journal in a directory: a file of some lives, another after it, each with a checkpoint at its beginning.
+fn write_directory(path: &Path, files: &[&[u64]]) {
+    let mut directory = Directory::open(DirectoryConfig::new(path)).unwrap();
+    let mut table = Table::new(TableConfig::default());
+    let mut builder = BlockBuilder::new(0);
+    let init = Subject::exact(PARENT, PARENT.start);
+    let program = Program { binary: b"/sbin/init", ..Program::default() };
+    let running = Running { process: init, program, ..Running::default() };
+    let mut first = Some(Event { time: BootTime::from_nanos(SECOND), kind: EventKind::Running(running) });
+    for seconds in files {
+        directory.begin(&recording(), &table.checkpoint(), builder.sequence(), b"").unwrap();
+        let mut push = |event: &Event<'_>| {
+            let _ = table.apply(event);
+            builder.push(event);
+        };
+        first.take().iter().for_each(&mut push);
+        seconds.iter().for_each(|second| life(*second, b"true\0", &mut push));
+        directory.append(&builder.take(&recording(), b"")).unwrap();
+    }
+}
+
+#[test]
+fn what_a_journal_has_forgotten_stays_and_chains_of_parents_are_whole_in_each_part() {
+    let case = Case::new([]);
+    fs::remove_file(case.journal()).unwrap();
+    write_directory(&case.journal(), &[&[50], &[60, 70]]);
+    case.export(&case.options()).unwrap();
+    let (parts, rows) = (case.parts(), case.rows().len());
+    assert_eq!((parts.len(), case.count("found"), case.count("exec")), (2, 1, 3));
+    let files = || fs::read_dir(case.journal()).unwrap().map(|entry| entry.unwrap().path());
+    fs::remove_file(files().filter(|file| file.extension().is_some()).min().unwrap()).unwrap();
+    case.export(&case.options()).unwrap();
+    assert_eq!((case.parts(), case.rows().len()), (parts, rows), "nothing went, and nothing is there twice");
+    // The second part knows the parent of what it tells, which the first one told of.
+    let second = self::rows(case.parts().values().next_back().unwrap());
+    let knows = |row: &&Row| text(row, "event") == "known" && text(row, "program") == "/sbin/init";
+    let parent = text(second.iter().find(knows).unwrap(), "exec_id");
+    let forks = second.iter().filter(|row| text(row, "event") == "fork");
+    assert_eq!(forks.filter(|row| text(row, "parent_exec_id") == parent).count(), 2);
+}
+
+#[test]
+fn nothing_of_one_boot_is_known_in_another() {
+    let case = Case::new([]);
+    let mut writer = Writer::new(File::create(case.journal()).unwrap());
+    for boot_id in ["6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b811-9dad-11d1-80b4-00c04fd430c8"] {
+        let recording = Recording { boot_id: boot_id.parse().unwrap(), ..recording() };
+        let mut builder = BlockBuilder::new(0);
+        life(50, b"true\0", &mut |event| builder.push(event));
+        writer.write(&RawBlock::head(&recording)).unwrap();
+        writer.write(&builder.take(&recording, b"")).unwrap();
+    }
+    case.export(&case.options()).unwrap();
+    // In one table the second life would be the first again.
+    assert_eq!(case.count("exec"), 2);
+}
+
 /// The row groups of lives with a megabyte of arguments, which is made of a byte for each.
 fn row_groups_of_long_rows(byte: impl Fn(u64) -> u8) -> Vec<i64> {
     let case = Case::new([]);
@@ -323,8 +381,9 @@ fn row_groups_of_long_rows(byte: impl Fn(u64) -> u8) -> Vec<i64> {
     }
     case.export(&case.options()).unwrap();
     let part = case.parts().into_values().next().unwrap();
-    assert_eq!(case.count("exec"), 69);
-    reader(&part).metadata().row_groups().iter().map(|group| group.total_byte_size()).collect()
+    let reader = reader(&part);
+    assert_eq!(reader.metadata().file_metadata().num_rows(), 3 * 69);
+    reader.metadata().row_groups().iter().map(|group| group.total_byte_size()).collect()
 }
 
 /// Rows are written before too many wait in memory, or there are too many for one row group.
