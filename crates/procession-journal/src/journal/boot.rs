@@ -38,10 +38,8 @@ impl Boot {
     /// event observes still.
     pub(crate) fn span(&self) -> (SystemTime, SystemTime) {
         let first = self.segments.first().map(|segment| segment.first.clock.at(segment.span.0));
-        let last = self.segments.last().map(|segment| {
-            let clock = segment.last.clock;
-            clock.at(segment.span.1.max(clock.boot()))
-        });
+        let end = |segment: &Segment| segment.last.clock.at(segment.span.1.max(segment.last.clock.boot()));
+        let last = self.segments.iter().map(end).max();
         (first.unwrap_or(SystemTime::UNIX_EPOCH), last.unwrap_or(SystemTime::UNIX_EPOCH))
     }
 

@@ -41,8 +41,6 @@ pub(crate) struct Fold {
     latest: BootTime,
     /// Events in the damage since the last block, as far as is known.
     damaged: u64,
-    /// Whether the last of it is a block that was not written to its end.
-    is_torn: bool,
     /// Whether the table has been told all that came before.
     is_whole: bool,
 }
@@ -71,7 +69,9 @@ impl Fold {
                 self.begin_block(block.sequence, recording);
                 self.take_events(block, events, limit, witness);
             }
-            (Content::Checkpoint { checkpoint, bookmark }, Some(recording)) if checkpoint.time() <= limit => {
+            (Content::Checkpoint { checkpoint, bookmark }, Some(recording))
+                if made(checkpoint, recording) <= limit =>
+            {
                 self.restore(block.sequence, recording, checkpoint, bookmark);
                 witness.restored(&self.table, recording);
             }
@@ -87,13 +87,13 @@ impl Fold {
         self.sequence = sequence;
         self.expected = sequence;
         self.damaged = 0;
-        self.is_torn = false;
         self.is_whole = true;
     }
 
     fn take_damage(&mut self, damage: &Damage) {
-        self.damaged = self.damaged.saturating_add(damage.events.unwrap_or(0));
-        self.is_torn = damage.is_torn();
+        // Nobody was told that a block is safe which was not written to its end: what was in it comes again.
+        let lost = damage.events.filter(|_| !damage.is_torn());
+        self.damaged = self.damaged.saturating_add(lost.unwrap_or(0));
         self.is_whole = false;
         self.damage.push(damage.clone());
     }
@@ -108,7 +108,6 @@ impl Fold {
         self.recording = Some(recording.clone());
         let missing = sequence.saturating_sub(self.expected).max(self.damaged);
         self.damaged = 0;
-        self.is_torn = false;
         self.lose(missing);
     }
 
@@ -142,11 +141,10 @@ impl Fold {
         }
     }
 
-    /// Nothing follows: what was damaged at the end is missing. A block that was not written to its end is
-    /// not: nobody was told that it is safe.
+    /// Nothing follows: what was damaged at the end is missing.
     pub(crate) fn end(&mut self) {
         let missing = std::mem::take(&mut self.damaged);
-        self.lose(if self.is_torn { 0 } else { missing });
+        self.lose(missing);
     }
 
     fn lose(&mut self, count: u64) {

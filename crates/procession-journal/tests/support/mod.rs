@@ -10,7 +10,7 @@ use procession::{
     Arguments, BootId, BootTime, Change, Context, Credentials, Event, EventKind, Exec, Exit, ExitStatus,
     Fork, Pid, ProcessKey, Program, Running, Subject, Table, TableConfig, Uid, WallClock, WorkingDirectory,
 };
-use procession_journal::{BlockBuilder, Directory, DirectoryConfig, Fsync, Recording};
+use procession_journal::{BlockBuilder, Directory, DirectoryConfig, Fsync, Recording, Restored};
 
 /// Numbers that are the same in each run (SplitMix64).
 #[derive(Clone, Debug)]
@@ -221,6 +221,15 @@ impl Recorder {
     pub(crate) fn new(config: DirectoryConfig, recording: Recording) -> Self {
         let table = Table::new(recording.table);
         Self { directory: Directory::open(config).unwrap(), builder: BlockBuilder::new(0), recording, table }
+    }
+
+    /// What a program does that begins when another was killed.
+    pub(crate) fn resume(config: DirectoryConfig, restored: Restored) -> Self {
+        let Restored { table, recording, sequence, .. } = restored;
+        let builder = BlockBuilder::new(sequence);
+        let mut recorder = Self { directory: Directory::open(config).unwrap(), builder, recording, table };
+        recorder.begin();
+        recorder
     }
 
     /// Reads the clock, which is as right as it was.

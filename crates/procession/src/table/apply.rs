@@ -308,7 +308,7 @@ impl Table {
             return REJECTED;
         }
         let known = self.image_named_by(subject, Relative::NONE);
-        let Some(slot) = known.or_else(|| self.infer(subject, Relative::NONE)) else { return REJECTED };
+        let Some(slot) = known.or_else(|| self.infer_process(subject)) else { return REJECTED };
         let is_late = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         let is_new_session = context.session.is_some() && self.session_of(slot) != context.session;
         let image = match self.image(slot).cloned() {

@@ -166,7 +166,7 @@ impl Table {
     }
 
     /// A process that was never heard of. If its pid has a live one, one of the two has vanished.
-    fn infer_process(&mut self, subject: Subject) -> Option<Slot> {
+    pub(super) fn infer_process(&mut self, subject: Subject) -> Option<Slot> {
         let slot = self.infer(subject, Relative::NONE)?;
         self.make_latest(slot);
         Some(slot)
