@@ -47,14 +47,14 @@ fn main() {
     };
     let began = Instant::now();
     let written = export(&Journal::open(&journal).unwrap(), &options, &mut |_| {}).unwrap().written;
-    let seconds = began.elapsed().as_secs_f64();
-    let per_row = |bytes: u64| bytes as f64 / written.rows as f64;
+    let millis = u64::try_from(began.elapsed().as_millis()).unwrap().max(1);
+    let bytes_of_journal = journal.metadata().unwrap().len();
     println!("{} rows, {} files", written.rows, written.files);
-    println!("{:.0} rows a second ({seconds:.2} s)", written.rows as f64 / seconds);
+    println!("{} rows a second ({millis} ms)", written.rows * 1_000 / millis);
     println!(
-        "{:.1} bytes a row; the journal has {:.1}",
-        per_row(written.bytes),
-        per_row(journal.metadata().unwrap().len())
+        "{} bytes a row; the journal has {}",
+        written.bytes / written.rows,
+        bytes_of_journal / written.rows
     );
     println!("{} MiB of memory at the most; {before} before", peak_memory());
 }

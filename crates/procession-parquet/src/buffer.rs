@@ -68,7 +68,7 @@ impl Buffer {
             Values::U64s(of, values) => levels.push(of(row).map(u64::cast_signed), values),
             Values::Times(of, values) => levels.push(of(row).map(micros), values),
             Values::Texts(of, strings) => levels.push_text(of(row), strings),
-            Values::Lists(of, strings) => levels.push_list(of(row), strings),
+            Values::Lists(of, strings) => levels.push_list(of(row).as_deref(), strings),
         }
     }
 
@@ -114,10 +114,10 @@ impl Levels {
     }
 
     /// Definitions of a list: 0, there is none; 1, it is empty; 2, an element.
-    fn push_list(&mut self, list: Option<Vec<Cow<'_, str>>>, strings: &mut Strings) -> Growth {
+    fn push_list(&mut self, list: Option<&[Cow<'_, str>]>, strings: &mut Strings) -> Growth {
         let before = self.definitions.len();
         let mut growth = Growth::default();
-        for text in list.iter().flatten() {
+        for text in list.unwrap_or_default() {
             self.repetitions.push(i16::from(self.definitions.len() > before));
             self.definitions.push(2);
             growth += strings.push(text);

@@ -264,7 +264,7 @@ fn environment<'a>(row: &Row<'a>) -> Option<Vec<Cow<'a, str>>> {
 }
 
 /// The program and its arguments as a person would type them.
-fn command_line<'a>(process: &'a Process) -> Option<Cow<'a, str>> {
+fn command_line(process: &Process) -> Option<Cow<'_, str>> {
     let image = process.image.as_ref()?;
     let binary = to_valid_utf8(image.binary());
     let arguments = image.arguments_text();

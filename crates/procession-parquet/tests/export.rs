@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use procession::{
@@ -149,8 +150,8 @@ fn text(row: &Row, name: &str) -> String {
     }
 }
 
-fn at(second: u64) -> Option<SystemTime> {
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(BOOTED + second))
+fn at(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(BOOTED + second)
 }
 
 #[test]
@@ -220,10 +221,7 @@ fn a_journal_that_has_grown_replaces_what_was_exported_of_it() {
 fn recordings_of_one_boot_have_parts_of_their_own() {
     let case = Case::new([50]);
     case.export(&case.options()).unwrap();
-    let later = Recording {
-        clock: WallClock::new(BootTime::from_nanos(60 * SECOND), at(60).unwrap()),
-        ..recording()
-    };
+    let later = Recording { clock: WallClock::new(BootTime::from_nanos(60 * SECOND), at(60)), ..recording() };
     let mut writer = Writer::new(File::create(case.journal()).unwrap());
     writer.write(&RawBlock::head(&later)).unwrap();
     let mut builder = BlockBuilder::new(0);
@@ -236,13 +234,14 @@ fn recordings_of_one_boot_have_parts_of_their_own() {
 #[test]
 fn a_span_of_time_has_what_happened_in_it_and_what_was_known_before() {
     let case = Case::new([50, 60, 70]);
-    let span = Options { from: at(60), to: at(70), ..case.options() };
+    let span = Options { from: Some(at(60)), to: Some(at(70)), ..case.options() };
     assert_eq!(case.export(&span).unwrap().written.files, 1);
     assert_eq!((case.count("exec"), case.count("exit")), (1, 1));
     // The parent of all, and the process that had just ended.
     assert!(case.count("known") >= 2, "{}", case.count("known"));
     assert!(case.parts().keys().all(|name| name.contains("/span-")));
-    let nothing = Options { from: at(1_000), directory: case.folder.path().join("none"), ..case.options() };
+    let nothing =
+        Options { from: Some(at(1_000)), directory: case.folder.path().join("none"), ..case.options() };
     assert_eq!(case.export(&nothing).unwrap().written.rows, 0);
     assert!(!nothing.directory.exists());
 }
@@ -250,7 +249,7 @@ fn a_span_of_time_has_what_happened_in_it_and_what_was_known_before() {
 #[test]
 fn exports_that_would_have_rows_twice_are_not_mixed() {
     let case = Case::new([50, 60]);
-    let span = Options { from: at(60), ..case.options() };
+    let span = Options { from: Some(at(60)), ..case.options() };
     case.export(&case.options()).unwrap();
     let is_mixed =
         |options| matches!(case.export(&options), Err(ExportError::Occupied(Occupied::Mixed { .. })));
@@ -286,8 +285,8 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
     fs::write(case.directory().join("node=node%2F1"), "in the way").unwrap();
     let error = case.export(&Options { is_forced: true, ..case.options() }).unwrap_err();
     assert!(matches!(error, ExportError::Write { .. }), "{error}");
-    let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("os error"), "{cause}");
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.contains("os error"), "{why}");
 }
 
 #[test]
@@ -383,7 +382,7 @@ fn row_groups_of_long_rows(byte: impl Fn(u64) -> u8) -> Vec<i64> {
     let part = case.parts().into_values().next().unwrap();
     let reader = reader(&part);
     assert_eq!(reader.metadata().file_metadata().num_rows(), 3 * 69);
-    reader.metadata().row_groups().iter().map(|group| group.total_byte_size()).collect()
+    reader.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).collect()
 }
 
 /// Rows are written before too many wait in memory, or there are too many for one row group.
