@@ -99,7 +99,7 @@ impl<'n> Fold<'n> {
             self.tell_known(sequence - 1, visit)?;
         }
         let applied = self.table.apply(event);
-        let (Some(id), Some(kind)) = (applied.process, FactKind::of(&event.kind)) else {
+        let (Some(id), Some(kind)) = (applied.process, applied.kind) else {
             return ControlFlow::Continue(());
         };
         if !is_wanted || applied.outcome == Outcome::Duplicate {

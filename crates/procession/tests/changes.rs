@@ -216,3 +216,16 @@ fn what_a_container_runs_by_itself_is_told_from_what_was_put_into_it() {
     let is_in = |name: &str| table.get(key(name)).expect(name).is_in_init_tree();
     assert_eq!(["1@1", "2@2", "10@5", "11@20", "12@7"].map(is_in), [false, false, true, true, false]);
 }
+
+/// The exit of the one before and its own fork were missed.
+#[test]
+fn who_changes_lives_and_the_one_before_it_with_its_pid_does_not() {
+    check(
+        "running 1@1 /sbin/init
+         fork 1@1 > 10@5
+         change 10@7 uid 1",
+        "10@5 Fork /sbin/init < 1@1 Observed Vanished
+         10@7 Inferred
+         1@1 Running /sbin/init",
+    );
+}

@@ -1,8 +1,6 @@
 //! What was found out after events were lost, or after nobody observed: that a process runs, or that
 //! it does not.
 
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read is a broken test")]
-
 mod support;
 
 use procession::{Counted, EndKind, Event, EventKind, FactKind, Gap, Gone, Outcome, Pid, Subject};

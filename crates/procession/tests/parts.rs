@@ -1,8 +1,6 @@
 //! Checkpoints in parts: what a table gave makes the same checkpoint again, and whatever parts are taken
 //! make a sound table.
 
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read is a broken test")]
-
 #[path = "model/checks.rs"]
 #[expect(dead_code, reason = "shared with the model")]
 mod checks;
@@ -16,11 +14,13 @@ mod machine;
 mod script;
 mod support;
 
+use std::fmt::Write as _;
+
 use procession::{
     Account, Arguments, BootTime, Cgroup, Checkpoint, CheckpointBuilder, Counted, Credentials, End, EndKind,
-    Gap, InvalidCheckpoint, Ledger, MINIMUM_BUDGET, Origin, Part, Pid, Precision, ProcessKey, Provenance,
-    SavedContent, SavedEntry, SavedImage, SavedProgram, SavedSetting, SavedSpell, SavedState, Subject, Table,
-    TableConfig, Uid, WorkingDirectory,
+    Entry, Gap, InvalidCheckpoint, Ledger, MINIMUM_BUDGET, Origin, Part, Pid, Precision, ProcessKey,
+    Provenance, SavedContent, SavedEntry, SavedImage, SavedProgram, SavedSetting, SavedSpell, SavedState,
+    Subject, Table, TableConfig, Uid, WorkingDirectory,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -132,7 +132,8 @@ fn a_ledger_is_its_numbers() {
 fn a_smaller_budget_keeps_the_living() {
     let mut script = WORLD.to_owned();
     for pid in 100..20_000 {
-        script += &format!("\nfork 10@7 > {pid}@{}\nexit {pid}@{} 0", pid + 1_000, pid + 1_000);
+        let start = pid + 1_000;
+        write!(script, "\nfork 10@7 > {pid}@{start}\nexit {pid}@{start} 0").unwrap();
     }
     let table = table(&script);
     let config = TableConfig { budget: 0, ..TableConfig::default() };
@@ -169,7 +170,9 @@ proptest! {
     ) {
         let budget = if is_short { 0 } else { 256 << 20 };
         let mut table = Table::new(TableConfig { budget, ..TableConfig::default() });
-        deeds.iter().for_each(|deed| do_it(&mut table, deed));
+        for deed in &deeds {
+            do_it(&mut table, deed);
+        }
         let checkpoint = table.checkpoint();
         let again = rebuilt(&checkpoint, checkpoint.parts()).map_err(|it| TestCaseError::fail(it.to_string()))?;
         prop_assert_eq!(again.parts().collect::<Vec<_>>(), checkpoint.parts().collect::<Vec<_>>());
@@ -215,14 +218,14 @@ fn do_it(table: &mut Table, deed: &Deed) {
     match deed {
         Deed::Apply(event) => drop(table.apply(event)),
         Deed::Advance(time) => table.advance(*time),
-        Deed::Hold(pid) => drop(table.get_live(*pid).map(|it| it.id()).and_then(|id| table.hold(id))),
+        Deed::Hold(pid) => drop(table.get_live(*pid).map(Entry::id).and_then(|id| table.hold(id))),
         Deed::LetGo => {}
     }
 }
 
 /// When all that lives has gone, and time has passed, the table is empty.
 fn nothing_stays(table: &mut Table) -> Verdict {
-    let living: Vec<_> = table.entries().filter(|entry| entry.is_running()).map(|it| it.snapshot()).collect();
+    let living: Vec<_> = table.entries().filter(|entry| entry.is_running()).map(Entry::snapshot).collect();
     for process in living {
         let subject = Subject::exact(process.key, process.began);
         let exit = procession::Exit { process: subject, ..procession::Exit::default() };

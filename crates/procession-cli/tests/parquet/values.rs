@@ -44,7 +44,7 @@ fn facts(journal: &Path) -> Vec<Fact> {
         events.each(&mut |event| {
             let applied = table.apply(event);
             assert_eq!(applied.outcome, Outcome::Applied, "{event:?}");
-            let kind = FactKind::of(&event.kind).unwrap();
+            let kind = applied.kind.unwrap();
             facts.extend(table.fact(applied.process.unwrap(), event.time, kind, LineageDetail::Parent));
         });
     }

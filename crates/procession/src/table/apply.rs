@@ -51,7 +51,7 @@ impl Table {
         let (outcome, slot) = match &event.kind {
             EventKind::Fork(fork) => self.fork(fork),
             EventKind::Exec(exec) => self.exec(exec),
-            EventKind::Exit(exit) => self.exit(exit),
+            EventKind::Exit(exit) => self.exit(exit, event.time),
             EventKind::Running(running) => match self.correct(running, event.time) {
                 Some(slot) => {
                     fact = Some(FactKind::Change);
@@ -82,7 +82,7 @@ impl Table {
         if let Some(known) = self.slot_of(fork.child.key).or(latest.filter(is_child)) {
             return self.fork_of_known(known, fork);
         }
-        let parent = self.resolve(fork.parent, fork.child.precision);
+        let parent = self.resolve(fork.parent, fork.child.precision, fork.child.key.start);
         let image = parent.and_then(|parent| self.inherited_image(parent, &fork.context));
         let Some(slot) = self.insert(fork.child, Origin::Fork) else { return REJECTED };
         self.set_image(slot, image);
@@ -104,7 +104,7 @@ impl Table {
             return (Outcome::Duplicate, Some(known));
         }
         let is_news = node.origin == Origin::Inferred && node.key() == fork.child.key;
-        let Some(parent) = self.resolve(fork.parent, fork.child.precision) else {
+        let Some(parent) = self.resolve(fork.parent, fork.child.precision, fork.child.key.start) else {
             return (Outcome::Late, Some(known));
         };
         if is_news {
@@ -160,6 +160,7 @@ impl Table {
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, exec.owner, subject.precision, Provenance::Inferred);
+            self.share_parent(slot);
         }
         self.note_owner(slot, exec.owner.key);
         self.make_latest(slot);
@@ -205,6 +206,10 @@ impl Table {
         let Some(key) = exec.replaces.filter(|key| key.pid == subject.key.pid) else {
             return latest;
         };
+        // So speaks a source that has lost what it kept of the process: it means whatever that ran.
+        if let Some(later) = latest.and(self.later_image(Subject { key, ..subject }, subject.key.start)) {
+            return Some(later);
+        }
         let is_latest =
             latest.and_then(|latest| self.nodes.get(latest)).is_some_and(|node| node.key() == key);
         if let Some(exact) = latest.filter(|_| is_latest).or_else(|| self.slot_of(key)) {
@@ -258,12 +263,12 @@ impl Table {
         self.end_at(new, how, time);
     }
 
-    fn exit(&mut self, exit: &Exit<'_>) -> Result {
+    fn exit(&mut self, exit: &Exit<'_>, time: BootTime) -> Result {
         let subject = exit.process;
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let known = self.image_named_by(subject, exit.owner);
+        let known = self.image_named_by(subject, exit.owner, time);
         let life = known.and_then(|known| self.nodes.get(known)).map(|node| node.life);
         let outcome = match life {
             None | Some(Life::Running) => Outcome::Applied,
@@ -307,7 +312,7 @@ impl Table {
         if subject.key.pid == Pid(0) {
             return REJECTED;
         }
-        let known = self.image_named_by(subject, Relative::NONE);
+        let known = self.image_named_by(subject, Relative::NONE, time);
         let Some(slot) = known.or_else(|| self.infer_process(subject)) else { return REJECTED };
         let is_late = self.nodes.get(slot).is_some_and(|node| !node.is_running());
         let is_new_session = context.session.is_some() && self.session_of(slot) != context.session;
@@ -334,7 +339,9 @@ impl Table {
         let node = self.nodes.get(slot)?;
         let is_exact =
             node.precision == Precision::Nanoseconds && running.process.precision == Precision::Nanoseconds;
-        let is_this_image = !is_exact || node.key() == running.process.key;
+        // Who names it by its begin has lost what it kept of it.
+        let Subject { key, began, .. } = running.process;
+        let is_this_image = !is_exact || node.key() == key || key.start == began;
         // Whoever looked before the image was there saw another.
         if !node.is_running() || !is_this_image || time < node.start {
             return None;
@@ -372,6 +379,7 @@ impl Table {
         }
         if self.nodes.get(slot).is_some_and(|node| node.parent.is_none()) {
             self.adopt(slot, running.owner, subject.precision, Provenance::Found);
+            self.share_parent(slot);
         }
         self.note_owner(slot, running.owner.key);
         if has_ended {
@@ -385,8 +393,9 @@ impl Table {
     fn finding(&self, subject: Subject) -> Finding {
         let exact = self.slot_of(subject.key);
         // A start to the tick is a name of the process, whatever it runs by now.
+        let later = self.later_image(subject, self.now);
         let known = match subject.precision {
-            Precision::Nanoseconds => exact.or_else(|| self.image_of(subject)),
+            Precision::Nanoseconds => later.or(exact).or_else(|| self.image_of(subject)),
             Precision::Ticks => self.image_of(subject).or(exact),
         };
         let Some((slot, node)) = known.and_then(|slot| Some((slot, self.nodes.get(slot)?))) else {

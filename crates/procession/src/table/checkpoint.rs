@@ -63,7 +63,7 @@ impl Table {
         nodes.sort_by_key(|(_, node)| node.rank());
         Checkpoint {
             config: self.config,
-            state: self.pressure.saved_in(SavedState {
+            state: self.pressure.saved_in(&SavedState {
                 now: self.now,
                 ledger: self.ledger,
                 ..SavedState::default()

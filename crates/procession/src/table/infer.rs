@@ -7,6 +7,7 @@ use crate::event::{Precision, Relative, Subject};
 use crate::ids::{Pid, ProcessKey};
 use crate::image::Image;
 use crate::process::{EndKind, Origin, Provenance};
+use crate::time::BootTime;
 
 use super::Table;
 use super::node::{Body, Life, Node};
@@ -21,28 +22,61 @@ impl Table {
         provenance: Provenance,
     ) {
         let is_other = self.nodes.get(slot).is_some_and(|node| node.pid != owner.key.pid);
-        if let Some(parent) = is_other.then(|| self.resolve(owner, precision)).flatten() {
+        if let Some(parent) = is_other.then(|| self.resolve(owner, precision, self.now)).flatten() {
             self.relink_parent(slot, parent, provenance);
         }
     }
 
-    /// The entry of a process that another event names as a parent; inferred when never heard of.
+    /// Gives the images before `slot` that have no parent the one that it has: a process has one.
+    pub(super) fn share_parent(&mut self, slot: Slot) {
+        let Some(node) = self.nodes.get(slot) else { return };
+        let (Some(parent), provenance, mut earlier) = (node.parent, node.parent_provenance, node.previous)
+        else {
+            return;
+        };
+        while let Some((slot, node)) = earlier.and_then(|slot| Some((slot, self.nodes.get(slot)?))) {
+            if node.parent.is_some() {
+                break;
+            }
+            earlier = node.previous;
+            self.relink_parent(slot, parent, provenance);
+        }
+    }
+
+    /// The entry of a process that another event, which happened at `at`, names as a parent; inferred
+    /// when never heard of.
     ///
     /// `None` where there is no process behind the name: pid 0 is the kernel.
-    pub(super) fn resolve(&mut self, named: Relative, precision: Precision) -> Option<Slot> {
+    pub(super) fn resolve(&mut self, named: Relative, precision: Precision, at: BootTime) -> Option<Slot> {
         if named.key.pid == Pid(0) {
             return None;
         }
         if precision == Precision::Ticks {
             return self.resolve_process(named.key);
         }
+        let subject = named.began.map(|began| Subject::exact(named.key, began));
+        if let Some(later) = subject.and_then(|subject| self.later_image(subject, at)) {
+            return Some(later);
+        }
         if let Some(exact) = self.slot_of(named.key).or_else(|| self.recall_shared(named.key)) {
             return Some(exact);
         }
-        match named.began {
-            Some(began) => self.resolve_image(Subject::exact(named.key, began)),
+        match subject {
+            Some(subject) => self.resolve_image(subject),
             None => self.guess(named.key),
         }
+    }
+
+    /// The image that the process of `named` ran at `at`, if `named` is the one since its begin and that
+    /// was replaced by then: so speaks a source that has lost what it kept of the process.
+    pub(super) fn later_image(&self, named: Subject, at: BootTime) -> Option<Slot> {
+        if named.key.start != named.began || named.precision == Precision::Ticks {
+            return None;
+        }
+        let images = successors(self.image_of(named), |slot| self.nodes.get(*slot)?.previous);
+        let mut images = images.filter_map(|slot| Some((slot, self.nodes.get(slot)?)));
+        let (ran, node) = images.find(|(_, node)| node.start <= at)?;
+        (node.precision == Precision::Nanoseconds && node.start > named.key.start).then_some(ran)
     }
 
     /// A source that knows times to the tick only names a process by its begin, whatever it runs.
@@ -118,9 +152,12 @@ impl Table {
         Some(slot)
     }
 
-    /// The entry that an exit or a change speaks of, if its process was ever heard of. An image that
+    /// The entry that an exit or a change at `at` speaks of, if its process was ever heard of. An image that
     /// was missed is inferred, after the one that is known.
-    pub(super) fn image_named_by(&mut self, subject: Subject, owner: Relative) -> Option<Slot> {
+    pub(super) fn image_named_by(&mut self, subject: Subject, owner: Relative, at: BootTime) -> Option<Slot> {
+        if let Some(later) = self.later_image(subject, at) {
+            return Some(later);
+        }
         if let Some(exact) = self.slot_of(subject.key) {
             self.learn_begin(exact, subject.began);
             return Some(exact);
@@ -160,6 +197,7 @@ impl Table {
         let slot = self.infer(missed, owner)?;
         if let Some(latest) = latest {
             self.replace(latest, slot);
+            self.share_parent(slot);
             self.make_latest(slot);
         }
         Some(slot)

@@ -59,9 +59,9 @@ impl Pressure {
     }
 
     /// `state` with what went so far.
-    pub(super) fn saved_in(&self, state: SavedState) -> SavedState {
+    pub(super) fn saved_in(&self, state: &SavedState) -> SavedState {
         let Totals { dropped_early, folded, evicted_live } = self.totals;
-        SavedState { dropped_early, folded, evicted_live, ..state }
+        SavedState { dropped_early, folded, evicted_live, ..*state }
     }
 
     pub(super) fn restore(&mut self, state: &SavedState) {

@@ -209,7 +209,7 @@ fn is_of(node: &Node, subject: Subject) -> bool {
 pub(super) fn is_undescribed(node: &Node, image: Option<&Image>) -> bool {
     match node.origin {
         Origin::Inferred => true,
-        Origin::Fork => image.is_none_or(|image| image.binary().is_empty() && image.comm().is_empty()),
+        Origin::Fork => image.is_none_or(|image| image.binary().is_empty() && image.executable().is_empty()),
         Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Found(_) => false,
     }
 }

@@ -21,6 +21,7 @@ pub(crate) enum Action {
     /// `who` exits.
     Exit { who: usize, status: u32 },
     /// `who` goes on as another user, without an exec.
+    #[allow(dead_code, reason = "the model has no changes as yet")]
     Become { who: usize, euid: u32 },
     /// `who` adopts the orphans among its descendants from now on.
     BecomeSubreaper { who: usize },
