@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 /// Which crate of ours may use which. A new edge is an event: it is added here on purpose.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("procession", &[]),
     ("procession-journal", &["procession"]),
     ("procession-filter", &["procession", "procession-api"]),
     ("procession-sensor", &["procession"]),
     ("procession-kube", &["procession"]),
     ("procession-api", &["procession", "procession-kube"]),
+    ("procession-parquet", &["procession", "procession-api", "procession-journal", "procession-kube"]),
     (
         "procession-agent",
         &[
@@ -34,6 +35,7 @@ const EDGES: [(&str, &[&str]); 8] = [
             "procession-filter",
             "procession-journal",
             "procession-kube",
+            "procession-parquet",
             "procession-sensor",
         ],
     ),

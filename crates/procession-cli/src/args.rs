@@ -15,6 +15,8 @@ use crate::client::args::{
     DescendantsArgs, DumpArgs, EventsArgs, HistoryArgs, LoglevelArgs, ProcessesArgs, StatusArgs, TreeArgs,
     WhyArgs,
 };
+#[cfg(feature = "parquet")]
+use crate::export::ExportArgs;
 use crate::when::When;
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Why(WhyArgs),
     History(HistoryArgs),
     Descendants(DescendantsArgs),
+    #[cfg(feature = "parquet")]
+    Export(ExportArgs),
     Dump(DumpArgs),
     Loglevel(LoglevelArgs),
     Completions(CompletionsArgs),

@@ -8,6 +8,8 @@ mod child;
 mod client;
 mod containers;
 mod display;
+#[cfg(feature = "parquet")]
+mod export;
 mod generate;
 mod import;
 mod journal;
@@ -61,6 +63,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Why(args) => client::why(args),
         Command::History(args) => client::history(args),
         Command::Descendants(args) => client::descendants(args),
+        #[cfg(feature = "parquet")]
+        Command::Export(args) => export::run(args),
         Command::Dump(args) => client::dump(args),
         Command::Loglevel(args) => client::loglevel(args),
         Command::Completions(args) => generate::completions(args),

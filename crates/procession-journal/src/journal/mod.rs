@@ -104,6 +104,15 @@ impl Journal {
         whole.unwrap_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH))
     }
 
+    /// Its files, in the order in which they are to be read, each with the times on the wall clock of the
+    /// first and the last that it tells.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, (SystemTime, SystemTime))> {
+        self.boots.iter().flat_map(|boot| &boot.segments).map(|segment| {
+            let (first, last) = segment.span;
+            (segment.path.as_path(), (segment.first.clock.at(first), segment.last.clock.at(last)))
+        })
+    }
+
     /// All containers it names.
     ///
     /// # Errors

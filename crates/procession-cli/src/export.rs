@@ -1,0 +1,148 @@
+//! `procession export`: a journal as files for other programs.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use procession_journal::{Journal, JournalError};
+use procession_parquet::{ExportError, Exported, Options, Progress, export};
+
+use crate::summary::{tell, thousands};
+use crate::when::When;
+
+/// Write what was recorded as Parquet files, for DuckDB, ClickHouse, pandas and others that speak SQL.
+///
+/// Each program that ran, each end, fork and change of rights is a row, with all that was known of the
+/// process by then: who started it, with which arguments, as whom, in which container and pod, and how it
+/// ended. The files are in folders by node and day (UTC): DIR/node=NAME/day=YYYY-MM-DD/*.parquet.
+///
+/// To export a journal again when it has grown replaces what was there, and nothing is there twice; what the
+/// journal has forgotten meanwhile stays.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct ExportArgs {
+    /// Write into this directory, which is made, for its owner alone, if it is not there
+    #[arg(long, value_name = "DIR")]
+    parquet: PathBuf,
+
+    /// The recording, or the directory of an agent's journal
+    #[arg(long, value_name = "FILE|DIR", env = "PROCESSION_JOURNAL_DIR")]
+    #[arg(default_value = "/var/lib/procession/journal")]
+    journal: PathBuf,
+
+    /// Only from this time on: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `-5m`. Into a directory of its own
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<When>,
+
+    /// Only before this time. Into a directory of its own
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<When>,
+
+    /// Write even if there is something else in the directory; files of the same names are replaced
+    #[arg(long)]
+    force: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  procession export --parquet /srv/processes
+                                            all that the agent's journal tells
+  procession export --parquet night --journal night.journal --from 03:00 --to 03:20
+                                            twenty minutes of a recording
+  duckdb -c \"SELECT program, count(*) FROM 'night/*/*/*.parquet'
+             WHERE event = 'exec' GROUP BY 1 ORDER BY 2 DESC\"
+                                            what ran how often
+
+docs/parquet.md of Procession describes every column.";
+
+/// How often a person is told how far it has come.
+const PACE: Duration = Duration::from_millis(200);
+
+/// Exports a journal.
+pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let journal = Journal::open(&args.journal).map_err(|error| advised(error, &args.journal))?;
+    let options = Options {
+        directory: args.parquet.clone(),
+        from: args.from.map(When::here).transpose()?,
+        to: args.to.map(When::here).transpose()?,
+        is_forced: args.force,
+        program: concat!("procession ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    let mut meter = Meter::new();
+    let exported = export(&journal, &options, &mut |progress| meter.show(progress));
+    meter.clear();
+    let exported = exported.map_err(occupied)?;
+    tell_of(&exported, &options.directory);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What to do when there is no journal.
+fn advised(error: JournalError, path: &Path) -> anyhow::Error {
+    let is_missing =
+        matches!(&error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+    if !is_missing && !matches!(error, JournalError::Nothing { .. }) {
+        return error.into();
+    }
+    let shown = path.display();
+    anyhow::Error::new(error).context(format!(
+        "there is no journal at {shown}: name one with --journal, make one with `procession record FILE`, or \
+         let the agent keep one with --journal-dir"
+    ))
+}
+
+/// What to do when there is something in the directory.
+fn occupied(error: ExportError) -> anyhow::Error {
+    let is_occupied = matches!(error, ExportError::Occupied(_));
+    let error = anyhow::Error::new(error);
+    if is_occupied { error.context("name another directory with --parquet, or use --force") } else { error }
+}
+
+fn tell_of(exported: &Exported, directory: &Path) {
+    for (path, damage) in &exported.damage {
+        let events =
+            damage.events.map(|events| format!(" ({} events)", thousands(events))).unwrap_or_default();
+        tell(format_args!("{}: {damage}{events}", path.display()));
+    }
+    if exported.unreadable > 0 {
+        let unreadable = thousands(exported.unreadable);
+        tell(format_args!("{unreadable} events are of a kind that this version does not know"));
+    }
+    let written = exported.written;
+    if written.rows == 0 {
+        tell(format_args!("nothing was recorded in that time, so nothing was written"));
+        return;
+    }
+    let (rows, files, bytes) = (thousands(written.rows), thousands(written.files), thousands(written.bytes));
+    let plural = if written.files == 1 { "file" } else { "files" };
+    tell(format_args!("{rows} rows in {files} {plural} of {bytes} bytes in {}", directory.display()));
+}
+
+/// Tells how far it has come, on a terminal.
+struct Meter {
+    is_shown: bool,
+    last: Option<Instant>,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self { is_shown: io::stderr().is_terminal(), last: None }
+    }
+
+    fn show(&mut self, Progress { read, all, rows }: Progress) {
+        if !self.is_shown || self.last.is_some_and(|last| last.elapsed() < PACE) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let percent = read.saturating_mul(100) / all.max(1);
+        let rows = thousands(rows);
+        let _unseen = write!(io::stderr(), "\r\x1b[Kprocession: {percent} % read, {rows} rows");
+    }
+
+    fn clear(&self) {
+        if self.last.is_some() {
+            let _unseen = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

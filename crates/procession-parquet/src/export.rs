@@ -1,0 +1,224 @@
+//! From a journal to a folder of Parquet files.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use parquet::errors::ParquetError;
+use procession::{BootId, BootTime};
+use procession_journal::{Block, Content, Damage, Journal, JournalError, Reader};
+
+use crate::dataset::{Dataset, Written};
+use crate::fold::{Fold, Span};
+use crate::occupied::{Occupied, find_occupied};
+use crate::part::Form;
+
+/// What is to be exported, and where to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder. Made, for its owner alone, if it is not there.
+    pub directory: PathBuf,
+    /// Only what happened from this time on.
+    pub from: Option<SystemTime>,
+    /// Only what happened before this time.
+    pub to: Option<SystemTime>,
+    /// Whether to write even where there is something that a reader would take for part of the export.
+    pub is_forced: bool,
+    /// The name and the version of the program, as it will stand in the files.
+    pub program: String,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the journal that were read, of those that are to be read.
+    pub read: u64,
+    /// Bytes of the journal that are to be read.
+    pub all: u64,
+    /// Rows so far.
+    pub rows: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Exported {
+    /// What was written.
+    pub written: Written,
+    /// What could not be read, and in which file of the journal.
+    pub damage: Vec<(PathBuf, Damage)>,
+    /// Events that make no sense, and were passed over.
+    pub unreadable: u64,
+}
+
+/// Why a journal was not exported, or not to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file of it cannot be read any more.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is something in the folder already.
+    #[error(transparent)]
+    Occupied(#[from] Occupied),
+    /// Parquet cannot be written.
+    #[error("cannot write to {}", directory.display())]
+    Write {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: WriteError,
+    },
+}
+
+/// Why Parquet cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct WriteError(Box<dyn std::error::Error + Send + Sync>);
+
+impl From<ParquetError> for WriteError {
+    fn from(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(source) => Self(source),
+            error => Self(error.into()),
+        }
+    }
+}
+
+/// Writes a row for each fact of `journal`, and tells now and then how far it has come.
+///
+/// Rows wait in memory until there are enough of them: some 100 MB at the most, however long the journal.
+///
+/// # Errors
+///
+/// The journal cannot be read, or the files cannot be written. Files that were completed until then stay.
+pub fn export(
+    journal: &Journal,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Exported, ExportError> {
+    let span = (options.from, options.to);
+    if !options.is_forced {
+        find_occupied(&options.directory, is_whole(span))?;
+    }
+    let failed = |error: ParquetError| options.failed(error);
+    let form = Form::new(&options.program).map_err(failed)?;
+    let names = journal.names()?;
+    let mut run = Run {
+        dataset: Dataset::create(&options.directory, form),
+        fold: Fold::new(&names, span),
+        prefix: if is_whole(span) { WHOLE } else { SPAN },
+        progress: Progress::default(),
+        damage: Vec::new(),
+        began: None,
+        has_parts: false,
+    };
+    let files = journal.files().filter(|(_, times)| may_be_within(span, *times));
+    let files: Vec<_> = files.map(|(path, _)| path).collect();
+    run.progress.all = files.iter().filter_map(|path| path.metadata().ok()).map(|it| it.len()).sum();
+    for path in files {
+        run.export_file(path, options, progress)?;
+    }
+    let unreadable = run.fold.unreadable();
+    Ok(Exported { written: run.dataset.finish().map_err(failed)?, damage: run.damage, unreadable })
+}
+
+/// With what the names of parts begin that have all that a file of the journal tells of a day; and of those
+/// that have what is within a span of time.
+pub(crate) const WHOLE: &str = "part";
+pub(crate) const SPAN: &str = "span";
+
+fn is_whole(span: Span) -> bool {
+    span == (None, None)
+}
+
+/// Whether a file that tells of what happened between two times has something to be told.
+fn may_be_within((from, to): Span, (first, last): (SystemTime, SystemTime)) -> bool {
+    from.is_none_or(|from| from <= last) && to.is_none_or(|to| first < to)
+}
+
+struct Run<'n> {
+    dataset: Dataset,
+    fold: Fold<'n>,
+    prefix: &'static str,
+    progress: Progress,
+    damage: Vec<(PathBuf, Damage)>,
+    /// When the file was begun that is read, and in which boot. With the events before it, that is a name
+    /// which no other has, and which stays when the file grows.
+    began: Option<(BootId, BootTime)>,
+    /// Whether its parts have their name.
+    has_parts: bool,
+}
+
+impl Options {
+    fn failed(&self, error: ParquetError) -> ExportError {
+        ExportError::Write { directory: self.directory.clone(), source: error.into() }
+    }
+}
+
+impl Run<'_> {
+    fn export_file(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), ExportError> {
+        let failed = |source| ExportError::Read { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            // Journals forget what is old.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let mut reader = Reader::new(file).map_err(failed)?;
+        let read_before = self.progress.read;
+        self.fold.begin_file();
+        (self.began, self.has_parts) = (None, false);
+        while let Some(block) = reader.next().map_err(failed)? {
+            self.progress.read = read_before + block.offset + block.bytes;
+            self.take(path, block).map_err(|error| options.failed(error))?;
+            progress(self.progress);
+        }
+        Ok(())
+    }
+
+    /// What a block says of the file, rather than of processes.
+    fn note(&mut self, path: &Path, block: &Block) -> Result<(), ParquetError> {
+        if let Some(recording) = &block.recording {
+            self.began.get_or_insert((recording.boot_id, block.first));
+        }
+        match (&block.content, self.began) {
+            // Somebody is writing it.
+            (Content::Damage(damage), _) if damage.is_torn() => {}
+            (Content::Damage(damage), _) => self.damage.push((path.to_owned(), damage.clone())),
+            (Content::Events(_), Some((boot, began))) if !self.has_parts => {
+                self.has_parts = true;
+                let (prefix, began) = (self.prefix, began.as_nanos());
+                self.dataset.begin(format!("{prefix}-{boot}-{began:020}-{:012}", block.sequence))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &Path, block: Block) -> Result<(), ParquetError> {
+        self.note(path, &block)?;
+        let Self { dataset, fold, progress, .. } = self;
+        let state = fold.take(block, &mut |row, time| match dataset.push(row, time) {
+            Ok(()) => {
+                progress.rows += 1;
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(error),
+        });
+        state.break_value().map_or(Ok(()), Err)
+    }
+}
