@@ -48,12 +48,9 @@ impl Answer {
     /// As a table in Markdown.
     pub(crate) fn to_markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut table = line(self.names.clone());
-        table += &format!("|{}\n", "---|".repeat(self.names.len()));
-        for row in &self.rows {
-            table += &line(row.iter().map(cell).collect());
-        }
-        table
+        let head = [line(self.names.clone()), ["|", &"---|".repeat(self.names.len()), "\n"].concat()];
+        let rows = self.rows.iter().map(|row| line(row.iter().map(cell).collect()));
+        head.into_iter().chain(rows).collect()
     }
 }
 

