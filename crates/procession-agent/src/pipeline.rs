@@ -179,11 +179,17 @@ impl Pipeline {
         state.tell_of_all(out);
         // What is new from here on has happened, and is not only found.
         state.is_walking = false;
-        if source.resume(bookmark)? == Resumed::Continued {
-            let since = before(state.table.now());
-            self.drain(out)?;
-            return self.survey(since, Gap::Absence, out);
-        }
+        let since = match source.resume(bookmark)? {
+            Resumed::Continued => before(state.table.now()),
+            Resumed::Afresh => BootTime::ZERO,
+        };
+        self.drain(out)?;
+        if self.survey(since, Gap::Absence, out)? { Ok(()) } else { self.walk_again(out) }
+    }
+
+    /// Compares the table with a walk, where the source has no survey.
+    fn walk_again(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+        let Self { source, state, .. } = self;
         let began = boot_time();
         let mut seen = Sightings::new(BootTime::ZERO);
         source.walk(&mut |event| match &event.kind {
@@ -204,6 +210,7 @@ impl Pipeline {
         self.source.poll(timeout, &mut |event| self.state.fold(event, out))?;
         self.schedule.note(self.losses(), self.state.table.now());
         if let Some(since) = self.schedule.due(Instant::now()) {
+            // What a source lost that cannot stays lost.
             self.survey(since, Gap::Loss, out)?;
         }
         self.attend();
@@ -261,8 +268,13 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Looks at what runs, and puts right where the table differs.
-    fn survey(&mut self, since: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+    /// Looks at what runs, and puts right where the table differs. Whether the source can.
+    fn survey(
+        &mut self,
+        since: BootTime,
+        gap: Gap,
+        out: &mut dyn FnMut(Fact),
+    ) -> Result<bool, SourceError> {
         let begin = Instant::now();
         let Self { source, state, .. } = self;
         let mut seen = Sightings::new(since);
@@ -281,14 +293,13 @@ impl Pipeline {
                 self.repaired.time += took;
                 self.schedule.done(Instant::now(), took);
             }
-            // This source cannot, and what it lost stays lost.
-            Ok(None) => {}
+            Ok(None) => return Ok(false),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "cannot look at what runs: what was missed stays so");
                 self.schedule.done(Instant::now(), took);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Applies what a survey saw that the table has otherwise, when that was told all that happened until
