@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, never, select};
 use procession_agent::{
-    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
+    Account, HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
 };
 use procession_filter::{Filter, Kinds};
 
@@ -38,23 +38,24 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         ..ObservationConfig::new(selection(scope))
     };
     let observation = Observation::start(source, config, Box::new(inventory))?;
-    if signals.is_any() {
-        observation.stop();
-        let _ = observation.join();
-        return Ok(if args.command.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NEVER_RUN) });
+    if signals.is_any() && !args.command.is_empty() {
+        end(observation)?;
+        return Ok(ExitCode::from(NEVER_RUN));
     }
     let started = Instant::now();
     let watched = match Watched::start(&args.command) {
         Ok(watched) => watched,
-        Err(error) => return Ok(error.tell()),
+        Err(error) => {
+            end(observation)?;
+            return Ok(error.tell());
+        }
     };
     let limit = args.observe.duration.and_then(|duration| started.checked_add(duration));
     let mut session =
         Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
     let Ended { status, is_time_up } = session.wait(&mut Progress::new(&args.file, started));
     let elapsed = started.elapsed();
-    observation.stop();
-    let account = observation.join().context("the source of events failed")?;
+    let account = end(observation)?;
     if status.is_some() {
         summary::command(&account.tally, elapsed);
     }
@@ -68,6 +69,12 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
         Some(status) => child::exit_code(status),
     })
+}
+
+/// Closes the recording, with what has happened until now.
+fn end(observation: Observation) -> anyhow::Result<Account> {
+    observation.stop();
+    observation.join().context("the source of events failed")
 }
 
 /// What was recorded before is not to be recorded again.
