@@ -25,19 +25,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.file, args.force)?;
     let signals = Signals::catch()?;
-    let inventory = containers::inventory(&args.containers)?;
-    let source = source::open_told(args.observe.source, args.observe.ring_size)?;
-    let target = JournalTarget::File(args.file.clone());
-    let journal = JournalConfig::new(target, display::node_name(&args.containers));
-    let journal = journal.and_then(JournalConfig::open);
-    let journal = journal.with_context(|| format!("cannot write {}", args.file.display()))?;
-    let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
-    let config = ObservationConfig {
-        hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
-        journal: Some(journal),
-        ..ObservationConfig::new(selection(scope))
-    };
-    let observation = Observation::start(source, config, Box::new(inventory))?;
+    let observation = observe(args)?;
     if signals.is_any() && !args.command.is_empty() {
         end(observation)?;
         return Ok(ExitCode::from(NEVER_RUN));
@@ -55,20 +43,41 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
     let Ended { status, is_time_up } = session.wait(&mut Progress::new(&args.file, started));
     let elapsed = started.elapsed();
-    let account = end(observation)?;
-    if status.is_some() {
-        summary::command(&account.tally, elapsed);
-    }
-    if summary::is_incomplete(&account) {
-        summary::account(&account);
-    }
-    let bytes = fs::metadata(&args.file).map_or(0, |file| file.len());
-    summary::recorded(&account, &args.file, bytes);
+    tell(&end(observation)?, &args.file, status.map(|_| elapsed));
     Ok(match status {
         None => ExitCode::SUCCESS,
         Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
         Some(status) => child::exit_code(status),
     })
+}
+
+/// Begins to record. Nothing that happens from now on is missed.
+fn observe(args: &RecordArgs) -> anyhow::Result<Observation> {
+    let inventory = containers::inventory(&args.containers)?;
+    let source = source::open_told(args.observe.source, args.observe.ring_size)?;
+    let target = JournalTarget::File(args.file.clone());
+    let journal = JournalConfig::new(target, display::node_name(&args.containers));
+    let journal = journal.and_then(JournalConfig::open);
+    let journal = journal.with_context(|| format!("cannot write {}", args.file.display()))?;
+    let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
+    let config = ObservationConfig {
+        hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
+        journal: Some(journal),
+        ..ObservationConfig::new(selection(scope))
+    };
+    Ok(Observation::start(source, config, Box::new(inventory))?)
+}
+
+/// What was recorded; of a command also what it came to in which time.
+fn tell(account: &Account, path: &Path, command: Option<Duration>) {
+    if let Some(elapsed) = command {
+        summary::command(&account.tally, elapsed);
+    }
+    if summary::is_incomplete(account) {
+        summary::account(account);
+    }
+    let bytes = fs::metadata(path).map_or(0, |file| file.len());
+    summary::recorded(account, path, bytes);
 }
 
 /// Closes the recording, with what has happened until now.
