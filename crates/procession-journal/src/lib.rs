@@ -21,7 +21,14 @@ mod recording;
 mod tests;
 mod writer;
 
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "made from journal.proto")]
+#[allow(
+    missing_docs,
+    dead_code,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "made from journal.proto"
+)]
 #[rustfmt::skip]
 #[path = "proto/procession.journal.v1.rs"]
 pub(crate) mod proto;

@@ -199,7 +199,7 @@ impl RawBlock {
     }
 
     /// With any payload.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(feature = "fuzzing")]
     pub(crate) fn around(kind: Kind, payload: &[u8]) -> Self {
         let raw = payload.to_vec();
         let events = if kind == Kind::Events { crate::reader::events_in(&raw) } else { 0 };

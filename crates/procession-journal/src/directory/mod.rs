@@ -82,11 +82,14 @@ pub struct Directory {
 }
 
 impl DirectoryConfig {
-    /// With 64 MiB a file, 1 GiB in all, 7 days, and what was written of the last 5 seconds at stake.
+    /// With 8 MiB a file, 1 GiB in all, 7 days, and what was written of the last 5 seconds at stake.
+    ///
+    /// Each file begins with a checkpoint, and how long it takes to know how things were goes with the events
+    /// since the last one.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            segment_bytes: 64 << 20,
+            segment_bytes: 8 << 20,
             max_bytes: 1 << 30,
             max_age: Some(Duration::from_hours(7 * 24)),
             fsync: Fsync::Every(Duration::from_secs(5)),

@@ -150,7 +150,7 @@ impl Events {
 }
 
 /// How many events a payload has, if it is one of events.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn events_in(raw: &[u8]) -> u32 {
     Events::decode(raw.to_vec().into()).map_or(0, |(_, events)| events.count)
 }

@@ -13,7 +13,7 @@ use crate::block::{HEADER_BYTES, Header, Kind, Packed, Parsed, VERSION, unpack};
 use crate::recording::Recording;
 
 use assembly::Assembly;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) use content::events_in;
 pub use content::{Content, Events};
 pub use damage::Damage;
