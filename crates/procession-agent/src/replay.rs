@@ -441,3 +441,54 @@ fn of_api(
     index.apply(&pod, BootTime::ZERO);
     index.find(&id).map(Whose::Pod)
 }
+
+#[cfg(test)]
+mod tests {
+    use procession_journal::{Container as Named, Pod as NamedPod};
+
+    use super::*;
+
+    fn clock(boot: u64, wall: u64) -> WallClock {
+        WallClock::new(BootTime::from_nanos(boot), SystemTime::UNIX_EPOCH + Duration::from_nanos(wall))
+    }
+
+    #[test]
+    fn a_time_is_shown_by_the_clock_of_then() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut clocks = Clocks::default();
+        assert_eq!(clocks.at(BootTime::ZERO), None);
+        let (first, drifted, set) =
+            (clock(0, SECOND), clock(5, SECOND + 5 + 999_999), clock(10, 3_600 * SECOND));
+        clocks.note(BootTime::from_nanos(1), first);
+        clocks.note(BootTime::from_nanos(5), drifted);
+        clocks.note(BootTime::from_nanos(10), set);
+        for (time, expected) in [(0, first), (1, first), (9, first), (10, set), (u64::MAX, set)] {
+            assert_eq!(clocks.at(BootTime::from_nanos(time)), Some(expected), "{time}");
+        }
+    }
+
+    #[test]
+    fn containers_are_told_of_by_who_would_have_told_of_them() {
+        let id = |digit: &str| digit.repeat(ContainerId::LEN);
+        let known = |digit: &str| ContainerId::parse(id(digit).as_bytes()).unwrap();
+        let pod = NamedPod { name: "cart-0".into(), namespace: "shop".into(), ..NamedPod::default() };
+        let of_api = NamedPod { workload: "cart".into(), ..pod.clone() };
+        let mut names = Names::default();
+        for (digit, pod) in [("a", None), ("b", Some(pod)), ("c", Some(of_api))] {
+            names.insert(Named { id: id(digit), name: "app".into(), pod, ..Named::default() });
+        }
+        let inventory = RecordedInventory::new(names);
+        let found = |digit: &str| inventory.find(&known(digit)).unwrap();
+        assert!(matches!(found("a"), Whose::Runtime(_)) && found("a").pod().is_none());
+        assert!(matches!(found("b"), Whose::Runtime(_)));
+        assert!(matches!(found("c"), Whose::Pod(_)));
+        for digit in ["b", "c"] {
+            let whose = found(digit);
+            let pod = whose.pod().unwrap();
+            assert_eq!((pod.namespace, pod.name, whose.container_name()), ("shop", "cart-0", "app"));
+        }
+        assert_eq!(inventory.find(&known("d")), None);
+        assert!(!inventory.ask(known("d").into()) && inventory.can_know());
+        assert!(!RecordedInventory::new(Names::default()).can_know());
+    }
+}

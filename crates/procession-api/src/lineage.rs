@@ -65,6 +65,7 @@ pub fn snapshot(
             .filter(|image| image.binary().is_empty())
             .map(|image| text(image.comm()))
             .unwrap_or_default(),
+        gap: gap_before(process.origin).into(),
         ..v1::Process::default()
     }
 }

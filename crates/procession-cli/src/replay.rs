@@ -9,7 +9,7 @@ use crossbeam_channel::{never, select};
 use jiff::tz::TimeZone;
 use procession::{BootId, Table};
 use procession_agent::{
-    Account, HoldConfig, Observation, ObservationConfig, RecordedInventory, Replay, ReplayConfig, Scope,
+    Account, Observation, ObservationConfig, RecordedInventory, Replay, ReplayConfig, ReplaySource, Scope,
     Selection, Unread, WhenFull,
 };
 use procession_api::users::Users;
@@ -96,7 +96,7 @@ impl Performance<'_> {
         let is_of_command = self.journal.recording().root.is_some() && !self.args.all;
         // What a command has started is known only to who has seen it from the beginning.
         let known = if is_of_command { None } else { self.known(start) };
-        let shown_from = self.from.filter(|_| is_of_command);
+        let hidden_until = self.from.filter(|_| is_of_command);
         let recording = known.as_ref().map_or(self.journal.recording(), |it| &it.recording).clone();
         let config = ReplayConfig {
             from: self.from.filter(|_| !is_of_command),
@@ -104,30 +104,12 @@ impl Performance<'_> {
             known: known.as_ref().map(|restored| restored.table.now()),
             boot: start.boot,
             speed: self.args.speed,
-            hurry_until: shown_from,
+            hurry_until: hidden_until,
         };
         let (source, mut replay) = Replay::new(Arc::clone(&self.journal), config);
-        let inventory = RecordedInventory::new(self.journal.names()?);
         let scope = self.scope(&recording);
-        let selection =
-            Selection { scope, filter: self.filter.clone(), lineage: self.args.show.detail().lineage() };
-        let config = ObservationConfig {
-            hold: HoldConfig::default(),
-            when_full: WhenFull::Wait,
-            table: recording.table,
-            resume: known,
-            ..ObservationConfig::new(selection)
-        };
-        let mut observation = Observation::start(Box::new(source), config, Box::new(inventory))
-            .context("cannot show the recording")?;
-        let looks = Looks {
-            select: &self.args.select,
-            show: &self.args.show,
-            node_name: recording.node_name.clone(),
-        };
-        let host = recording.host_namespaces.or(observation.host_namespaces());
-        let clocks = (recording.clock, replay.clock());
-        let mut output = Output::new(Display::recorded(looks, self.users.clone(), host, clocks, shown_from));
+        let mut observation = self.observe(source, &recording, scope, known)?;
+        let mut output = self.output(&observation, &replay, &recording, hidden_until);
         let is_whole = self.present(&mut observation, &mut replay, &mut output)?;
         let next = replay.next_boot().filter(|_| is_whole);
         self.unread.extend(replay.unread());
@@ -136,6 +118,39 @@ impl Performance<'_> {
             tell(&account, &recording, scope);
         }
         Ok(next)
+    }
+
+    fn observe(
+        &self,
+        source: ReplaySource,
+        recording: &Recording,
+        scope: Scope,
+        known: Option<Restored>,
+    ) -> anyhow::Result<Observation> {
+        let lineage = self.args.show.detail().lineage();
+        let config = ObservationConfig {
+            when_full: WhenFull::Wait,
+            table: recording.table,
+            resume: known,
+            ..ObservationConfig::new(Selection { scope, filter: self.filter.clone(), lineage })
+        };
+        let inventory = RecordedInventory::new(self.journal.names()?);
+        Observation::start(Box::new(source), config, Box::new(inventory)).context("cannot show the recording")
+    }
+
+    /// Where it is shown, as it looked then.
+    fn output(
+        &self,
+        observation: &Observation,
+        replay: &Replay,
+        recording: &Recording,
+        hidden_until: Option<SystemTime>,
+    ) -> Output {
+        let (select, show) = (&self.args.select, &self.args.show);
+        let looks = Looks { select, show, node_name: recording.node_name.clone() };
+        let host = recording.host_namespaces.or(observation.host_namespaces());
+        let clocks = (recording.clock, replay.clock());
+        Output::new(Display::recorded(looks, self.users.clone(), host, clocks, hidden_until))
     }
 
     /// What is known before the first event: the checkpoint with which a journal begins whose oldest files

@@ -78,9 +78,9 @@ pub(crate) fn replayed(account: &Account, node: &str) {
         lost => format!("{} lost when they were recorded or since", thousands(lost)),
     };
     tell(format_args!(
-        "{} events recorded on {node}, {lost}; {} processes running at the end",
-        thousands(ledger.received()),
-        thousands(account.live as u64)
+        "{} recorded on {node}, {lost}; {} running at the end",
+        count(ledger.received(), "event", "events"),
+        count(account.live as u64, "process", "processes")
     ));
 }
 
@@ -94,10 +94,10 @@ pub(crate) fn recorded(account: &Account, path: &Path, bytes: u64) {
     let counts = account.journal.unwrap_or_default();
     let each = bytes.checked_div(counts.events).unwrap_or_default();
     tell(format_args!(
-        "{} events in {} bytes, {each} each; {} processes running at the end",
-        thousands(counts.events),
+        "{} in {} bytes, {each} each; {} running at the end",
+        count(counts.events, "event", "events"),
         thousands(bytes),
-        thousands(account.live as u64)
+        count(account.live as u64, "process", "processes")
     ));
     if counts.lost_events > 0 {
         tell(format_args!(
@@ -156,7 +156,8 @@ fn shorten(chain: &[String]) -> String {
     format!("{} → … → {}", first.join(" → "), last.join(" → "))
 }
 
-fn count(number: u64, one: &str, many: &str) -> String {
+/// `1 process`, `1,234 processes`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 

@@ -78,7 +78,6 @@ mod tests {
             &["a b", "c", "d e"],
             &["x", "", "y"],
             &["-e", "s/\"a\"/b/"],
-            &["say \"hi\" twice", "z"],
         ] {
             assert_eq!(split(&text(arguments)), arguments, "{:?}", text(arguments));
         }

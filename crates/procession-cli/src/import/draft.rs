@@ -1,7 +1,7 @@
 //! The events of an import before it is known what comes before them: a journal in a file without a name.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -49,8 +49,7 @@ impl Draft {
         self.write(clock)?;
         let writer = self.writer.get_mut();
         let file = writer.flush().and_then(|()| writer.get_ref().try_clone());
-        let reader = file.and_then(|file| Reader::new(file));
-        reader.map_err(io::Error::from).context("cannot read what was written")
+        file.and_then(Reader::new).context("cannot read what was written")
     }
 }
 

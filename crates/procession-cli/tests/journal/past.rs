@@ -33,7 +33,8 @@ fn every_question_has_the_answer_of_then() {
     let recording = Recording::of_script(SCRIPT);
     let events = events(&recording);
     let (first, second) = (time_of(&events, "process_exec", "0.4"), time_of(&events, "process_exec", "0.3"));
-    let pid = pid_of(&events, "sleep", "0.4").to_string();
+    let sleeper = pid_of(&events, "sleep", "0.4");
+    let pid = sleeper.to_string();
 
     let tree = recording.asked(&["tree", "--at", &first]).text();
     assert!(tree.contains("/bin/sleep 0.4\n") && !tree.contains("/bin/sleep 0.3\n"), "{tree}");
@@ -50,7 +51,7 @@ fn every_question_has_the_answer_of_then() {
     assert!(list.contains("sleep 0.4"), "{list}");
     let json = recording.asked(&["processes", "--at", &first, "--binary", "sleep", "-o", "json"]).text();
     let mut processes = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let process = processes.find(|process| process["process"]["pid"].to_string() == pid).unwrap();
+    let process = processes.find(|process| process["process"]["pid"].as_u64() == Some(sleeper)).unwrap();
     let told = events.iter().find(|event| event["process_exec"]["process"]["arguments"] == "0.4").unwrap();
     assert_eq!(process["process"]["exec_id"], told["process_exec"]["process"]["exec_id"]);
     assert_eq!(process["process"]["start_time"], told["process_exec"]["process"]["start_time"]);

@@ -63,7 +63,9 @@ fn shows_what_watch_had_shown() {
     let mut replayed = recording.replay(&options).events();
     replayed.retain(|event| pid(event).is_some_and(|pid| own.contains(&pid)));
     for events in [&mut watched, &mut replayed] {
-        events.iter_mut().for_each(|event| without_times(event, &own));
+        for event in events.iter_mut() {
+            without_times(event, &own);
+        }
     }
     assert_eq!(replayed.len(), watched.len());
     for (replayed, watched) in replayed.iter().zip(&watched) {

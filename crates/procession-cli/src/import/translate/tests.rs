@@ -62,7 +62,7 @@ fn import(lines: &[Value]) -> Outcome {
     let mut outcome = Outcome { table: Table::default(), told: Vec::new() };
     let mut early = whole.early.iter().peekable();
     let mut again = Translator::new(None);
-    let mut take = |event: &Event<'_>, outcome: &mut Outcome| {
+    let take = |event: &Event<'_>, outcome: &mut Outcome| {
         outcome.told.push(match &event.kind {
             EventKind::Fork(_) => "fork",
             EventKind::Exec(_) => "exec",
