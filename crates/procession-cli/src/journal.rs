@@ -40,7 +40,9 @@ fn explained(path: &Path, error: JournalError) -> anyhow::Error {
             anyhow!("no permission to read {place}: a journal is for its owner alone; try `sudo`")
         }
         JournalError::Nothing { .. } if path.is_dir() => {
-            anyhow!("nothing is recorded in {place}: the agent that keeps its journal there writes some now and then")
+            anyhow!(
+                "nothing is recorded in {place}: the agent that keeps its journal there writes some now and then"
+            )
         }
         JournalError::Nothing { .. } => anyhow!(
             "{place} is no recording: there is nothing in it that can be read; `procession import` makes one \

@@ -49,7 +49,8 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(error.tell()),
     };
     let limit = args.observe.duration.and_then(|duration| started.checked_add(duration));
-    let mut session = Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
+    let mut session =
+        Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
     let Ended { status, is_time_up } = session.wait(&mut Progress::new(&args.file, started));
     let elapsed = started.elapsed();
     observation.stop();
@@ -157,7 +158,11 @@ impl<'p> Progress<'p> {
         let bytes = fs::metadata(self.path).map_or(0, |file| file.len());
         let events = observation.pulse().received();
         let seconds = self.started.elapsed().as_secs();
-        let line = format!("{} events, {} bytes, {seconds} s", summary::thousands(events), summary::thousands(bytes));
+        let line = format!(
+            "{} events, {} bytes, {seconds} s",
+            summary::thousands(events),
+            summary::thousands(bytes)
+        );
         // Who cannot read it misses nothing.
         let _ = write!(io::stderr(), "\r\x1b[Krecording: {line}");
     }

@@ -38,10 +38,9 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut next = Some(Start { boot: None, time: from });
     while let Some(start) = next {
         let told = performance.boot(&start)?;
-        next = told.filter(|_| !performance.signals.is_any()).map(|(boot, began)| Start {
-            boot: Some(boot),
-            time: Some(began),
-        });
+        next = told
+            .filter(|_| !performance.signals.is_any())
+            .map(|(boot, began)| Start { boot: Some(boot), time: Some(began) });
     }
     for part in &performance.unread {
         summary::tell(format_args!("{}", unread(args, part)));

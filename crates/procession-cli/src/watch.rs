@@ -47,7 +47,8 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         ..ObservationConfig::new(Selection { scope, filter, lineage })
     };
     let mut observation = Observation::start(source, config, Box::new(inventory))?;
-    let looks = Looks { select: &args.select, show: &args.show, node_name: display::node_name(&args.containers) };
+    let looks =
+        Looks { select: &args.select, show: &args.show, node_name: display::node_name(&args.containers) };
     let display = Display::live(looks, users, observation.host_namespaces());
     let mut output = Output::new(display);
     // Later than any clock can tell is never.

@@ -162,7 +162,22 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "-", "ago", " ago", "5m", "-5", "-5x", "-m", "14", "25:00", "2026-13-01", "1700000000", "-1e9h", "-.m"] {
+        for text in [
+            "",
+            "-",
+            "ago",
+            " ago",
+            "5m",
+            "-5",
+            "-5x",
+            "-m",
+            "14",
+            "25:00",
+            "2026-13-01",
+            "1700000000",
+            "-1e9h",
+            "-.m",
+        ] {
             assert_eq!(text.parse::<When>(), Err(NotATime), "{text}");
         }
         let error = NotATime.to_string();

@@ -121,7 +121,10 @@ impl Tale<'_> {
             What::Inherited(owner) => {
                 let time = shown(happening.time, &self.zone);
                 let owner = owner.as_ref().map_or("nobody knows whom".to_owned(), told_owner);
-                put(out, &format!("{}.000 now belongs to {owner}, because its parent has ended", &time[11..]));
+                put(
+                    out,
+                    &format!("{}.000 now belongs to {owner}, because its parent has ended", &time[11..]),
+                );
             }
         }
     }
@@ -171,12 +174,13 @@ impl Tale<'_> {
 fn parents<'l>(process: &'l Process, lineage: &'l [Process]) -> impl Iterator<Item = &'l Process> {
     let is_same = |one: &Process, other: &Process| (one.pid(), one.began) == (other.pid(), other.began);
     let others = lineage.iter().filter(move |above| !is_same(above, process));
-    others.scan(None, move |last: &mut Option<&Process>, above| {
-        let is_news = last.is_none_or(|last| !is_same(last, above));
-        *last = Some(above);
-        Some(is_news.then_some(above))
-    })
-    .flatten()
+    others
+        .scan(None, move |last: &mut Option<&Process>, above| {
+            let is_news = last.is_none_or(|last| !is_same(last, above));
+            *last = Some(above);
+            Some(is_news.then_some(above))
+        })
+        .flatten()
 }
 
 /// What a process ran when nobody had seen it start.
@@ -204,7 +208,8 @@ fn put(out: &mut Vec<u8>, line: &str) {
 /// One object with all of it.
 pub(super) fn as_json(life: &Life, recorded: &Recorded<'_>) -> Value {
     let Life { recording, process, lineage, happenings, children, children_left_out } = life;
-    let all = |processes: &[Process]| -> Vec<Value> { processes.iter().map(|it| recorded.json(it)).collect() };
+    let all =
+        |processes: &[Process]| -> Vec<Value> { processes.iter().map(|it| recorded.json(it)).collect() };
     let message = recorded.process(process);
     json!({
         "node_name": recording.node_name,

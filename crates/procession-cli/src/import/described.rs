@@ -30,7 +30,8 @@ impl<'m> Described<'m> {
         let (_, key) = ProcessKey::parse_exec_id(&message.exec_id).filter(|(_, key)| key.pid != Pid(0))?;
         let parent = ProcessKey::parse_exec_id(&message.parent_exec_id).map(|(_, parent)| parent);
         let environment = message.environment_variables.iter();
-        let environment = environment.flat_map(|entry| format!("{}={}\0", entry.key, entry.value).into_bytes());
+        let environment =
+            environment.flat_map(|entry| format!("{}={}\0", entry.key, entry.value).into_bytes());
         Some(Self {
             message,
             key,
@@ -128,7 +129,10 @@ impl<'m> Described<'m> {
             credentials: self.credentials(),
             namespaces: self.message.ns.as_ref().map(|all| namespaces(all, |_| true)),
             // An export does not tell the path, but whether there is a container at all.
-            cgroup: Some(Cgroup { id: 0, path: if self.cgroup.is_empty() { b"/" } else { &self.cgroup[..] } }),
+            cgroup: Some(Cgroup {
+                id: 0,
+                path: if self.cgroup.is_empty() { b"/" } else { &self.cgroup[..] },
+            }),
         }
     }
 

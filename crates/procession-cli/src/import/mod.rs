@@ -49,7 +49,11 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.to, args.force)?;
     let signals = Signals::catch()?;
-    let name = if args.input == Path::new("-") { "standard input".to_owned() } else { args.input.display().to_string() };
+    let name = if args.input == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        args.input.display().to_string()
+    };
     let lines = input::open(&args.input).with_context(|| format!("cannot read {name}"))?;
     let mut reading = Reading {
         translator: Translator::new(args.node.clone()),
@@ -160,10 +164,7 @@ impl Reading {
             thousands(composed.bytes),
             thousands(composed.live as u64)
         ));
-        summary::tell(format_args!(
-            "to look at it: procession tree --ended --journal {}",
-            args.to.display()
-        ));
+        summary::tell(format_args!("to look at it: procession tree --ended --journal {}", args.to.display()));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -199,7 +200,9 @@ fn nothing(name: &str, node: Option<&str>, counts: &Counts) -> String {
         Some(node) if counts.other_nodes > 0 => {
             format!("there is no event of the node `{node}` in {name}, but {} of others", counts.other_nodes)
         }
-        _ => format!("there is no event in {name} that tells of a process; it is to have a JSON object in each line"),
+        _ => format!(
+            "there is no event in {name} that tells of a process; it is to have a JSON object in each line"
+        ),
     }
 }
 

@@ -4,7 +4,10 @@ use super::*;
 fn several_nodes_are_named_and_what_to_do() {
     let others: BTreeMap<_, _> = (0..20).map(|number| (format!("n{number:02}"), number)).collect();
     let text = several("x.json", Some("first"), &others);
-    assert!(text.contains("`first`, `n19`, `n18`") && text.contains("and more") && text.contains("--node"), "{text}");
+    assert!(
+        text.contains("`first`, `n19`, `n18`") && text.contains("and more") && text.contains("--node"),
+        "{text}"
+    );
     assert!(!text.contains("n05"), "{text}");
 }
 

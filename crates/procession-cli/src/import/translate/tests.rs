@@ -18,7 +18,9 @@ fn key(pid: u32, start: u64) -> ProcessKey {
 }
 
 fn date(nanos: u64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(BOOT) * 1_000_000_000 + i128::from(nanos)).unwrap().to_string()
+    jiff::Timestamp::from_nanosecond(i128::from(BOOT) * 1_000_000_000 + i128::from(nanos))
+        .unwrap()
+        .to_string()
 }
 
 /// `(pid, start)` of a process and of its parent.
@@ -128,7 +130,8 @@ fn a_program_that_is_run_and_ends() {
 fn a_program_that_replaces_another_is_of_the_same_process() {
     let first = process((60, 20_000_000), SHELL, "/bin/sh", "execve clone");
     let second = process((60, 22_000_000), (60, 20_000_000), "/usr/bin/make", "execve");
-    let outcome = import(&[exec(&first, &shell()), exec(&second, &first), exit(&second, &shell(), 30_000_000)]);
+    let outcome =
+        import(&[exec(&first, &shell()), exec(&second, &first), exit(&second, &shell(), 30_000_000)]);
     assert_eq!(outcome.told, ["running", "fork", "exec", "exec", "exit"]);
     let seen = outcome.get(60, 22_000_000).snapshot();
     assert_eq!((seen.origin, seen.previous), (Origin::Exec, Some(key(60, 20_000_000))));
@@ -150,7 +153,8 @@ fn what_began_later_and_was_not_told_of_was_missed() {
     let early = process((60, 20_000_000), SHELL, "/bin/a", "execve clone");
     let missed = process((61, 25_000_000), SHELL, "/bin/b", "execve clone");
     let child = process((62, 30_000_000), (61, 25_000_000), "/bin/c", "execve clone");
-    let outcome = import(&[exec(&early, &shell()), exec(&child, &missed), exit(&missed, &shell(), 40_000_000)]);
+    let outcome =
+        import(&[exec(&early, &shell()), exec(&child, &missed), exit(&missed, &shell(), 40_000_000)]);
     assert_eq!(outcome.told, ["running", "fork", "exec", "missed", "fork", "exec", "exit"]);
     assert_eq!(outcome.get(61, 25_000_000).snapshot().origin, Origin::Found(Gap::Loss));
 }
@@ -161,7 +165,8 @@ fn a_fork_that_ran_nothing_is_found_again() {
     let parent = process((60, 20_000_000), SHELL, "/bin/sh", "execve clone");
     let subshell = process((61, 25_000_000), (60, 20_000_000), "/bin/sh", "execve");
     let child = process((62, 30_000_000), (61, 25_000_000), "/bin/c", "execve clone");
-    let outcome = import(&[exec(&parent, &shell()), exec(&child, &subshell), exit(&subshell, &parent, 40_000_000)]);
+    let outcome =
+        import(&[exec(&parent, &shell()), exec(&child, &subshell), exit(&subshell, &parent, 40_000_000)]);
     assert_eq!(outcome.told, ["running", "fork", "exec", "fork", "fork", "exec", "exit"]);
     let seen = outcome.get(61, 25_000_000).snapshot();
     assert_eq!((seen.origin, seen.binary()), (Origin::Fork, &b"/bin/sh"[..]));
@@ -237,7 +242,8 @@ fn another_boot_is_refused() {
 
 #[test]
 fn signals_are_found_by_name() {
-    let exit = |signal: &str, status| ProcessExit { signal: signal.to_owned(), status, ..ProcessExit::default() };
+    let exit =
+        |signal: &str, status| ProcessExit { signal: signal.to_owned(), status, ..ProcessExit::default() };
     assert_eq!(status_of(&exit("SIGKILL", 0)), ExitStatus::from_raw(9));
     assert_eq!(status_of(&exit("", 7)), ExitStatus::from_raw(7 << 8));
     assert_eq!(status_of(&exit("SIGNOTHING", 0)), ExitStatus::from_raw(0));
