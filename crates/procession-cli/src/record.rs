@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, never, select};
 use procession_agent::{
-    Account, HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
+    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
 };
 use procession_filter::{Filter, Kinds};
 
@@ -25,34 +25,6 @@ const PROGRESS: Duration = Duration::from_millis(500);
 pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.file, args.force)?;
     let signals = Signals::catch()?;
-    let observation = observe(args)?;
-    if signals.is_any() && !args.command.is_empty() {
-        end(observation)?;
-        return Ok(ExitCode::from(NEVER_RUN));
-    }
-    let started = Instant::now();
-    let watched = match Watched::start(&args.command) {
-        Ok(watched) => watched,
-        Err(error) => {
-            end(observation)?;
-            return Ok(error.tell());
-        }
-    };
-    let limit = args.observe.duration.and_then(|duration| started.checked_add(duration));
-    let mut session =
-        Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
-    let Ended { status, is_time_up } = session.wait(&mut Progress::new(&args.file, started));
-    let elapsed = started.elapsed();
-    tell(&end(observation)?, &args.file, status.map(|_| elapsed));
-    Ok(match status {
-        None => ExitCode::SUCCESS,
-        Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
-        Some(status) => child::exit_code(status),
-    })
-}
-
-/// Begins to record. Nothing that happens from now on is missed.
-fn observe(args: &RecordArgs) -> anyhow::Result<Observation> {
     let inventory = containers::inventory(&args.containers)?;
     let source = source::open_told(args.observe.source, args.observe.ring_size)?;
     let target = JournalTarget::File(args.file.clone());
@@ -65,25 +37,37 @@ fn observe(args: &RecordArgs) -> anyhow::Result<Observation> {
         journal: Some(journal),
         ..ObservationConfig::new(selection(scope))
     };
-    Ok(Observation::start(source, config, Box::new(inventory))?)
-}
-
-/// What was recorded; of a command also what it came to in which time.
-fn tell(account: &Account, path: &Path, command: Option<Duration>) {
-    if let Some(elapsed) = command {
+    let observation = Observation::start(source, config, Box::new(inventory))?;
+    if signals.is_any() {
+        observation.stop();
+        let _ = observation.join();
+        return Ok(if args.command.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NEVER_RUN) });
+    }
+    let started = Instant::now();
+    let watched = match Watched::start(&args.command) {
+        Ok(watched) => watched,
+        Err(error) => return Ok(error.tell()),
+    };
+    let limit = args.observe.duration.and_then(|duration| started.checked_add(duration));
+    let mut session =
+        Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
+    let Ended { status, is_time_up } = session.wait(&mut Progress::new(&args.file, started));
+    let elapsed = started.elapsed();
+    observation.stop();
+    let account = observation.join().context("the source of events failed")?;
+    if status.is_some() {
         summary::command(&account.tally, elapsed);
     }
-    if summary::is_incomplete(account) {
-        summary::account(account);
+    if summary::is_incomplete(&account) {
+        summary::account(&account);
     }
-    let bytes = fs::metadata(path).map_or(0, |file| file.len());
-    summary::recorded(account, path, bytes);
-}
-
-/// Closes the recording, with what has happened until now.
-fn end(observation: Observation) -> anyhow::Result<Account> {
-    observation.stop();
-    observation.join().context("the source of events failed")
+    let bytes = fs::metadata(&args.file).map_or(0, |file| file.len());
+    summary::recorded(&account, &args.file, bytes);
+    Ok(match status {
+        None => ExitCode::SUCCESS,
+        Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
+        Some(status) => child::exit_code(status),
+    })
 }
 
 /// What was recorded before is not to be recorded again.

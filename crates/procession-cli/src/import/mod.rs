@@ -28,7 +28,7 @@ use crate::args::ImportArgs;
 use crate::client::input;
 use crate::record::refuse_what_is_there;
 use crate::signals::Signals;
-use crate::summary::{self, count, thousands};
+use crate::summary::{self, thousands};
 use crate::watch::TICK;
 
 use draft::Draft;
@@ -158,11 +158,11 @@ impl Reading {
         let composed = compose::compose(draft, &whole, &args.to)?;
         tell(&counts);
         summary::tell(format_args!(
-            "{} of {} in {} bytes, {} running at the end",
-            count(composed.events, "event", "events"),
+            "{} events of {} in {} bytes, {} processes running at the end",
+            thousands(composed.events),
             whole.node,
             thousands(composed.bytes),
-            count(composed.live as u64, "process", "processes")
+            thousands(composed.live as u64)
         ));
         summary::tell(format_args!("to look at it: procession tree --ended --journal {}", args.to.display()));
         Ok(ExitCode::SUCCESS)
@@ -170,13 +170,13 @@ impl Reading {
 }
 
 fn tell(counts: &Counts) {
-    for (number, one, many) in [
-        (counts.bad, "line that could not be taken", "lines that could not be taken"),
-        (counts.other_nodes, "event of another node", "events of other nodes"),
-        (counts.other_kinds, "event that starts or ends no process", "events that start or end no process"),
+    for (count, what) in [
+        (counts.bad, "lines that could not be taken"),
+        (counts.other_nodes, "events of other nodes"),
+        (counts.other_kinds, "events that start or end no process"),
     ] {
-        if number > 0 {
-            summary::tell(format_args!("left out: {}", count(number, one, many)));
+        if count > 0 {
+            summary::tell(format_args!("left out: {} {what}", thousands(count)));
         }
     }
 }
