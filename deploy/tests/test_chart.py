@@ -222,15 +222,23 @@ class Rights(unittest.TestCase):
         spec = chart.of_kind(found, "DaemonSet")["spec"]["template"]["spec"]
         self.assertEqual(spec["serviceAccountName"], account["name"])
 
-    def test_by_default_nothing_of_the_node_is_mounted(self):
-        self.assertEqual([each for each in pod()["volumes"] if "hostPath" in each], [])
+    def test_by_default_only_the_journal_and_the_pins_are_on_the_node(self):
+        def paths(values):
+            return {each["hostPath"]["path"] for each in pod(values)["volumes"] if "hostPath" in each}
+
+        self.assertEqual(paths({}), {"/var/lib/procession", "/sys/fs/bpf"})
+        self.assertEqual(paths({"journal": {"pin": False}}), {"/var/lib/procession"})
+        self.assertEqual(paths({"config": {"source": "polling"}}), {"/var/lib/procession"})
+        self.assertEqual(paths({"journal": {"enabled": False}}), set())
         self.assertIs(pod()["hostNetwork"], False)
 
-    def test_only_export_and_socket_folders_are_mounted_to_write(self):
+    WRITABLE = {"/run/procession", "/var/log/procession", "/var/lib/procession", "/sys/fs/bpf"}
+
+    def test_only_export_journal_and_socket_folders_are_mounted_to_write(self):
         for name, values in VALUES.items():
             with self.subTest(name):
                 writable = [each["mountPath"] for each in container(values)["volumeMounts"] if not each.get("readOnly")]
-                self.assertLessEqual(set(writable), {"/run/procession", "/var/log/procession"})
+                self.assertLessEqual(set(writable), self.WRITABLE)
 
     def test_memory_is_limited_and_cpu_is_not(self):
         limits = container()["resources"]["limits"]

@@ -269,13 +269,8 @@ impl Pipeline {
     }
 
     /// Looks at what runs, and puts right where the table differs. Whether the source can.
-    fn survey(
-        &mut self,
-        since: BootTime,
-        gap: Gap,
-        out: &mut dyn FnMut(Fact),
-    ) -> Result<bool, SourceError> {
-        let begin = Instant::now();
+    fn survey(&mut self, since: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) -> Result<bool, SourceError> {
+        let start = Instant::now();
         let Self { source, state, .. } = self;
         let mut seen = Sightings::new(since);
         let began = source.survey(since, &mut |event| {
@@ -283,13 +278,13 @@ impl Pipeline {
                 seen.saw(event.time, running, &state.table);
             }
         });
-        let took = begin.elapsed();
+        let took = start.elapsed();
         match began {
             Ok(Some(began)) => {
                 self.drain(out)?;
-                let begin = Instant::now();
+                let start = Instant::now();
                 self.repair(seen, began, gap, out);
-                let took = took + begin.elapsed();
+                let took = took + start.elapsed();
                 self.repaired.time += took;
                 self.schedule.done(Instant::now(), took);
             }

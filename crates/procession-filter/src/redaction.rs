@@ -86,7 +86,7 @@ impl Redaction {
 
     /// The same of its environment.
     pub fn environment(&self, program: &Program<'_>) -> Option<Vec<u8>> {
-        vector::hide_in_environment(self.secrets(program.binary), program)
+        vector::hide_in_environment(&self.secrets(program.binary), program)
     }
 
     /// The expressions that are for a process that runs `binary`, in order.

@@ -148,6 +148,7 @@ impl State {
         process.map_or(Relative::NONE, |subject| Relative { key: subject.key, began: Some(subject.began) })
     }
 
+    #[expect(clippy::large_types_passed_by_value, reason = "it is kept")]
     fn record(&mut self, event: Event<'static>) {
         if !self.is_attached {
             return;

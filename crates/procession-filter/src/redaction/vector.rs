@@ -37,7 +37,7 @@ pub(super) fn hide_in_arguments<'s>(
 
 /// Each entry by itself. `None`: there is nothing to hide.
 pub(super) fn hide_in_environment<'s>(
-    secrets: impl Iterator<Item = &'s Regex> + Clone,
+    secrets: &(impl Iterator<Item = &'s Regex> + Clone),
     program: &Program<'_>,
 ) -> Option<Vec<u8>> {
     let environment = &program.environment;
