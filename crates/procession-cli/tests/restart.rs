@@ -63,6 +63,10 @@ impl Place {
         self.home.path().join("journal")
     }
 
+    fn log(&self) -> PathBuf {
+        self.home.path().join("log")
+    }
+
     fn address(&self) -> String {
         format!("unix://{}/socket", self.home.path().display())
     }
@@ -71,7 +75,8 @@ impl Place {
         let mut agent = Command::new(env!("CARGO_BIN_EXE_procession"));
         agent.args(["agent", "--no-runtimes", "--source=ebpf", "--server-address", &self.address()]);
         agent.arg("--journal-dir").arg(self.journal()).arg("--pin-dir").arg(&self.pins);
-        Agent(agent.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        let log = fs::OpenOptions::new().append(true).create(true).open(self.log()).unwrap();
+        Agent(agent.stdin(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     fn ask(&self, arguments: &[&str]) -> Option<Vec<Value>> {
@@ -88,7 +93,8 @@ impl Place {
         loop {
             match self.ask(arguments) {
                 Some(answer) if !answer.is_empty() => return answer,
-                _ => assert!(Instant::now() < deadline, "no answer to {arguments:?}"),
+                _ if Instant::now() < deadline => {}
+                _ => panic!("no answer to {arguments:?}: {}", fs::read_to_string(self.log()).unwrap()),
             }
             thread::sleep(Duration::from_millis(50));
         }
