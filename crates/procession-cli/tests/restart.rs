@@ -240,8 +240,10 @@ fn truth() -> HashMap<u64, String> {
         let Ok(pid) = entry.unwrap().file_name().into_string().unwrap().parse() else { continue };
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        if !rest.starts_with(['Z', 'X']) {
-            truth.insert(pid, rest.split(' ').nth(19).unwrap_or_default().to_owned());
+        let fields: Vec<_> = rest.split(' ').collect();
+        // A leader that has ended before its other threads is no dead process.
+        if !rest.starts_with(['Z', 'X']) || fields[17] != "1" {
+            truth.insert(pid, fields[19].to_owned());
         }
     }
     truth
@@ -320,7 +322,9 @@ fn check_ghosts(place: &Place) {
         let thought = place.running();
         ghosts.retain(|(pid, names)| thought.get(pid) == Some(names) && !truth().contains_key(pid));
     }
-    panic!("they have ended and are thought to run: {ghosts:?}");
+    let all = place.insist(&["dump"]);
+    let of_ghosts = all.iter().filter(|it| ghosts.iter().any(|(pid, _)| it["process"]["pid"] == *pid));
+    panic!("they have ended and are thought to run: {:#?}", of_ghosts.collect::<Vec<_>>());
 }
 
 /// Each exec of the storm is in the journal once, but for what is known to be lost. Returns the losses.
