@@ -142,6 +142,7 @@ impl Pipeline {
         let mut pipeline =
             Self { source, state, schedule: Schedule::default(), repaired: RepairCounts::default() };
         if let Some(journal) = &mut pipeline.state.journal {
+            journal.goes_on_from(bookmark.as_deref().unwrap_or_default());
             journal.send_state_if_due(&pipeline.state.table);
         }
         match bookmark {

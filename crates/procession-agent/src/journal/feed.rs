@@ -94,6 +94,12 @@ impl Feed {
         })
     }
 
+    /// What is told so far reaches up to `bookmark`: whoever is killed before the first event goes on from
+    /// there again.
+    pub(crate) fn goes_on_from(&mut self, bookmark: &[u8]) {
+        self.bookmark = bookmark.to_vec();
+    }
+
     /// Takes an event, which is then to be folded.
     pub(crate) fn push(&mut self, event: &Event<'_>) {
         self.builder.push(event);
