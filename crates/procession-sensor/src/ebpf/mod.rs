@@ -63,7 +63,7 @@ pub struct EbpfSource {
 
 /// The most records that are handed over before others get their turn: while processes start without end
 /// the ring is never empty.
-const MOST_AT_ONCE: usize = 1 << 16;
+const MOST_AT_ONCE: usize = 1 << 13;
 
 /// How often to look for a moment in which no program is about to write.
 const LOOKS: usize = 200;
