@@ -12,9 +12,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use procession::{Arguments, BootTime, Event, EventKind, Pid, ProcessKey, Program, Running, Subject};
 use procession_journal::{Directory, DirectoryConfig, Fsync, Journal, JournalError, RawBlock, state_hash};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use support::{Machine, Recorder, clock, config, fold, recording};
+use support::{Machine, Random, Recorder, clock, config, fold, recording};
 use tempfile::TempDir;
 
 fn names(directory: &Path) -> Vec<String> {
@@ -207,6 +208,83 @@ fn a_file_has_room_for_as_much_again_as_its_checkpoint() {
     }
     let full = files(directory.path()).pop().unwrap().metadata().unwrap().len();
     assert!(full >= 2 * begun, "{full} bytes, of which the checkpoint has {begun}");
+}
+
+/// A process whose arguments do not compress.
+fn noise(random: &mut Random, number: u32) -> Event<'static> {
+    let bytes: Vec<u8> = (0..100).flat_map(|_| random.next().to_le_bytes()).collect();
+    let time = BootTime::from_nanos(1_000 + u64::from(number));
+    let process = Subject::exact(ProcessKey::new(Pid(number), time), time);
+    let arguments = Arguments::complete(Vec::leak(bytes));
+    let program = Program { binary: b"/bin/noise", arguments, ..Program::default() };
+    Event { time, kind: EventKind::Running(Running { process, program, ..Running::default() }) }
+}
+
+#[test]
+fn a_checkpoint_that_is_large_for_its_journal_does_not_stop_it() {
+    let directory = TempDir::new().unwrap();
+    let max_bytes = 400_000;
+    let limits = DirectoryConfig { segment_bytes: 100_000, max_bytes, ..config(directory.path()) };
+    let mut recorder = Recorder::new(limits, recording(clock(0)));
+    recorder.begin();
+    let mut random = Random(6);
+    let mut most = 0;
+    for number in 2..700 {
+        recorder.push(&noise(&mut random, number));
+        recorder.flush();
+        // As of a program that is slow to begin another.
+        if recorder.directory.is_full() && number % 20 == 0 {
+            recorder.begin();
+        }
+        most = most.max(recorder.directory.bytes());
+    }
+    let newest = files(directory.path()).pop().unwrap().metadata().unwrap().len();
+    assert!(newest > max_bytes / 2, "{newest} bytes: the checkpoint is not large");
+    assert!(most < 5 * max_bytes, "{most} bytes");
+    assert_eq!(recorder.directory.bytes(), bytes(directory.path()));
+    let latest = Journal::open(directory.path()).unwrap().latest().unwrap();
+    assert_eq!(state_hash(&latest.table), state_hash(&recorder.table));
+}
+
+#[test]
+fn who_does_not_begin_another_file_has_all_the_room_and_no_more() {
+    let directory = TempDir::new().unwrap();
+    let limits = DirectoryConfig { segment_bytes: 20_000, max_bytes: 100_000, ..config(directory.path()) };
+    let mut recorder = Recorder::new(limits, recording(clock(0)));
+    let mut random = Random(7);
+    for number in 2..6 {
+        recorder.begin();
+        recorder.push(&noise(&mut random, number));
+    }
+    recorder.flush();
+    assert_eq!(files(directory.path()).len(), 4);
+    let error = (6..400).find_map(|number| {
+        recorder.push(&noise(&mut random, number));
+        let block = recorder.builder.take(&recorder.recording, b"");
+        recorder.directory.append(&block).err()
+    });
+    assert_eq!(error.unwrap().kind(), io::ErrorKind::QuotaExceeded);
+    assert_eq!(files(directory.path()).len(), 1, "old files go first");
+    assert!((100_000..102_000).contains(&recorder.directory.bytes()), "{}", recorder.directory.bytes());
+    let sequence = recorder.builder.sequence();
+    recorder.directory.begin(&recorder.recording, &recorder.table.checkpoint(), sequence, b"").unwrap();
+    recorder.push(&noise(&mut random, 400));
+    recorder.flush();
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_stays_and_the_others_go() {
+    let directory = TempDir::new().unwrap();
+    // Even root cannot remove a directory as if it were a file.
+    let stuck = directory.path().join("0000000001-20330518T033320Z.procession");
+    fs::create_dir(&stuck).unwrap();
+    let limits = DirectoryConfig { max_bytes: 1, ..config(directory.path()) };
+    let mut recorder = Recorder::new(limits, recording(clock(0)));
+    for _ in 0..4 {
+        recorder.begin();
+    }
+    assert!(stuck.exists());
+    assert_eq!(recorder.directory.files(), 3, "it, the newest, and the one before");
 }
 
 #[test]

@@ -91,20 +91,23 @@ impl Files {
     }
 
     /// Removes the oldest until all take `max_bytes` at the most, and those that nobody has written to for
-    /// `max_age`. The newest stays.
-    pub(super) fn prune(&mut self, max_bytes: u64, max_age: Option<Duration>) -> io::Result<()> {
-        while self.known.len() > 1
-            && let Some(oldest) = self.known.front()
-            && (self.bytes() > max_bytes || max_age.is_some_and(|age| is_older(&oldest.path, age)))
+    /// `max_age`. The newest stays, and so does what cannot be removed.
+    pub(super) fn prune(&mut self, max_bytes: u64, max_age: Option<Duration>) {
+        let mut oldest = 0;
+        while oldest + 1 < self.known.len()
+            && let Some(path) = self.known.get(oldest).map(|file| &file.path)
+            && (self.bytes() > max_bytes || max_age.is_some_and(|age| is_older(path, age)))
         {
-            match std::fs::remove_file(&oldest.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(explain(&error, "remove the old journal file", &oldest.path));
-                }
-                _ => self.known.pop_front(),
-            };
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => oldest += 1,
+                _ => drop(self.known.remove(oldest)),
+            }
         }
-        Ok(())
+    }
+
+    /// Bytes of the newest.
+    pub(super) fn newest_bytes(&self) -> u64 {
+        self.known.back().map_or(0, |newest| newest.bytes)
     }
 
     /// Names the newest in an error.
@@ -128,9 +131,13 @@ fn is_older(path: &Path, age: Duration) -> bool {
     written.is_ok_and(|written| written.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
-/// So that a new name survives a loss of power.
+/// So that a new name survives a loss of power. Some file systems see to that by themselves, and cannot be
+/// asked.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    match File::open(path)?.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
 }
 
 #[cfg(test)]

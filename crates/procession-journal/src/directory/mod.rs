@@ -37,6 +37,10 @@ pub struct DirectoryConfig {
     /// Bytes after which another file is begun; at most a quarter of `max_bytes`.
     pub segment_bytes: u64,
     /// Bytes that all files may take. The oldest goes first; the newest stays.
+    ///
+    /// They take more where checkpoints are large. A file holds its checkpoint and as much again, up to twice
+    /// as much if the next is not begun at once; and when one is begun, the one before stays until the new one
+    /// is full. Files that cannot be removed count, but stay.
     pub max_bytes: u64,
     /// How long ago a file may have been written to. `None`: as long as it likes. Another file is begun
     /// when one has been written to for an eighth of it.
@@ -77,6 +81,8 @@ pub struct Directory {
     files: Files,
     /// The file that is written to.
     segment: Option<Segment>,
+    /// A loss of power may cost the name of a file.
+    has_new_names: bool,
     /// Closing it gives the lock back.
     _lock: File,
 }
@@ -113,7 +119,7 @@ impl Directory {
         let lock = lock(&config.path)?;
         let files =
             Files::find(&config.path).map_err(|error| explain(&error, "read the directory", &config.path))?;
-        Ok(Self { config, files, segment: None, _lock: lock })
+        Ok(Self { config, files, segment: None, has_new_names: false, _lock: lock })
     }
 
     /// Whether the next block should begin another file: [`begin`](Self::begin).
@@ -123,12 +129,17 @@ impl Directory {
     }
 
     /// Begins another file, with a checkpoint after `sequence` events, and removes files that are too many or
-    /// too old.
+    /// too old; those that cannot be removed stay.
+    ///
+    /// With [`Fsync::Never`] nothing of this is forced to the disk. Else the file before it, its own blocks and
+    /// its name are. If that fails for the name alone, the file is there and begun, and its name is tried again
+    /// with the next [`begin`](Self::begin) or [`sync_if_due`](Self::sync_if_due).
     ///
     /// # Errors
     ///
-    /// The disk is full or the like. What was written so far is whole; the call may be repeated, and until it
-    /// succeeds, blocks are appended to the file that was begun before.
+    /// The disk is full or the like. No file was added. The call may be repeated, and until it succeeds, blocks
+    /// are appended to the file that was begun before. What was written to that one is whole, unless it was
+    /// the disk that failed to take what the system had of it: then that may be lost.
     pub fn begin(
         &mut self,
         recording: &Recording,
@@ -136,11 +147,12 @@ impl Directory {
         sequence: u64,
         bookmark: &[u8],
     ) -> io::Result<()> {
-        self.prune()?;
+        self.prune(self.segment.as_ref().map_or(0, Segment::preamble));
         let path = self.files.next_path(recording.clock.at(checkpoint.time()));
         let hidden = files::hidden(&path);
         let begun = self.write_first_blocks(&hidden, recording, checkpoint, sequence, bookmark);
         let named = begun.and_then(|segment| {
+            self.prune(segment.length());
             self.sync_current()?;
             std::fs::rename(&hidden, &path)?;
             Ok(segment)
@@ -152,10 +164,16 @@ impl Directory {
         })?;
         self.files.add(path, segment.length());
         self.segment = Some(segment);
-        if self.config.fsync.is_ever() {
-            sync_directory(&self.config.path).map_err(|error| explain(&error, "sync", &self.config.path))?;
-        }
+        self.has_new_names = self.config.fsync.is_ever();
+        self.sync_names();
         Ok(())
+    }
+
+    /// The files are there, whatever becomes of this: who tried to make them again would fill the disk.
+    fn sync_names(&mut self) {
+        if self.has_new_names {
+            self.has_new_names = sync_directory(&self.config.path).is_err();
+        }
     }
 
     fn write_first_blocks(
@@ -178,10 +196,11 @@ impl Directory {
         Ok(segment)
     }
 
-    /// Removes the oldest files until there is room for another, and those that are too old. Not the newest.
-    fn prune(&mut self) -> io::Result<()> {
-        let room = self.config.max_bytes.saturating_sub(self.config.segment_limit());
-        self.files.prune(room, self.config.max_age)
+    /// Removes the oldest files until there is room for another that begins with `preamble` bytes, and those
+    /// that are too old. Not the newest.
+    fn prune(&mut self, preamble: u64) {
+        let reserve = self.config.segment_limit().max(preamble.saturating_mul(2));
+        self.files.prune(self.config.max_bytes.saturating_sub(reserve), self.config.max_age);
     }
 
     /// Appends a block to the file that was last begun: its bytes in the file.
@@ -189,9 +208,10 @@ impl Directory {
     /// # Errors
     ///
     /// The disk is full or the like, or no file was begun. A block that was written in part is taken back, so
-    /// that the call may be repeated.
+    /// that the call may be repeated. Or the file is [full](Self::is_full) and takes `max_bytes` alone, and
+    /// three times what its checkpoint does: another is to be begun.
     pub fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
-        self.check_room()?;
+        self.make_room()?;
         let fsync = self.config.fsync;
         let Some(segment) = &mut self.segment else { return Err(not_begun()) };
         let before = segment.length();
@@ -209,9 +229,17 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Whoever cannot begin another file does not fill the disk with the one that there is.
-    fn check_room(&self) -> io::Result<()> {
-        if !self.is_full() || self.segment.is_none() || self.bytes() < self.config.max_bytes {
+    /// Whoever cannot begin another file does not fill the disk with the one that there is. Old files go for
+    /// it.
+    fn make_room(&mut self) -> io::Result<()> {
+        let max_bytes = self.config.max_bytes;
+        if !self.is_full() || self.segment.is_none() || self.bytes() < max_bytes {
+            return Ok(());
+        }
+        self.files.prune(max_bytes.saturating_sub(1), None);
+        // It may be full only now, and who has just learned of that needs a while for the next checkpoint.
+        let preamble = self.segment.as_ref().map_or(0, Segment::preamble);
+        if self.files.newest_bytes() < max_bytes.max(preamble.saturating_mul(3)) {
             return Ok(());
         }
         let path = self.config.path.display();
@@ -226,6 +254,7 @@ impl Directory {
     ///
     /// The disk fails. What was written of late may be lost, so the file is [full](Self::is_full).
     pub fn sync_if_due(&mut self) -> io::Result<()> {
+        self.sync_names();
         match &self.segment {
             Some(segment) if segment.is_sync_due(self.config.fsync) => self.sync_current(),
             _ => Ok(()),

@@ -38,6 +38,10 @@ impl Segment {
         self.preamble = self.length;
     }
 
+    pub(super) fn preamble(&self) -> u64 {
+        self.preamble
+    }
+
     pub(super) fn length(&self) -> u64 {
         self.length
     }

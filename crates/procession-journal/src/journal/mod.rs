@@ -12,6 +12,7 @@ mod fold;
 mod segment;
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -221,8 +222,13 @@ fn read(boot: &Boot, from: BootTime, visit: &mut dyn FnMut(Piece<'_>) -> bool) -
 /// The file, or the files of the directory.
 fn files(path: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let failed = |source| failed(path, source);
-    if !path.metadata().map_err(failed)?.is_dir() {
+    let metadata = path.metadata().map_err(failed)?;
+    if metadata.is_file() {
         return Ok(vec![path.into()]);
+    }
+    if !metadata.is_dir() {
+        let why = "it is neither a file nor a directory, and a journal is read back and forth";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, why)));
     }
     let mut files = Vec::new();
     for entry in path.read_dir().map_err(failed)? {
