@@ -13,7 +13,7 @@ use procession_sensor::{KernelCounts, Resumed, Source, SourceError};
 use crate::clock::boot_time;
 use crate::inventory::InventoryCounts;
 use crate::journal::{Feed, JournalCounts, OpenJournal, Redactor, Roll, chain};
-use crate::repair::{RepairCounts, Schedule, Sightings, before};
+use crate::repair::{RepairCounts, Schedule, Sightings};
 use crate::tally::{Counter, Tally};
 use crate::tell::TellCounts;
 
@@ -180,19 +180,26 @@ impl Pipeline {
         state.tell_of_all(out);
         // What is new from here on has happened, and is not only found.
         state.is_walking = false;
-        let since = match source.resume(bookmark)? {
-            Resumed::Continued => before(state.table.now()),
-            Resumed::Afresh => BootTime::ZERO,
+        let is_surveyed = match source.resume(bookmark)? {
+            Resumed::Continued => {
+                self.drain(out)?;
+                self.survey(Gap::Absence, out)?
+            }
+            // Nothing is read before: a source without surveys tells in its walk what it has not told yet.
+            Resumed::Afresh => self.survey(Gap::Absence, out)?,
         };
-        self.drain(out)?;
-        if self.survey(since, Gap::Absence, out)? { Ok(()) } else { self.walk_again(out) }
+        if !is_surveyed {
+            self.walk_again(out)?;
+        }
+        self.schedule.accept(self.losses());
+        Ok(())
     }
 
     /// Compares the table with a walk, where the source has no survey.
     fn walk_again(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
         let Self { source, state, .. } = self;
         let began = boot_time();
-        let mut seen = Sightings::new(BootTime::ZERO);
+        let mut seen = Sightings::new();
         source.walk(&mut |event| match &event.kind {
             EventKind::Running(running) => seen.saw(event.time, running, &state.table),
             _ => state.fold(event, out),
@@ -209,10 +216,10 @@ impl Pipeline {
     /// The source fails.
     pub fn poll(&mut self, timeout: Duration, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
         self.source.poll(timeout, &mut |event| self.state.fold(event, out))?;
-        self.schedule.note(self.losses(), self.state.table.now());
-        if let Some(since) = self.schedule.due(Instant::now()) {
+        self.schedule.note(self.losses());
+        if self.schedule.is_due(Instant::now()) {
             // What a source lost that cannot stays lost.
-            self.survey(since, Gap::Loss, out)?;
+            self.survey(Gap::Loss, out)?;
         }
         self.attend();
         Ok(())
@@ -270,11 +277,12 @@ impl Pipeline {
     }
 
     /// Looks at what runs, and puts right where the table differs. Whether the source can.
-    fn survey(&mut self, since: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) -> Result<bool, SourceError> {
+    fn survey(&mut self, gap: Gap, out: &mut dyn FnMut(Fact)) -> Result<bool, SourceError> {
         let start = Instant::now();
         let Self { source, state, .. } = self;
-        let mut seen = Sightings::new(since);
-        let began = source.survey(since, &mut |event| {
+        let mut seen = Sightings::new();
+        // In full: a change of rights may have been missed of a process however old.
+        let began = source.survey(BootTime::ZERO, &mut |event| {
             if let EventKind::Running(running) = &event.kind {
                 seen.saw(event.time, running, &state.table);
             }
@@ -291,8 +299,9 @@ impl Pipeline {
             }
             Ok(None) => return Ok(false),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "cannot look at what runs: what was missed stays so");
+                tracing::warn!(error = chain(&error), "cannot look at what runs: it is tried again");
                 self.schedule.done(Instant::now(), took);
+                self.schedule.want();
             }
         }
         Ok(true)
@@ -315,8 +324,8 @@ impl Pipeline {
                     repaired.missing += 1;
                     state.fold(&event, out);
                 }
-                // It was seen only by name: next time it is to be looked at.
-                None => schedule.want(BootTime::ZERO),
+                // It was as it should be when it was seen: it is looked at again.
+                None => schedule.want(),
             }
         }
         for event in suspects.changed.iter().filter_map(|process| seen.changed(process)) {

@@ -7,8 +7,6 @@ mod sighting;
 
 use std::time::{Duration, Instant};
 
-use procession::BootTime;
-
 pub(crate) use sighting::Sightings;
 
 /// What came of looking for what was missed.
@@ -26,16 +24,16 @@ pub struct RepairCounts {
     pub changed: u64,
 }
 
-/// When to look, and for what.
+/// When to look.
+///
+/// What is lost may have been a change of rights, of a process however old: so it is looked at all.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    /// Images that began later than this may be missing. `None`: nothing is.
-    since: Option<BootTime>,
+    is_wanted: bool,
     /// Not before.
     earliest: Option<Instant>,
-    /// Losses that are known, and the time of the last event before.
+    /// Losses that are known.
     losses: u64,
-    calm: BootTime,
 }
 
 /// The least time from the end of a survey to the next.
@@ -44,31 +42,26 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// In terms of how long a survey took: so they take no more than 2 % of the time.
 const PAUSES_PER_SURVEY: u32 = 50;
 
-/// How much earlier than the last event before a loss an image may have begun that is missing: events of
-/// several processors come in the order in which they were recorded, about.
-const MARGIN: Duration = Duration::from_secs(1);
-
 impl Schedule {
-    /// Takes note of how many losses are known by now, when the table has been told all up to `now`.
-    pub(crate) fn note(&mut self, losses: u64, now: BootTime) {
-        if std::mem::replace(&mut self.losses, losses) == losses {
-            self.calm = now;
-        } else {
-            self.want(before(self.calm));
-        }
+    /// Takes note of losses that need no look.
+    pub(crate) fn accept(&mut self, losses: u64) {
+        self.losses = losses;
     }
 
-    /// Something may be missing that began at `since` or later.
-    pub(crate) fn want(&mut self, since: BootTime) {
-        self.since = Some(self.since.map_or(since, |other| other.min(since)));
+    /// Takes note of how many losses are known by now.
+    pub(crate) fn note(&mut self, losses: u64) {
+        self.is_wanted |= std::mem::replace(&mut self.losses, losses) != losses;
     }
 
-    /// From when on to look, if it is time to. It is not asked for again.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<BootTime> {
-        if self.earliest.is_some_and(|earliest| now < earliest) {
-            return None;
-        }
-        self.since.take()
+    /// Something may be missing.
+    pub(crate) fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// Whether it is time to look. It is not asked for again.
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        let is_early = self.earliest.is_some_and(|earliest| now < earliest);
+        !is_early && std::mem::take(&mut self.is_wanted)
     }
 
     /// Takes note of a survey that ended at `now` and took so long.
@@ -77,29 +70,20 @@ impl Schedule {
     }
 }
 
-/// A moment earlier, to be on the safe side.
-pub(crate) fn before(time: BootTime) -> BootTime {
-    let margin = u64::try_from(MARGIN.as_nanos()).unwrap_or(u64::MAX);
-    BootTime::from_nanos(time.as_nanos().saturating_sub(margin))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const fn seconds(seconds: u64) -> BootTime {
-        BootTime::from_nanos(seconds * 1_000_000_000)
-    }
-
     #[test]
-    fn it_is_looked_only_after_losses_and_from_before_them_on() {
+    fn it_is_looked_only_after_new_losses() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
-        schedule.note(0, seconds(10));
-        assert_eq!(schedule.due(now), None);
-        schedule.note(3, seconds(20));
-        schedule.note(5, seconds(30));
-        assert_eq!(schedule.due(now), Some(seconds(9)), "a second before the last time of calm");
-        assert_eq!(schedule.due(now), None, "once");
+        schedule.accept(2);
+        schedule.note(2);
+        assert!(!schedule.is_due(now));
+        schedule.note(3);
+        schedule.note(5);
+        assert!(schedule.is_due(now));
+        assert!(!schedule.is_due(now), "once");
     }
 
     #[test]
@@ -111,8 +95,8 @@ mod tests {
         // Losses without end, looked at every 20 ms for ten minutes.
         for turn in 0..30_000_u64 {
             clock += Duration::from_millis(20);
-            schedule.note(turn, seconds(turn));
-            if schedule.due(clock).is_some() {
+            schedule.note(turn);
+            if schedule.is_due(clock) {
                 clock += cost;
                 (spent, surveys) = (spent + cost, surveys + 1);
                 schedule.done(clock, cost);
@@ -123,8 +107,8 @@ mod tests {
         let (mut schedule, mut last) = (Schedule::default(), None::<Instant>);
         for turn in 0..1_000_u64 {
             clock += Duration::from_millis(20);
-            schedule.note(turn + 1, seconds(turn));
-            if schedule.due(clock).is_some() {
+            schedule.note(turn + 1);
+            if schedule.is_due(clock) {
                 assert!(
                     last.is_none_or(|last| clock - last >= PAUSE),
                     "a cheap one not more often than each second"

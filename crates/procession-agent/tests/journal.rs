@@ -11,13 +11,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use procession::{
-    EndKind, Entry, Fact, FactKind, Gap, LineageDetail, Origin, ProcessKey, Table, TableConfig,
+    EndKind, Entry, Fact, FactKind, Gap, LineageDetail, Origin, Pid, ProcessKey, Table, TableConfig,
 };
 use procession_agent::{
     JournalConfig, JournalCounts, JournalTarget, OpenJournal, Pipeline, PipelineConfig, Scope, Selection,
 };
 use procession_filter::{Filter, Kinds, Redaction};
 use procession_journal::{DirectoryConfig, Fsync, Journal, state_hash};
+use procession_sensor::PollSource;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -368,4 +369,22 @@ fn secrets_are_hidden_in_the_journal() {
     let restored = Journal::open(directory.path()).unwrap().latest().unwrap();
     let process = restored.table.get_live(procession::Pid(3)).unwrap();
     assert_eq!(process.image().unwrap().arguments().bytes, b"x\0--password\0*****\0");
+}
+
+/// A source that only looks tells of each process once; to go on with it must not take that for all that runs.
+#[test]
+fn who_goes_on_by_polling_keeps_what_runs() {
+    let directory = TempDir::new().unwrap();
+    let poll = || Box::new(PollSource::new(Duration::from_millis(10), Path::new("/proc")).unwrap());
+    let start = || Pipeline::start(poll(), config(Some(open(directory.path()))), &mut |_| {}).unwrap();
+    let own = Pid(std::process::id());
+    let mut first = start();
+    assert!(first.table().get_live(own).is_some());
+    first.close();
+    drop(first);
+    let mut second = start();
+    assert!(second.table().get_live(own).is_some(), "it runs still");
+    second.poll(Duration::from_millis(20), &mut |_| {}).unwrap();
+    assert!(second.table().get_live(own).is_some(), "it runs still");
+    second.close();
 }

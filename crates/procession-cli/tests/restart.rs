@@ -295,9 +295,9 @@ fn an_agent_that_is_killed_forgets_nothing() {
 
 /// Who lived all the while is called as before.
 fn compare(before: &HashMap<u64, Names>, after: &HashMap<u64, Names>, lived: &HashMap<u64, String>) {
-    let lives = truth();
+    let by_now = truth();
     let mut compared = 0;
-    for (pid, began) in lived.iter().filter(|(pid, began)| lives.get(pid) == Some(began)) {
+    for (pid, began) in lived.iter().filter(|(pid, began)| by_now.get(pid) == Some(began)) {
         // One that came between the look at /proc and the answer may have had another image.
         let (Some(before), Some(after)) = (before.get(pid), after.get(pid)) else {
             panic!("{pid}, which began at {began}: {:?} {:?}", before.get(pid), after.get(pid));

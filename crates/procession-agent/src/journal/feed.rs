@@ -27,10 +27,6 @@ const LONGEST_BLOCK: usize = 4 << 20;
 const JOBS: usize = 128;
 const WAITING: usize = 16 << 20;
 
-/// Bytes of blocks for which the source may have to keep what it handed over. Beyond, the kernel's room for
-/// new events is worth more than what a kill would cost.
-const KEPT: usize = 1 << 20;
-
 /// How long the end waits for what is left to be written.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -59,8 +55,6 @@ pub(crate) struct Feed {
 struct Sent {
     events: u64,
     bytes: usize,
-    /// Of those bytes, what was released, or written and so may be.
-    released_bytes: usize,
 }
 
 impl Feed {
@@ -129,9 +123,15 @@ impl Feed {
                 self.send_events();
             }
         }
-        self.owes_state |= std::mem::take(&mut self.progress.lock().is_full);
+        self.owes_state |= self.is_full();
         self.send_state_if_due(table);
         self.release(source);
+    }
+
+    /// Whether the file is full. One that a state under way is to end is not full anew.
+    fn is_full(&self) -> bool {
+        let mut progress = self.progress.lock();
+        std::mem::take(&mut progress.is_full) && self.parts == progress.handled_states
     }
 
     /// Sends the state, if it is due and finds room. The sequence has no gap behind it.
@@ -169,7 +169,8 @@ impl Feed {
     /// Sends what is known of containers. Whether it found room.
     pub(crate) fn send_names(&mut self, containers: &[Container]) -> bool {
         self.renew_clock();
-        self.jobs.try_send(Job::Other(RawBlock::names(&self.recording, containers))).is_ok()
+        let blocks = RawBlock::names(&self.recording, containers);
+        blocks.into_iter().all(|block| self.jobs.try_send(Job::Other(block)).is_ok())
     }
 
     /// Sends what is left, and waits until it is written; not for long.
@@ -220,18 +221,11 @@ impl Feed {
         }
     }
 
-    fn release(&mut self, source: &mut dyn Source) {
-        let (written, handled_bytes) = {
-            let mut progress = self.progress.lock();
-            (progress.bookmark.take(), progress.handled_bytes)
-        };
+    /// What takes too long to be written the source gives up by itself, before it runs out of room.
+    fn release(&self, source: &mut dyn Source) {
+        let written = self.progress.lock().bookmark.take();
         if let Some(bookmark) = written {
             source.release(&bookmark);
-            self.sent.released_bytes = self.sent.released_bytes.max(handled_bytes);
-        }
-        if self.sent.bytes - self.sent.released_bytes > KEPT {
-            source.release(&self.bookmark);
-            self.sent.released_bytes = self.sent.bytes;
         }
     }
 

@@ -107,7 +107,7 @@ impl Scribe {
                 Ok(written) => break Some(written),
                 Err(error) => {
                     let pause = self.trouble.failed(&error, &self.progress);
-                    if !self.pause(pause) {
+                    if self.is_hopeless(&job, &error) || !self.pause(pause) {
                         break None;
                     }
                 }
@@ -117,6 +117,14 @@ impl Scribe {
         let mut progress = self.progress.lock();
         (progress.counts.disk_bytes, progress.counts.files) = self.medium.size();
         progress.is_full = self.medium.is_full();
+    }
+
+    /// Whether another attempt would fail too: what is in the way is the block itself, or a file that only
+    /// a state ends, which waits behind it.
+    fn is_hopeless(&self, job: &Job, error: &io::Error) -> bool {
+        let needs_room = matches!(job, Job::Events(_) | Job::Other(_));
+        matches!(error.kind(), ErrorKind::FileTooLarge | ErrorKind::InvalidInput)
+            || (needs_room && self.medium.is_full() && !self.jobs.is_empty())
     }
 
     fn attempt(&mut self, job: &Job) -> io::Result<u64> {

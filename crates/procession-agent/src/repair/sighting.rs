@@ -10,8 +10,6 @@ use procession::{
 /// Processes that were seen running.
 #[derive(Debug)]
 pub(crate) struct Sightings {
-    /// Images that began earlier were seen only by name.
-    since: BootTime,
     survey: Survey,
     /// Those that the table had otherwise at that moment, in full.
     strangers: HashMap<ProcessKey, Sighting>,
@@ -33,15 +31,15 @@ struct Sighting {
 }
 
 impl Sightings {
-    pub(crate) fn new(since: BootTime) -> Self {
-        Self { since, survey: Survey::new(BootTime::ZERO), strangers: HashMap::new() }
+    pub(crate) fn new() -> Self {
+        Self { survey: Survey::new(BootTime::ZERO), strangers: HashMap::new() }
     }
 
     /// Takes note of a process that runs.
     pub(crate) fn saw(&mut self, time: BootTime, running: &Running<'_>, table: &Table) {
         self.survey.saw_as(running.process, &running.context);
         let key = running.process.key;
-        if key.start >= self.since && is_strange(table, running) {
+        if is_strange(table, running) {
             self.strangers.insert(key, Sighting::new(time, running));
         }
     }
@@ -52,8 +50,8 @@ impl Sightings {
         table.suspects(&self.survey)
     }
 
-    /// The event that tells of a process that was seen, and why its own events did not. `None`: it was seen
-    /// only by name.
+    /// The event that tells of a process that was seen, and why its own events did not. `None`: there was
+    /// nothing strange about it then.
     pub(crate) fn found(&self, subject: &Subject, gap: Gap) -> Option<Event<'_>> {
         self.strangers.get(&subject.key).map(|sighting| sighting.event(gap))
     }

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian as le
 use crate::record::layout::{LAYOUT_VERSION, stat};
 
 /// What begins every bookmark of this form.
-const FORM: [u8; 4] = *b"PRB1";
+const FORM: [u8; 4] = *b"PRB2";
 
 /// A place in a ring, and what had been told of the ring's losses up to there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) struct Bookmark {
     pub(crate) needless: u64,
     /// Of the losses that the kernel counts, those that have been reported.
     pub(crate) reported: u64,
+    /// Events that were read from the ring since it was made.
+    pub(crate) read: u64,
     /// The kernel's counts when the reader began with the ring, which belong to others.
     pub(crate) base: [u64; stat::COUNT],
 }
@@ -33,6 +35,7 @@ struct Bytes {
     position: le::U64,
     needless: le::U64,
     reported: le::U64,
+    read: le::U64,
     base: [le::U64; stat::COUNT],
 }
 
@@ -46,6 +49,7 @@ impl Bookmark {
             position: self.position.into(),
             needless: self.needless.into(),
             reported: self.reported.into(),
+            read: self.read.into(),
             base: self.base.map(Into::into),
         };
         bytes.as_bytes().to_vec()
@@ -60,6 +64,7 @@ impl Bookmark {
             position: bytes.position.get(),
             needless: bytes.needless.get(),
             reported: bytes.reported.get(),
+            read: bytes.read.get(),
             base: bytes.base.map(le::U64::get),
         })
     }
@@ -78,10 +83,11 @@ mod tests {
             needless in any::<u64>(),
             ahead in any::<u64>(),
             reported in any::<u64>(),
+            read in any::<u64>(),
             base in any::<[u64; stat::COUNT]>(),
         ) {
             let position = needless.saturating_add(ahead);
-            let bookmark = Bookmark { ring, position, needless, reported, base };
+            let bookmark = Bookmark { ring, position, needless, reported, read, base };
             prop_assert_eq!(Bookmark::decode(&bookmark.encode()), Some(bookmark));
         }
 
@@ -92,7 +98,7 @@ mod tests {
             byte in any::<u8>(),
         ) {
             prop_assert_eq!(Bookmark::decode(&bytes), None);
-            let start = Bookmark { ring: 7, position: 16, needless: 8, reported: 1, base: [3; stat::COUNT] };
+            let start = Bookmark { ring: 7, position: 16, needless: 8, reported: 1, read: 9, base: [3; stat::COUNT] };
             let mut changed = start.encode();
             let at = at.index(changed.len());
             changed[at] = byte;

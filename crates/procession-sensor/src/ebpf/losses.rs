@@ -16,13 +16,20 @@ pub(super) struct Losses {
     /// What the kernel counted when the reader began with the ring: it belongs to others.
     base: [u64; stat::COUNT],
     reported: u64,
+    /// Events that others have read and nobody kept: to be reported with the next losses.
+    unkept: u64,
 }
 
 impl Losses {
     /// Of a ring that others have read before: what they have counted, and of the losses in all what
     /// they have reported.
     pub(super) fn from(base: [u64; stat::COUNT], reported: u64) -> Self {
-        Self { last_seq: HashMap::new(), base, reported }
+        Self { last_seq: HashMap::new(), base, reported, unkept: 0 }
+    }
+
+    /// With so many events that others have read and nobody kept.
+    pub(super) fn and_unkept(self, unkept: u64) -> Self {
+        Self { unkept, ..self }
     }
 
     /// Of a ring that others have read before, none of whose losses are to be reported.
@@ -42,7 +49,8 @@ impl Losses {
     /// How many events were lost that were not reported, by the counts `stats`. They are now.
     pub(super) fn since_last_report(&mut self, stats: &[u64; stat::COUNT]) -> u64 {
         let lost = lost(stats);
-        lost.saturating_sub(std::mem::replace(&mut self.reported, lost))
+        let new = lost.saturating_sub(std::mem::replace(&mut self.reported, lost));
+        new.saturating_add(std::mem::take(&mut self.unkept))
     }
 
     pub(super) fn reported(&self) -> u64 {
@@ -69,6 +77,14 @@ impl Losses {
 }
 
 fn lost(stats: &[u64; stat::COUNT]) -> u64 {
-    let kinds = [stat::FORK_LOST, stat::EXEC_LOST, stat::EXIT_LOST, stat::CHANGE_LOST];
-    kinds.into_iter().map(|kind| stats[kind]).fold(0, u64::saturating_add)
+    sum(stats, [stat::FORK_LOST, stat::EXEC_LOST, stat::EXIT_LOST, stat::CHANGE_LOST])
+}
+
+/// Events that found room in the ring.
+pub(super) fn recorded(stats: &[u64; stat::COUNT]) -> u64 {
+    sum(stats, [stat::FORK, stat::EXEC, stat::EXIT, stat::CHANGE]).saturating_sub(lost(stats))
+}
+
+fn sum(stats: &[u64; stat::COUNT], slots: [usize; 4]) -> u64 {
+    slots.into_iter().map(|slot| stats[slot]).fold(0, u64::saturating_add)
 }

@@ -78,7 +78,8 @@ impl EbpfSource {
         let ring_id = raw.ring_id()?;
         let mut source = Self { raw, ring, ring_id, reader: Reader::default(), skipped: 0 };
         if source.raw.was_at_work() {
-            source.reader.losses = Losses::after(source.counts_behind()?);
+            let behind = source.counts_behind()?;
+            source.reader.begin_after(behind);
         }
         Ok(source)
     }
@@ -122,14 +123,14 @@ impl EbpfSource {
     /// Passes over what is in the ring: a walk that begins now finds what came of it.
     fn begin_afresh(&mut self) -> Result<(), SourceError> {
         while self.ring.next().is_some() {}
-        self.reader.losses = Losses::after(self.counts_behind()?);
+        let behind = self.counts_behind()?;
+        self.reader.begin_after(behind);
         Ok(())
     }
 
     /// Whether the ring still has all that came after `mark`.
     fn continues(&self, mark: &Bookmark) -> bool {
-        let in_ring = self.ring.position()..=self.ring.produced();
-        self.raw.was_at_work() && mark.ring == self.ring_id && in_ring.contains(&mark.position)
+        (self.ring.position()..=self.ring.produced()).contains(&mark.position)
     }
 
     /// Forgets the changes of a process that came before it was found: it was found as they had made
@@ -211,6 +212,7 @@ impl Source for EbpfSource {
             position,
             needless: self.reader.first_needed().unwrap_or(position),
             reported: losses.reported(),
+            read: self.reader.read,
             base: losses.base(),
         };
         bookmark.encode()
@@ -230,9 +232,16 @@ impl Source for EbpfSource {
 
     /// Afresh also if the ring has lost its older part: what it still has is handed over nevertheless.
     fn resume(&mut self, bookmark: &[u8]) -> Result<Resumed, SourceError> {
-        let Some(mark) = Bookmark::decode(bookmark).filter(|mark| self.continues(mark)) else {
+        let mark = Bookmark::decode(bookmark);
+        let Some(mark) = mark.filter(|mark| self.raw.was_at_work() && mark.ring == self.ring_id) else {
             return Ok(Resumed::Afresh);
         };
+        if !self.continues(&mark) {
+            // Somebody has read further, and what that was is nowhere. `read` has what lies behind.
+            let unkept = self.reader.read.saturating_sub(mark.read);
+            self.reader.continue_from(Losses::from(mark.base, mark.reported).and_unkept(unkept));
+            return Ok(Resumed::Afresh);
+        }
         while self.ring.position() < mark.position
             && let Some((position, record)) = self.ring.next()
         {

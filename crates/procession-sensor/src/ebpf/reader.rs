@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use procession::{BootTime, Event, EventKind};
 
-use super::losses::Losses;
+use super::losses::{Losses, recorded};
 use super::raw::RawSensor;
 use crate::clock;
 use crate::error::SourceError;
-use crate::record::layout::kind;
+use crate::record::layout::{kind, stat};
 use crate::record::{Decoder, Malformed, RecordId, identify};
 use crate::source::Sink;
 
@@ -23,6 +23,8 @@ pub(super) struct Reader {
     pub(super) forgotten: HashSet<u64>,
     /// The first part of arguments whose exec is still to come, by CPU.
     parts: HashMap<u32, u64>,
+    /// Events that were read from the ring since it was made, by this reader and by others.
+    pub(super) read: u64,
     pub(super) malformed: u64,
 }
 
@@ -65,6 +67,12 @@ impl Reader {
         let _ = self.decoder.decode(record);
     }
 
+    /// Takes what was read so far for the business of others.
+    pub(super) fn begin_after(&mut self, behind: [u64; stat::COUNT]) {
+        self.losses = Losses::after(behind);
+        self.read = recorded(&behind);
+    }
+
     /// Goes on with `losses`, of which those that are new are told first.
     pub(super) fn continue_from(&mut self, losses: Losses) {
         self.losses = losses;
@@ -77,7 +85,9 @@ impl Reader {
     }
 
     /// A CPU writes the parts and the exec in one go. If anything is missing from it, so may the exec be.
+    /// What is read is counted too.
     fn follow_parts(&mut self, position: u64, id: RecordId, has_gap: bool) {
+        self.read += u64::from(is_event(id.kind));
         if has_gap || id.kind == kind::EXEC {
             self.parts.remove(&id.cpu);
         }
@@ -104,4 +114,9 @@ impl Reader {
     pub(super) fn report_overdue(&mut self, raw: &RawSensor, sink: Sink<'_>) -> Result<(), SourceError> {
         if self.is_report_overdue { self.report_losses(raw, clock::now(), sink) } else { Ok(()) }
     }
+}
+
+/// Whether a record of that kind is an event by itself.
+fn is_event(kind: u16) -> bool {
+    matches!(kind, kind::FORK | kind::EXEC | kind::EXIT | kind::CHANGE)
 }
