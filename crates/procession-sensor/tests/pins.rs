@@ -372,7 +372,10 @@ fn what_was_not_released_is_told_again() {
     let mut reader = pins.open();
     assert_eq!(reader.source.resume(&start).unwrap(), Resumed::Afresh);
     reader.read();
-    assert!(reader.told.is_empty(), "{:?}", reader.told);
+    // Each mark was forked, ran and ended; others may have done something too.
+    let [lost] = &*reader.told else { panic!("{:?}", reader.told) };
+    let lost: usize = lost.strip_prefix("lost ").unwrap().parse().unwrap();
+    assert!(lost >= 3 * marks.len(), "{lost}");
 }
 
 fn who_keeps_too_much_loses_no_event() {
