@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use procession::{BootTime, Event, EventKind, Table, WallClock};
 use procession_journal::{
-    Container, Content, Header, Journal, JournalError, Kind, Piece, RawBlock, Reader, Recording, Restored,
-    state_hash,
+    Block, BlockBuilder, Container, Content, Damage, Header, Journal, JournalError, Kind, Piece, RawBlock,
+    Reader, Recording, Restored, state_hash,
 };
 use support::{Machine, Random, Recorder, boot_id, clock, config, fold, recording};
 use tempfile::TempDir;
@@ -449,6 +449,47 @@ fn a_program_that_was_killed_is_gone_on_from() {
     }
 }
 
+fn holes(damage: &[Damage]) -> Vec<Option<u64>> {
+    damage.iter().map(|damage| damage.events).collect()
+}
+
+#[test]
+fn a_block_that_stands_there_twice_is_folded_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("a.procession");
+    let recording = recording(clock(0));
+    let events = Machine::new(15, 60).events(90);
+    let block = |range: std::ops::Range<usize>| {
+        let mut builder = BlockBuilder::new(range.start as u64);
+        events[range].iter().for_each(|event| builder.push(event));
+        builder.take(&recording, b"")
+    };
+    let [head, a, b, c] = [RawBlock::head(&recording), block(0..30), block(30..60), block(60..90)];
+    let write = |blocks: &[&RawBlock]| {
+        let bytes: Vec<u8> = blocks.iter().flat_map(|block| block.to_bytes().unwrap()).collect();
+        fs::write(&path, bytes).unwrap();
+        Journal::open(&path).unwrap()
+    };
+    let count = |journal: &Journal| {
+        let mut count = 0;
+        let mut visit = |piece: Piece<'_>| {
+            count += usize::from(matches!(piece, Piece::Event(_)));
+            true
+        };
+        journal.read(None, &mut visit).unwrap();
+        count
+    };
+    let whole = fold(recording.table, &events);
+    let journal = write(&[&head, &a, &b, &a, &b, &c, &a]);
+    let latest = journal.latest().unwrap();
+    assert_state(&latest, &whole, "each block once");
+    assert_eq!((latest.sequence, count(&journal)), (90, 90));
+    assert_eq!(latest.damage.iter().filter(|damage| damage.is_repeated()).count(), 3);
+    // Files may be joined: after a head it starts anew.
+    let journal = write(&[&head, &a, &b, &c, &head, &a]);
+    assert_eq!((journal.latest().unwrap().sequence, count(&journal)), (30, 120));
+}
+
 /// Blocks that a recorder had no room for are missing from the journal without any damage.
 #[test]
 fn what_was_never_written_is_lost_until_the_next_checkpoint() {
@@ -471,7 +512,18 @@ fn what_was_never_written_is_lost_until_the_next_checkpoint() {
     events.push(Event { time, kind: EventKind::Lost(70) });
     events.extend(more);
     assert_state(&latest, &fold(latest.recording.table, &events), "with a hole");
-    assert_eq!((latest.sequence, latest.damage.len()), (220, 0));
+    assert_eq!((latest.sequence, holes(&latest.damage)), (220, vec![Some(70)]));
+    let mut told = Vec::new();
+    let journal = Journal::open(directory.path()).unwrap();
+    journal
+        .read(None, &mut |piece| {
+            if let Piece::Block(Block { content: Content::Damage(damage), .. }) = piece {
+                told.push(damage.clone());
+            }
+            true
+        })
+        .unwrap();
+    assert_eq!(told, latest.damage, "who reads all is told too");
 
     recorder.begin();
     let latest = Journal::open(directory.path()).unwrap().latest().unwrap();

@@ -60,7 +60,10 @@ impl<'n> Fold<'n> {
                 self.is_stale = false;
             }
             Content::Events(events) => return self.fold(block.sequence, &events, visit),
-            Content::Damage(_) => self.is_stale = true,
+            // Also where blocks are missing, though nothing is damaged; nothing is where one stands twice.
+            Content::Damage(damage) => self.is_stale |= !damage.is_repeated(),
+            // Files may be joined: the next begins with a checkpoint of its own.
+            Content::Head { .. } => self.is_stale = true,
             _ => {}
         }
         ControlFlow::Continue(())
@@ -86,6 +89,7 @@ impl<'n> Fold<'n> {
             }
         });
         self.unreadable += unreadable;
+        self.is_stale |= unreadable > 0;
         state
     }
 

@@ -139,6 +139,11 @@ impl Parsed {
         usize::try_from(self.0.raw).unwrap_or(usize::MAX)
     }
 
+    /// Length of the payload in the file.
+    pub(crate) fn stored(self) -> usize {
+        usize::try_from(self.0.stored).unwrap_or(usize::MAX)
+    }
+
     /// What it says of the block at `offset`.
     pub(crate) fn at(self, offset: u64) -> Header {
         let Self(fields) = self;

@@ -13,8 +13,9 @@ use super::segment::{Segment, failed, open};
 pub(crate) struct Blocks<'j> {
     /// Those that come after the one that is read.
     segments: &'j [Segment],
+    /// It knows how many events came before, and tells of blocks that are missing or come too late.
     current: Option<(&'j Segment, Reader<File>)>,
-    /// Where the next block begins.
+    /// Where the first block begins in the next file.
     offset: u64,
     /// The reader has a part of a checkpoint, and waits for the others.
     is_within_checkpoint: bool,
@@ -46,7 +47,6 @@ impl<'j> Blocks<'j> {
                 return Ok(Some(item));
             }
             self.current = None;
-            self.offset = 0;
         }
     }
 
@@ -55,7 +55,8 @@ impl<'j> Blocks<'j> {
     fn open_next(&mut self) -> Result<bool, JournalError> {
         while let Some((segment, rest)) = self.segments.split_first() {
             self.segments = rest;
-            if let Some(reader) = open(&segment.path)? {
+            if let Some(mut reader) = open(&segment.path)? {
+                reader.seek(std::mem::take(&mut self.offset));
                 self.current = Some((segment, reader));
                 return Ok(true);
             }
@@ -69,21 +70,17 @@ impl<'j> Blocks<'j> {
     fn next_in_file(&mut self, wants: &mut dyn FnMut(&Header) -> bool) -> Result<Option<Item>, JournalError> {
         let Some((segment, reader)) = &mut self.current else { return Ok(None) };
         let failed = |source| failed(&segment.path, source);
-        if !self.is_within_checkpoint {
-            reader.seek(self.offset);
-            let header = reader.next_header().map_err(failed)?;
-            // What is damaged in front of the next header is to be told of.
-            if let Some(header) = header.filter(|header| header.offset == self.offset && !wants(header)) {
-                self.offset = header.offset.saturating_add(header.bytes);
-                return Ok(Some(Item::Passed(header)));
-            }
-            reader.seek(self.offset);
+        // What is damaged in front of the next header is to be told of.
+        if !self.is_within_checkpoint
+            && let Some(header) = reader.peek().map_err(failed)?
+            && !wants(&header)
+            && reader.skip(&header)
+        {
+            return Ok(Some(Item::Passed(header)));
         }
         let block = reader.next().map_err(failed)?;
         self.is_within_checkpoint =
             block.as_ref().is_some_and(|block| matches!(block.content, Content::CheckpointPart));
-        let Some(block) = block else { return Ok(None) };
-        self.offset = block.offset.saturating_add(block.bytes);
-        Ok(Some(Item::Block(Box::new(block))))
+        Ok(block.map(|block| Item::Block(Box::new(block))))
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Fold {
     pub(crate) damage: Vec<Damage>,
     /// Events of the journal up to the next block.
     expected: u64,
+    /// A file begins: the next block may say that fewer came before it.
+    is_anew: bool,
     /// The latest time of all blocks so far.
     latest: BootTime,
     /// Events in the damage since the last block, as far as is known.
@@ -66,8 +68,9 @@ impl Fold {
     pub(crate) fn take(&mut self, block: &Block, limit: BootTime, witness: &mut dyn Witness) {
         match (&block.content, &block.recording) {
             (Content::Events(events), Some(recording)) => {
-                self.begin_block(block.sequence, recording);
-                self.take_events(block, events, limit, witness);
+                if self.begin_block(block.sequence, recording) {
+                    self.take_events(block, events, limit, witness);
+                }
             }
             (Content::Checkpoint { checkpoint, bookmark }, Some(recording))
                 if made(checkpoint, recording) <= limit =>
@@ -86,11 +89,16 @@ impl Fold {
         self.bookmark.clone_from(bookmark);
         self.sequence = sequence;
         self.expected = sequence;
+        self.is_anew = false;
         self.damaged = 0;
         self.is_whole = true;
     }
 
     fn take_damage(&mut self, damage: &Damage) {
+        if damage.is_repeated() {
+            self.damage.push(damage.clone());
+            return;
+        }
         // Nobody was told that a block is safe which was not written to its end: what was in it comes again.
         let lost = damage.events.filter(|_| !damage.is_torn());
         self.damaged = self.damaged.saturating_add(lost.unwrap_or(0));
@@ -98,17 +106,25 @@ impl Fold {
         self.damage.push(damage.clone());
     }
 
-    /// Tells the table of the events that are missing between the last block and this one.
-    fn begin_block(&mut self, sequence: u64, recording: &Recording) {
+    /// Tells the table of the events that are missing between the last block and this one. Whether it is to
+    /// be folded: not if it stands in the wrong place.
+    fn begin_block(&mut self, sequence: u64, recording: &Recording) -> bool {
         if self.recording.is_none() {
             self.table = Table::new(recording.table);
             self.expected = sequence;
             self.is_whole = sequence == 0;
         }
+        if std::mem::take(&mut self.is_anew) {
+            self.expected = self.expected.min(sequence);
+        }
+        if sequence < self.expected {
+            return false;
+        }
         self.recording = Some(recording.clone());
         let missing = sequence.saturating_sub(self.expected).max(self.damaged);
         self.damaged = 0;
         self.lose(missing);
+        true
     }
 
     fn take_events(&mut self, block: &Block, events: &Events, limit: BootTime, witness: &mut dyn Witness) {
@@ -131,11 +147,13 @@ impl Fold {
         }
     }
 
-    /// A block is later than all that is asked for.
+    /// A block is later than all that is asked for, or has nothing for the table.
     pub(crate) fn pass_over(&mut self, header: &Header) {
+        self.is_anew |= header.kind == Some(Kind::Head);
         if let (Some(Kind::Events), Some(sequence)) = (header.kind, header.sequence) {
             let missing = std::mem::take(&mut self.damaged);
             self.lose(missing);
+            self.is_anew = false;
             self.expected = sequence.saturating_add(header.events.into());
             self.latest = self.latest.max(header.last);
         }

@@ -19,6 +19,11 @@ impl Damage {
     pub fn is_torn(&self) -> bool {
         self.why == why::TORN
     }
+
+    /// Whether it is a block that was read before, or came too late: nothing is missing for its sake.
+    pub fn is_repeated(&self) -> bool {
+        self.why == why::REPEATED
+    }
 }
 
 /// All that can be wrong, but for what is wrong with a payload.

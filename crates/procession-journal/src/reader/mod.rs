@@ -118,6 +118,26 @@ impl<R: io::Read + io::Seek> Reader<R> {
         Ok(Some(header))
     }
 
+    /// The header of the block that stands right where reading goes on. Nothing is read on.
+    pub(crate) fn peek(&mut self) -> io::Result<Option<Header>> {
+        if self.is_over { Ok(None) } else { self.scan.header_at(self.offset) }
+    }
+
+    /// Passes over the block that was [peeked](Self::peek) at, if it stands in its place. If not, there is
+    /// damage to be told of by [`next`](Self::next).
+    pub(crate) fn skip(&mut self, header: &Header) -> bool {
+        let expected = self.expected.filter(|_| header.kind != Some(Kind::Head));
+        let is_in_order =
+            header.sequence.zip(expected).is_none_or(|(sequence, expected)| sequence == expected);
+        if is_in_order {
+            self.expected =
+                header.sequence.or(expected).map(|before| before.saturating_add(header.events.into()));
+            self.offset = header.offset.saturating_add(header.bytes);
+            self.checkpoint = Assembly::default();
+        }
+        is_in_order
+    }
+
     /// Tells of what is missing before a block, or that it should have stood before others.
     fn disorder(&mut self, header: &Header) -> io::Result<Option<Block>> {
         if header.kind == Some(Kind::Head) {
@@ -137,13 +157,20 @@ impl<R: io::Read + io::Seek> Reader<R> {
         self.expected = header.sequence.or(self.expected);
         let sequence = self.expected.unwrap_or_default();
         self.expected = self.expected.map(|before| before.saturating_add(header.events.into()));
-        let content = match (understood(parsed, header), self.packed(parsed, header)?) {
-            (_, None) => return self.pass_over(header, why::TORN),
-            (Err(why), _) => Err(why),
-            (Ok(kind), Some(packed)) => match unpack(packed, parsed.raw()) {
-                Ok(raw) => content::decode(kind, header, raw.into(), &mut self.checkpoint),
-                Err(why) => return self.pass_over(header, why),
-            },
+        if self.scan.length()? < header.offset.saturating_add(header.bytes) {
+            return self.pass_over(header, why::TORN);
+        }
+        let content = match understood(parsed, header) {
+            Err(why) => Err(why),
+            Ok(kind) => {
+                let Some(packed) = self.packed(parsed, header)? else {
+                    return self.pass_over(header, why::TORN);
+                };
+                match unpack(packed, parsed.raw()) {
+                    Ok(raw) => content::decode(kind, header, raw.into(), &mut self.checkpoint),
+                    Err(why) => return self.pass_over(header, why),
+                }
+            }
         };
         self.offset = self.offset.saturating_add(header.bytes);
         let Header { offset, bytes, first, last, .. } = *header;
@@ -155,7 +182,7 @@ impl<R: io::Read + io::Seek> Reader<R> {
         })
     }
 
-    /// `None`: the file ends before the payload does.
+    /// `None`: the file ends before the payload does, which it did not a moment ago.
     fn packed(&mut self, parsed: Parsed, header: &Header) -> io::Result<Option<Packed>> {
         let Parsed(fields) = parsed;
         let (Ok(length), Some(at)) =
@@ -211,11 +238,12 @@ impl<R: io::Read + io::Seek> Reader<R> {
     }
 }
 
-/// The kind of a block, if it is one that can be read here.
+/// The kind of a block, if it is one that can be read here. Nothing compressed is longer than it was before.
 fn understood(parsed: Parsed, header: &Header) -> Result<Kind, &'static str> {
     if parsed.0.version > VERSION {
         return Err(why::NEWER);
     }
     let kind = header.kind.ok_or(why::UNKNOWN_KIND)?;
-    if parsed.raw() > kind.max_raw() { Err(why::TOO_LONG) } else { Ok(kind) }
+    let longest = parsed.raw().max(parsed.stored());
+    if longest > kind.max_raw() { Err(why::TOO_LONG) } else { Ok(kind) }
 }

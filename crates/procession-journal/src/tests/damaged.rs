@@ -1,12 +1,15 @@
 //! Whatever happens to a file: what is still read of it is what was written, and the rest is told of.
 
+use std::io::{Seek as _, SeekFrom, Write as _};
+
 use procession::{
     Arguments, BootTime, Event, EventKind, Exec, Exit, Fork, Ledger, Pid, ProcessKey, Program, Subject, Table,
 };
 use proptest::prelude::*;
 
 use super::{block, damage, file, read, recording};
-use crate::{Block, Container, Content, RawBlock};
+use crate::block::Fields;
+use crate::{Block, Container, Content, RawBlock, Reader};
 
 /// A process that runs `make` and ends, and one that does the same.
 pub(super) fn events() -> Vec<Event<'static>> {
@@ -168,6 +171,30 @@ fn an_argument_that_is_a_block_is_never_taken_for_one() {
     outer[20] ^= 1;
     let blocks = read(&outer);
     assert_eq!((blocks.len(), blocks[1].sequence, damage(&blocks)[0].events), (2, 1, None));
+}
+
+/// A file with a hole in the middle seems to hold gigabytes, and takes no room on the disk.
+#[test]
+fn a_header_that_says_too_much_is_not_believed() {
+    let fields = |stored| Fields { kind: 2, version: 1, stored, raw: 9, ..Fields::default() };
+    let follows = file(&[block(0, &events())]);
+    for stored in [u32::MAX, (64 << 20) + 1] {
+        let mut sparse = tempfile::tempfile().unwrap();
+        sparse.write_all(&fields(stored).to_bytes()).unwrap();
+        sparse.seek(SeekFrom::Current(stored.into())).unwrap();
+        sparse.write_all(&follows).unwrap();
+        let mut reader = Reader::new(sparse).unwrap();
+        let told = reader.next().unwrap().unwrap();
+        assert_eq!(
+            (damage(&[told])[0].why, reader.next().unwrap().map(|block| events_in(&block))),
+            ("they say that they are more than a block can hold", Some(18))
+        );
+        // It is not all there: something else stands where it should be.
+        let short = [&fields(stored).to_bytes()[..], &follows].concat();
+        let read = read(&short);
+        assert!(damage(&read)[0].is_torn());
+        assert_eq!(read.iter().map(events_in).sum::<u64>(), 18);
+    }
 }
 
 /// What may happen to a file.
