@@ -610,4 +610,43 @@ fn what_is_no_journal_is_told_of() {
     }
     let absent = directory.path().join("absent");
     assert!(matches!(Journal::open(&absent), Err(JournalError::Io { path, .. }) if path == absent));
+    // It never ends, and must not be searched.
+    assert!(matches!(Journal::open(Path::new("/dev/zero")), Err(JournalError::Io { .. })));
+}
+
+/// A directory in the place of a file can be opened, but not read: not even by root.
+#[test]
+fn a_file_that_cannot_be_read_is_passed_over_where_others_can() {
+    let lab = Lab::record(16, 300);
+    let unreadable = "0000000000-20330518T033320Z.procession";
+    fs::create_dir(lab.directory.path().join(unreadable)).unwrap();
+    let latest = lab.open().latest().unwrap();
+    assert_state(&latest, &fold(lab.recording.table, &lab.events), "the others");
+    let [damage] = &latest.damage[..] else { panic!("{:?}", latest.damage) };
+    assert_eq!((damage.offset, damage.events), (0, None));
+    assert!(!damage.is_torn());
+
+    let alone = TempDir::new().unwrap();
+    fs::create_dir(alone.path().join(unreadable)).unwrap();
+    let error = Journal::open(alone.path()).unwrap_err();
+    assert!(matches!(error, JournalError::Io { path, .. } if path.ends_with(unreadable)));
+}
+
+#[test]
+fn files_from_elsewhere_come_before_those_that_the_directory_numbered() {
+    let directory = TempDir::new().unwrap();
+    // The wall clock was set back between the boots, and a copy of the first is the last by it.
+    record_boot(directory.path(), 1, 9_000, 1);
+    let first = files(directory.path()).pop().unwrap();
+    let (recording, events) = record_boot(directory.path(), 2, 0, 2);
+    let elsewhere = TempDir::new().unwrap();
+    record_boot(elsewhere.path(), 3, 90_000, 3);
+    fs::copy(files(elsewhere.path()).pop().unwrap(), directory.path().join("z.procession")).unwrap();
+    for copied in [first, files(directory.path()).into_iter().nth(1).unwrap()] {
+        let name = format!("copy-of-{}", copied.file_name().unwrap().to_str().unwrap());
+        fs::copy(&copied, directory.path().join(name)).unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        assert_eq!(journal.recording().boot_id, recording.boot_id);
+        assert_state(&journal.latest().unwrap(), &fold(recording.table, &events), "the last by number");
+    }
 }

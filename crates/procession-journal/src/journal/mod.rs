@@ -41,6 +41,8 @@ pub struct Journal {
     /// At least one.
     boots: Vec<Boot>,
     recording: Recording,
+    /// Files that could not be opened or read.
+    unread: Vec<Damage>,
 }
 
 /// The table as it was at one moment.
@@ -57,7 +59,8 @@ pub struct Restored {
     /// Whose containers are, as far as all files of that boot say.
     pub names: Names,
     /// What could not be read between the checkpoint and that moment: the table may lack what was in it.
-    /// How many events that were is in its ledger, among those lost.
+    /// How many events that were is in its ledger, among those lost, as far as it is known. At the end, files
+    /// that could not be read at all, of whichever time.
     pub damage: Vec<Damage>,
     /// Whether the last file was closed in order.
     pub is_closed: bool,
@@ -76,21 +79,28 @@ impl Journal {
     /// Of a file, or of all files in a directory whose names end in `.procession`. Another program may be
     /// writing it.
     ///
-    /// Only the headers of blocks are read, and little of them is kept.
+    /// Only the headers of blocks are read, and little of them is kept. A file of a directory that cannot be
+    /// opened or read is passed over, where others can; [`Restored::damage`] tells of it.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or there is nothing in it.
+    /// None of its files can be read, or there is nothing in them.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let mut segments = Vec::new();
+        let (mut segments, mut unread, mut error) = (Vec::new(), Vec::new(), None);
         for file in files(path)? {
-            segments.extend(Segment::scan(&file)?);
+            match Segment::scan(&file) {
+                Ok(segment) => segments.extend(segment),
+                Err(why) => {
+                    unread.push(Damage::of_file(file.metadata().map_or(0, |metadata| metadata.len())));
+                    error.get_or_insert(why);
+                }
+            }
         }
         let boots = boots(segments);
         let Some(recording) = boots.last().map(|boot| boot.recording.clone()) else {
-            return Err(JournalError::Nothing { path: path.into() });
+            return Err(error.unwrap_or_else(|| JournalError::Nothing { path: path.into() }));
         };
-        Ok(Self { path: path.into(), boots, recording })
+        Ok(Self { path: path.into(), boots, recording, unread })
     }
 
     /// What its last readable block says.
@@ -136,7 +146,7 @@ impl Journal {
         let Some(boot) = self.boots.last() else {
             return Err(JournalError::Nothing { path: self.path.clone() });
         };
-        boot.restored(FOREVER)
+        self.restored(boot, FOREVER)
     }
 
     /// The table at a time on the wall clock: what happened up to then is in it, and nothing else, in
@@ -151,7 +161,13 @@ impl Journal {
     /// while, and the machine was not, the answer is what was known before.
     pub fn at(&self, time: SystemTime) -> Result<Restored, JournalError> {
         let (boot, limit) = self.moment(time)?;
-        boot.restored(limit)
+        self.restored(boot, limit)
+    }
+
+    fn restored(&self, boot: &Boot, limit: BootTime) -> Result<Restored, JournalError> {
+        let mut restored = boot.restored(limit)?;
+        restored.damage.extend_from_slice(&self.unread);
+        Ok(restored)
     }
 
     /// Hands over all that was recorded from `from` on until `visit` says that it is enough, by returning
@@ -244,11 +260,11 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, JournalError> {
 /// Puts the files of each boot together and in order.
 ///
 /// Within a boot, boot time is the order: it goes only forward. From boot to boot it is the numbers that a
-/// directory gave the files; where files come from elsewhere, nothing is left but the wall clock.
+/// directory gave the files. Those that come from elsewhere have none: they are before the others, and for
+/// their order nothing is left but the wall clock.
 fn boots(mut segments: Vec<Segment>) -> Vec<Boot> {
     let number = |segment: &Segment| number_of(&segment.path);
     segments.sort_by_key(|segment| (number(segment), segment.first.clock.boot(), segment.span.0));
-    let are_numbered = segments.iter().all(|segment| number(segment).is_some());
     let mut boots: Vec<Boot> = Vec::new();
     for segment in segments {
         match boots.iter_mut().find(|boot| boot.recording.boot_id == segment.last.boot_id) {
@@ -256,8 +272,6 @@ fn boots(mut segments: Vec<Segment>) -> Vec<Boot> {
             None => boots.push(Boot::new(segment)),
         }
     }
-    if !are_numbered {
-        boots.sort_by_key(|boot| boot.span().1);
-    }
+    boots.sort_by_key(|boot| (boot.segments.last().and_then(number), boot.span().1));
     boots
 }

@@ -15,6 +15,11 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// A whole file of so many bytes.
+    pub(crate) fn of_file(bytes: u64) -> Self {
+        Self { offset: 0, bytes, why: why::NO_FILE, events: None }
+    }
+
     /// Whether the file ends within a block: for a file that is being written this is how it should be.
     pub fn is_torn(&self) -> bool {
         self.why == why::TORN
@@ -28,6 +33,7 @@ impl Damage {
 
 /// All that can be wrong, but for what is wrong with a payload.
 pub(crate) mod why {
+    pub(crate) const NO_FILE: &str = "the system cannot open or read the file that they are";
     pub(crate) const TORN: &str = "the file ends within a block";
     pub(crate) const NO_BLOCK: &str = "they do not begin like a block";
     pub(crate) const NEWER: &str = "a newer version of the program wrote them";
