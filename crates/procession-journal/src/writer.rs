@@ -21,8 +21,11 @@ const SCHEMA: &[u8] = include_bytes!("proto/descriptors.binpb");
 /// Room for what is in a block of events besides these.
 const RESERVE: usize = 1 << 20;
 
-/// Bytes of a part of a checkpoint, after which the next is begun.
+/// Bytes of a part of a checkpoint, or of a block of names, after which the next is begun.
 const PART: usize = 1 << 20;
+
+/// The most bytes that are told of one container.
+const LONGEST_CONTAINER: usize = 8 << 20;
 
 /// Makes a block of events, one after the other. Encodes; does no I/O and no compression.
 #[derive(Debug)]
@@ -131,6 +134,18 @@ fn put_one(raw: &mut Vec<u8>, event: &Event<'_>) {
     Put::new(raw).message(2, |put| put_event(put, event));
 }
 
+/// A container with as much of its pod as fits. `None`: it is too long without.
+fn encode_container(container: &Container) -> Option<Vec<u8>> {
+    let mut message = proto::Container::from(container);
+    let shorten: [fn(&mut proto::Pod); 2] = [|pod| pod.annotations.clear(), |pod| pod.labels.clear()];
+    for shorten in shorten {
+        if message.encoded_len() > LONGEST_CONTAINER {
+            message.pod.iter_mut().for_each(shorten);
+        }
+    }
+    (message.encoded_len() <= LONGEST_CONTAINER).then(|| message.encode_to_vec())
+}
+
 impl RawBlock {
     /// The first block of a file.
     pub fn head(recording: &Recording) -> Self {
@@ -172,13 +187,23 @@ impl RawBlock {
         blocks
     }
 
-    /// What was said of containers.
-    pub fn names(recording: &Recording, containers: &[Container]) -> Self {
-        Self::made_now(Kind::Names, recording, 0, |put| {
-            for container in containers {
-                put.some_bytes(2, Some(&proto::Container::from(container).encode_to_vec()));
-            }
-        })
+    /// What was said of containers, in as many blocks as it takes.
+    ///
+    /// Of one that takes more than 8 MiB, the annotations are left out, and then the labels; one that takes
+    /// more even so is not named.
+    pub fn names(recording: &Recording, containers: &[Container]) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        let mut encoded = containers.iter().filter_map(encode_container).peekable();
+        while encoded.peek().is_some() {
+            blocks.push(Self::made_now(Kind::Names, recording, 0, |put| {
+                while put.len() < PART
+                    && let Some(container) = encoded.next()
+                {
+                    put.some_bytes(2, Some(&container));
+                }
+            }));
+        }
+        blocks
     }
 
     /// The last block of a file that is closed in order.

@@ -148,12 +148,19 @@ impl Sketch {
 
 /// `None`: the file has gone, as old ones do.
 pub(crate) fn open(path: &Path) -> Result<Option<Reader<File>>, JournalError> {
-    let opened = File::open(path).and_then(Reader::new);
-    match opened {
+    match open_regular(path).and_then(Reader::new) {
         Ok(reader) => Ok(Some(reader)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed(path, source)),
     }
+}
+
+/// To open a pipe would take until somebody writes to it, and a device may never end.
+fn open_regular(path: &Path) -> io::Result<File> {
+    if path.metadata()?.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }
 
 pub(crate) fn failed(path: &Path, source: io::Error) -> JournalError {

@@ -30,16 +30,61 @@ fn container() -> Container {
 #[test]
 fn every_block_says_of_its_journal_what_it_was_told() {
     let containers = [container(), Container::default()];
-    let blocks = read(&file(&[
-        RawBlock::head(&recording()),
-        block(0, &[lost(1)]),
-        RawBlock::names(&recording(), &containers),
-    ]));
+    let mut blocks = vec![RawBlock::head(&recording()), block(0, &[lost(1)])];
+    blocks.extend(RawBlock::names(&recording(), &containers));
+    let blocks = read(&file(&blocks));
     assert!(blocks.iter().all(|block| block.recording.as_ref() == Some(&recording())));
     let [head, _, names] = &blocks[..] else { panic!("{blocks:?}") };
     assert!(matches!(&head.content, Content::Head { written_by } if written_by == env!("CARGO_PKG_VERSION")));
     assert!(matches!(&names.content, Content::Names(read) if **read == containers));
     assert_eq!((names.sequence, names.first), (1, recording().clock.boot()));
+}
+
+/// A container whose pod has so many MiB of labels and annotations.
+fn wordy(number: u64, labels: usize, annotations: usize) -> Container {
+    let mut container = Container { id: format!("{number:064x}"), ..container() };
+    let text = |count: usize| [("text".to_owned(), "long".repeat(count << 18))].into();
+    if let Some(pod) = &mut container.pod {
+        (pod.labels, pod.annotations) = (text(labels), text(annotations));
+    }
+    container
+}
+
+fn named(blocks: &[RawBlock]) -> Vec<Container> {
+    let blocks = read(&file(blocks));
+    assert!(damage(&blocks).is_empty());
+    let named = |block| match block {
+        crate::Block { content: Content::Names(containers), .. } => containers,
+        other => panic!("{other:?}"),
+    };
+    blocks.into_iter().flat_map(named).collect()
+}
+
+#[test]
+fn names_come_in_blocks_that_can_be_read() {
+    assert!(RawBlock::names(&recording(), &[]).is_empty());
+    let few: Vec<_> = (0..5).map(|number| wordy(number, 0, 0)).collect();
+    assert_eq!(RawBlock::names(&recording(), &few).len(), 1);
+    let many: Vec<_> = (0..10).map(|number| wordy(number, 1, 3)).collect();
+    let blocks = RawBlock::names(&recording(), &many);
+    assert_eq!((blocks.len(), named(&blocks)), (10, many));
+}
+
+#[test]
+fn of_a_container_with_too_much_text_that_is_told_which_fits() {
+    let told = |labels, annotations| {
+        let containers = [wordy(1, labels, annotations), wordy(2, 0, 0)];
+        let named = named(&RawBlock::names(&recording(), &containers));
+        assert_eq!(named.last(), containers.last());
+        let pod = named[0].pod.as_ref().unwrap();
+        (named.len(), !pod.labels.is_empty(), !pod.annotations.is_empty())
+    };
+    assert_eq!(told(3, 4), (2, true, true));
+    assert_eq!(told(4, 17), (2, true, false));
+    assert_eq!(told(17, 1), (2, false, false));
+    let mut nameless = wordy(1, 0, 0);
+    nameless.name = "long".repeat(3 << 20);
+    assert!(RawBlock::names(&recording(), &[nameless]).is_empty());
 }
 
 #[test]

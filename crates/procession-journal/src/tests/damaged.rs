@@ -50,7 +50,7 @@ pub(super) fn journal() -> Vec<RawBlock> {
         RawBlock::head(&recording()),
         block(0, &events[..5]),
         checkpoint.remove(0),
-        RawBlock::names(&recording(), &containers),
+        RawBlock::names(&recording(), &containers).remove(0),
         block(5, &events[5..12]),
         block(12, &events[12..]),
         RawBlock::close(&recording(), &Ledger::default(), 18),
