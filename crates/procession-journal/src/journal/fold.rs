@@ -68,7 +68,8 @@ impl Fold {
     pub(crate) fn take(&mut self, block: &Block, limit: BootTime, witness: &mut dyn Witness) {
         match (&block.content, &block.recording) {
             (Content::Events(events), Some(recording)) => {
-                if self.begin_block(block.sequence, recording) {
+                let is_in_place = self.begin_block(block.sequence, recording);
+                if is_in_place {
                     self.take_events(block, events, limit, witness);
                 }
             }
