@@ -87,7 +87,10 @@ impl Scribe {
             }
         }
         self.rest();
-        drop(self.is_there);
+        let Self { medium, is_there, .. } = self;
+        // Who is told that it has ended may open the directory again.
+        drop(medium);
+        drop(is_there);
     }
 
     fn rest(&mut self) {

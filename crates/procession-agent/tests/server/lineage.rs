@@ -157,7 +157,8 @@ async fn the_account_and_the_status_are_told() {
     let ledger = lab.lineage().await.get_ledger(GetLedgerRequest {}).await.unwrap().into_inner();
     let received: Vec<_> =
         ledger.accounts.iter().map(|account| (account.kind.as_str(), account.received)).collect();
-    assert_eq!(received, [("fork", 3), ("exec", 2), ("exit", 1), ("running", 2), ("change", 0)]);
+    let all = [("fork", 3), ("exec", 2), ("exit", 1), ("running", 2), ("change", 0), ("gone", 0)];
+    assert_eq!(received, all);
     assert_eq!(ledger.memory.unwrap().running, 4);
     assert_eq!(ledger.readers.iter().map(|reader| reader.name.as_str()).collect::<Vec<_>>(), ["grpc"]);
     let status = lab.lineage().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
