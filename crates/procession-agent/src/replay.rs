@@ -42,7 +42,7 @@ pub struct ReplaySource {
     config: ReplayConfig,
     /// Events that the walk has told.
     walked: u64,
-    /// It was just begun in the middle: before that there is nothing new.
+    /// It was just begun in the middle, where the table is as it was then.
     is_resumed: bool,
     pace: Option<Pace>,
     malformed: u64,
@@ -305,9 +305,10 @@ impl Source for ReplaySource {
         self.read(true, sink).map_err(unreadable)
     }
 
-    /// All the rest, however long that takes.
+    /// All the rest, however long that takes. Who does not wait gets nothing: what comes next in a recording
+    /// has not happened yet.
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
-        if std::mem::take(&mut self.is_resumed) {
+        if timeout.is_zero() {
             return Ok(());
         }
         if self.going.is_none() {
@@ -318,6 +319,12 @@ impl Source for ReplaySource {
         let read = self.read(false, sink).map_err(unreadable);
         self.going = None;
         read
+    }
+
+    /// What runs now has nothing to do with what ran then. After a resumption the table is right as it is,
+    /// and a survey of a time before all that says so; what a recording misses later stays missing.
+    fn survey(&mut self, _since: BootTime, _sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+        Ok(std::mem::take(&mut self.is_resumed).then_some(BootTime::ZERO))
     }
 
     fn finish(&mut self, _sink: Sink<'_>) -> Result<(), SourceError> {

@@ -159,7 +159,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, help_heading = "What to show")]
     pub(crate) all: bool,
 
-    /// Begin at this time: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `-5m`
+    /// Begin at this time: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`, `5m ago`, `-1h30m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "What to show")]
     pub(crate) from: Option<When>,
 

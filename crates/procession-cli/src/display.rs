@@ -4,8 +4,9 @@ use std::env;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::Context as _;
 use jiff::tz::TimeZone;
-use procession::{Namespaces, WallClock};
+use procession::{Namespaces, Uid, WallClock};
 use procession_agent::{RecordedClock, Told, renewed, wall_clock};
 use procession_api::json::JsonEncoder;
 use procession_api::users::{PasswdFile, Users};
@@ -124,10 +125,47 @@ pub(crate) fn users() -> PasswdFile {
     file
 }
 
-/// Those who had accounts on the machine called `node`: those of this machine, if it is that. The users of
-/// another are not known, and numbers are shown.
-pub(crate) fn users_of(node: &str) -> Users {
-    if node == own_node_name() { users().users().clone() } else { Users::default() }
+/// Who has accounts on a machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Accounts {
+    users: Users,
+    /// The machine, if it is not this one: nobody but root is known there.
+    stranger: Option<String>,
+}
+
+impl Accounts {
+    /// Those of this machine.
+    pub(crate) fn here(users: Users) -> Self {
+        Self { users, stranger: None }
+    }
+
+    /// Those that the machine called `node` had: this machine's, if it is that. Of another nobody has a name
+    /// but root, who is the same everywhere.
+    pub(crate) fn of(node: &str) -> Self {
+        if node == own_node_name() {
+            return Self::here(users().users().clone());
+        }
+        Self { users: Users::parse(b"root:x:0:0::/:\n"), stranger: Some(node.to_owned()) }
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// The id of a user, by name or number.
+    pub(crate) fn uid(&self, user: &str) -> anyhow::Result<Uid> {
+        if let Ok(number) = user.parse() {
+            return Ok(Uid(number));
+        }
+        let root = || (user == "root").then_some(Uid::ROOT);
+        self.users.uid(user).or_else(root).with_context(|| match &self.stranger {
+            None => format!("there is no user `{user}` in /etc/passwd; a number works too"),
+            Some(node) => format!(
+                "who is `{user}`? The recording is of node {node}, not of this machine: user names are not \
+                 known; give a number"
+            ),
+        })
+    }
 }
 
 /// <https://no-color.org>: set and not empty means no colour, unless it is asked for by name.
@@ -155,4 +193,22 @@ pub(crate) fn own_node_name() -> String {
     set("HUBBLE_NODE_NAME")
         .or_else(|| set("NODE_NAME"))
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_another_machine_only_root_and_numbers_are_known() {
+        let there = Accounts::of("no-such-node");
+        assert_eq!(there.uid("root").unwrap(), Uid::ROOT);
+        assert_eq!(there.uid("33").unwrap(), Uid(33));
+        assert_eq!(there.users().name(Uid::ROOT), Some("root"));
+        let error = there.uid("www-data").unwrap_err().to_string();
+        assert!(error.contains("of node no-such-node") && error.contains("give a number"), "{error}");
+        let here = Accounts::here(Users::parse(b"www:x:33:33"));
+        assert_eq!((here.uid("www").unwrap(), here.uid("root").unwrap()), (Uid(33), Uid::ROOT));
+        assert!(here.uid("nobody-here").unwrap_err().to_string().contains("/etc/passwd"));
+    }
 }

@@ -32,7 +32,8 @@ pub(crate) struct ExportArgs {
     #[arg(default_value = "/var/lib/procession/journal")]
     journal: PathBuf,
 
-    /// Only from this time on: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `-5m`. Into a directory of its own
+    /// Only from this time on: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`, `5m ago`, `-1h30m`. Into a
+    /// directory of its own
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<When>,
 
@@ -65,8 +66,8 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let journal = Journal::open(&args.journal).map_err(|error| advised(error, &args.journal))?;
     let options = Options {
         directory: args.parquet.clone(),
-        from: args.from.map(When::here).transpose()?,
-        to: args.to.map(When::here).transpose()?,
+        from: args.from.map(When::here_told).transpose()?,
+        to: args.to.map(When::here_told).transpose()?,
         is_forced: args.force,
         program: concat!("procession ", env!("CARGO_PKG_VERSION")).to_owned(),
     };

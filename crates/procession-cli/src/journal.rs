@@ -29,6 +29,22 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Journal> {
     Journal::open(path).map_err(|error| explained(path, error))
 }
 
+/// The same where the journal was the argument, and no option named it.
+pub(crate) fn open_named(path: &Path) -> anyhow::Result<Journal> {
+    Journal::open(path).map_err(|error| match &error {
+        JournalError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            anyhow!("there is no {}: `procession record FILE` makes a recording", path.display())
+        }
+        _ => explained(path, error),
+    })
+}
+
+/// Whether a directory has files that look like an agent's.
+fn has_files(path: &Path) -> bool {
+    let is_one = |name: &Path| name.extension().is_some_and(|extension| extension == "journal");
+    path.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| is_one(&entry.path())))
+}
+
 fn explained(path: &Path, error: JournalError) -> anyhow::Error {
     let place = path.display();
     match &error {
@@ -38,6 +54,9 @@ fn explained(path: &Path, error: JournalError) -> anyhow::Error {
         ),
         JournalError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             anyhow!("no permission to read {place}: a journal is for its owner alone; try `sudo`")
+        }
+        JournalError::Nothing { .. } if path.is_dir() && !has_files(path) => {
+            anyhow!("there is no journal in {place}")
         }
         JournalError::Nothing { .. } if path.is_dir() => {
             anyhow!(
@@ -66,7 +85,7 @@ impl Asked {
     pub(crate) fn of(path: &Path, at: Option<When>) -> anyhow::Result<Self> {
         let journal = open(path)?;
         let (_, last) = journal.span();
-        let asked = at.map(When::here).transpose()?;
+        let asked = at.map(When::here_told).transpose()?;
         let inside = asked.filter(|time| *time <= last);
         let restored = match inside {
             Some(time) => journal.at(time),
@@ -97,8 +116,12 @@ impl Asked {
         damage(&self.path, &self.restored.damage);
         if lost > 0 {
             summary::tell(format_args!(
-                "{} events are missing before that time: some processes may not be there, and others have ended",
-                summary::thousands(lost)
+                "{} missing before that time: some processes may not be there, and others have ended",
+                if lost == 1 {
+                    "1 event is".to_owned()
+                } else {
+                    format!("{} events are", summary::thousands(lost))
+                }
             ));
         }
     }

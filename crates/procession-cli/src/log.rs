@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -117,8 +118,51 @@ fn level(targets: &Targets) -> Option<Level> {
     Level::value_variants().iter().rev().find(is_logged).copied()
 }
 
+/// With what the names of the modules begin that write journals.
+const JOURNAL: &str = "procession_agent::journal";
+
+/// Why a recording could not be written, as far as that was logged. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(crate) fn why(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What there is to say of a message that a journal could not be written: what it advises is for agents.
+    /// `None`: it is another message.
+    fn said(&self, event: &Event<'_>) -> Option<String> {
+        if !event.metadata().target().starts_with(JOURNAL) {
+            return None;
+        }
+        let mut members = Members::default();
+        event.record(&mut members);
+        let why = without_number(members.fields.get("error")?.as_str()?).to_owned();
+        let text = format!("the recording cannot be written ({why}): what happens meanwhile may be missing");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        Some(text)
+    }
+}
+
+/// `No space left on device`, without ` (os error 28)`.
+fn without_number(error: &str) -> &str {
+    error.split_once(" (os error").map_or(error, |(why, _)| why)
+}
+
 /// Shows from now on what is as urgent as `level`, or else what [`WANTED`] names.
 pub(crate) fn start(level: Level, format: Format) -> anyhow::Result<Control> {
+    start_as(level, format, None)
+}
+
+/// The same of a program that is no agent. Why it could not write a recording is to be had from the result.
+pub(crate) fn start_with_recording() -> anyhow::Result<Trouble> {
+    let trouble = Trouble::default();
+    start_as(Level::Info, Format::Text, Some(trouble.clone()))?;
+    Ok(trouble)
+}
+
+fn start_as(level: Level, format: Format, trouble: Option<Trouble>) -> anyhow::Result<Control> {
     let explicit: Option<Targets> = match std::env::var(WANTED) {
         Ok(text) => Some(text.parse().with_context(|| format!("cannot read {WANTED}"))?),
         Err(_) => None,
@@ -132,7 +176,7 @@ pub(crate) fn start(level: Level, format: Format) -> anyhow::Result<Control> {
                 "message" => write!(line, "{value:?}"),
                 name => write!(line, "; {}: {value:?}", name.replace('_', " ")),
             });
-            lines.fmt_fields(fields).event_format(Line).boxed()
+            lines.fmt_fields(fields).event_format(Line { trouble }).boxed()
         }
         Format::Json => lines.event_format(Object).boxed(),
     };
@@ -142,7 +186,10 @@ pub(crate) fn start(level: Level, format: Format) -> anyhow::Result<Control> {
 }
 
 /// `procession: the message; field: value`.
-struct Line;
+struct Line {
+    /// Where it is noted that a recording could not be written.
+    trouble: Option<Trouble>,
+}
 
 impl<S, F> FormatEvent<S, F> for Line
 where
@@ -156,7 +203,10 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut text = String::new();
-        context.format_fields(Writer::new(&mut text), event)?;
+        match self.trouble.as_ref().and_then(|trouble| trouble.said(event)) {
+            Some(said) => text = said,
+            None => context.format_fields(Writer::new(&mut text), event)?,
+        }
         writeln!(line, "procession: {}", Sentence(&text))
     }
 }
@@ -295,6 +345,23 @@ mod tests {
         assert_eq!(value["message"], format!("lost {name}"));
         assert_eq!(value["fields"], serde_json::json!({"count": 3, "is_last": true, "name": name}));
         assert!(value["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+    }
+
+    #[test]
+    fn a_recording_that_cannot_be_written_has_no_advice_for_agents() {
+        let (sink, trouble) = (Sink::default(), Trouble::default());
+        let writer = sink.clone();
+        let line = Line { trouble: Some(trouble.clone()) };
+        let lines = layer().with_writer(move || writer.clone()).with_ansi(false).event_format(line);
+        let error = io::Error::from_raw_os_error(28);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::warn!(target: "procession_agent::journal::scribe", %error, "set journal-max-size-mb");
+            tracing::info!(target: "procession_agent::journal::scribe", "it is written again");
+        });
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("(No space left on device)") && !text.contains("journal-max"), "{text}");
+        assert!(text.contains("it is written again"), "{text}");
+        assert_eq!(trouble.why().as_deref(), Some("No space left on device"));
     }
 
     #[test]

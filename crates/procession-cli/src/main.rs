@@ -47,12 +47,13 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     // The agent has options for its log.
-    if !matches!(command, Command::Agent(_)) {
-        log::start(log::Level::Info, log::Format::Text)?;
-    }
+    let trouble = match command {
+        Command::Agent(_) => log::Trouble::default(),
+        _ => log::start_with_recording()?,
+    };
     match command {
         Command::Watch(args) => watch::run(args),
-        Command::Record(args) => record::run(args),
+        Command::Record(args) => record::run(args, &trouble),
         Command::Replay(args) => replay::run(args),
         Command::Import(args) => import::run(args),
         Command::Agent(typed) => agent::run(typed),

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use procession_agent::{
     HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
 };
 use procession_filter::{Filter, Kinds};
+use tempfile::TempPath;
 
 use crate::args::RecordArgs;
 use crate::child::{self, Watched};
+use crate::log::Trouble;
 use crate::signals::Signals;
 use crate::watch::{NEVER_RUN, TICK, TIME_IS_UP, is_past, this_process};
 use crate::{containers, display, source, summary};
@@ -22,15 +25,16 @@ use crate::{containers, display, source, summary};
 /// How often it is told how far it is.
 const PROGRESS: Duration = Duration::from_millis(500);
 
-pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.file, args.force)?;
     let signals = Signals::catch()?;
     let inventory = containers::inventory(&args.containers)?;
     let source = source::open_told(args.observe.source, args.observe.ring_size)?;
-    let target = JournalTarget::File(args.file.clone());
+    let cannot = || format!("cannot write {}", args.file.display());
+    let mut place = Place::beside(&args.file).with_context(cannot)?;
+    let target = JournalTarget::File(place.current().to_owned());
     let journal = JournalConfig::new(target, display::node_name(&args.containers));
-    let journal = journal.and_then(JournalConfig::open);
-    let journal = journal.with_context(|| format!("cannot write {}", args.file.display()))?;
+    let journal = journal.and_then(JournalConfig::open).with_context(cannot)?;
     let scope = if args.command.is_empty() { Scope::Everything } else { this_process() };
     let config = ObservationConfig {
         hold: HoldConfig { wait: args.containers.pod_wait, ..HoldConfig::default() },
@@ -38,16 +42,20 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         ..ObservationConfig::new(selection(scope))
     };
     let observation = Observation::start(source, config, Box::new(inventory))?;
-    if signals.is_any() {
+    let is_early = signals.is_any();
+    if is_early && !args.command.is_empty() {
         observation.stop();
         let _ = observation.join();
-        return Ok(if args.command.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NEVER_RUN) });
+        summary::tell(format_args!("the command was not run, and nothing is recorded"));
+        return Ok(ExitCode::from(NEVER_RUN));
     }
     let started = Instant::now();
     let watched = match Watched::start(&args.command) {
         Ok(watched) => watched,
         Err(error) => return Ok(error.tell()),
     };
+    // From here on it is a recording, however it ends.
+    place.settle(args.force).with_context(cannot)?;
     let limit = args.observe.duration.and_then(|duration| started.checked_add(duration));
     let mut session =
         Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };
@@ -62,26 +70,74 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         summary::account(&account);
     }
     let bytes = fs::metadata(&args.file).map_or(0, |file| file.len());
-    summary::recorded(&account, &args.file, bytes);
+    let is_whole = summary::recorded(&account, &args.file, bytes, trouble.why().as_deref());
     Ok(match status {
+        _ if !is_whole => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
         Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
         Some(status) => child::exit_code(status),
     })
 }
 
-/// What was recorded before is not to be recorded again.
+/// What was recorded before is not to be recorded again, and only a file can be replaced.
 pub(crate) fn refuse_what_is_there(path: &Path, is_forced: bool) -> anyhow::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
-        Ok(file) if file.is_dir() => bail!("{} is a directory: name a file in it", path.display()),
-        // Permissions of a file that is there would stay.
-        Ok(file) if is_forced && file.is_file() => {
-            fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))
+    match fs::metadata(path) {
+        // Also a link to nothing: it would be replaced.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
+            Ok(())
         }
-        Ok(_) if is_forced => Ok(()),
-        Ok(_) => bail!("{} is there already: `--force` replaces it", path.display()),
+        Ok(file) if file.is_dir() => bail!("{} is a directory: name a file in it", path.display()),
+        Ok(file) if !file.is_file() => {
+            bail!("{} is no regular file: a recording cannot be written there", path.display())
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ if is_forced => Ok(()),
+        _ => bail!("{} is there already: `--force` replaces it", path.display()),
+    }
+}
+
+/// Refuses to replace what is to be read.
+pub(crate) fn refuse_same_file(input: &Path, target: &Path) -> anyhow::Result<()> {
+    if let (Ok(input), Ok(target_file)) = (fs::metadata(input), fs::metadata(target))
+        && (input.dev(), input.ino()) == (target_file.dev(), target_file.ino())
+    {
+        bail!("{} is the file that is to be read: name another one to be made", target.display());
+    }
+    Ok(())
+}
+
+/// A file that has a name of its own until it is a recording. Before that nothing is replaced, and nothing is
+/// left behind.
+struct Place {
+    path: PathBuf,
+    /// `None`: it has its name.
+    temporary: Option<TempPath>,
+}
+
+impl Place {
+    fn beside(path: &Path) -> io::Result<Self> {
+        // What a link leads to is replaced, and not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let name = format!(".{}.", path.file_name().unwrap_or_default().display());
+        let mut builder = tempfile::Builder::new();
+        let file = builder.prefix(&name).tempfile_in(directory.unwrap_or(Path::new(".")))?;
+        Ok(Self { temporary: Some(file.into_temp_path()), path })
+    }
+
+    /// Where it is now.
+    fn current(&self) -> &Path {
+        self.temporary.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Gives it its name, which somebody else may have taken meanwhile.
+    fn settle(&mut self, is_forced: bool) -> io::Result<()> {
+        let Some(temporary) = self.temporary.take() else { return Ok(()) };
+        let named =
+            if is_forced { temporary.persist(&self.path) } else { temporary.persist_noclobber(&self.path) };
+        Ok(named?)
     }
 }
 

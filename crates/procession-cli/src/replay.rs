@@ -15,31 +15,43 @@ use procession_agent::{
 use procession_api::users::Users;
 use procession_filter::Filter;
 use procession_journal::{Content, Journal, Piece, Recording, Restored};
+use procession_sensor::SourceError;
 
 use crate::args::ReplayArgs;
-use crate::display::{self, Display, Looks};
+use crate::display::{Accounts, Display, Looks};
 use crate::journal;
 use crate::output::Output;
 use crate::signals::Signals;
-use crate::summary;
+use crate::summary::{self, Missing};
 use crate::watch::{self, TICK};
 use crate::when::{When, shown};
 
 pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let signals = Signals::catch()?;
-    let journal = Arc::new(journal::open(&args.journal)?);
-    let users = display::users_of(&journal.recording().node_name);
-    let filter = watch::filter(&args.select, &users)?;
-    let from = args.from.map(When::here).transpose()?;
-    let to = args.to.map(When::here).transpose()?;
+    let journal = Arc::new(journal::open_named(&args.journal)?);
+    let accounts = Accounts::of(&journal.recording().node_name);
+    let filter = watch::filter(&args.select, &accounts)?;
+    let from = args.from.map(When::here_told).transpose()?;
+    let to = args.to.map(When::here_told).transpose()?;
     check_span(&journal, args, from, to)?;
 
-    let mut performance = Performance { journal, args, filter, users, signals, from, to, unread: Vec::new() };
+    let is_of_command = journal.recording().root.is_some() && !args.all;
+    let users = accounts.users().clone();
+    let mut performance = Performance {
+        journal,
+        args,
+        is_of_command,
+        filter,
+        users,
+        signals: None,
+        from,
+        to,
+        unread: Vec::new(),
+    };
     let mut next = Some(Start { boot: None, time: from });
     while let Some(start) = next {
         let told = performance.boot(&start)?;
         next = told
-            .filter(|_| !performance.signals.is_any())
+            .filter(|_| !performance.is_asked_to_stop())
             .map(|(boot, began)| Start { boot: Some(boot), time: Some(began) });
     }
     for part in &performance.unread {
@@ -82,9 +94,13 @@ struct Start {
 struct Performance<'a> {
     journal: Arc<Journal>,
     args: &'a ReplayArgs,
+    /// Only what the recorded command started is shown.
+    is_of_command: bool,
     filter: Filter,
     users: Users,
-    signals: Signals,
+    /// `None`: nothing was shown yet, and a signal simply ends the program, however long it takes to find out
+    /// what there is to be shown.
+    signals: Option<Signals>,
     from: Option<SystemTime>,
     to: Option<SystemTime>,
     unread: Vec<Unread>,
@@ -93,7 +109,7 @@ struct Performance<'a> {
 impl Performance<'_> {
     /// Shows the events of one boot. The one that comes next, and when.
     fn boot(&mut self, start: &Start) -> anyhow::Result<Option<(BootId, SystemTime)>> {
-        let is_of_command = self.journal.recording().root.is_some() && !self.args.all;
+        let is_of_command = self.is_of_command;
         // What a command has started is known only to who has seen it from the beginning.
         let known = if is_of_command { None } else { self.known(start) };
         let hidden_until = self.from.filter(|_| is_of_command);
@@ -108,25 +124,49 @@ impl Performance<'_> {
         };
         let (source, mut replay) = Replay::new(Arc::clone(&self.journal), config);
         let scope = self.scope(&recording);
-        let mut observation = self.observe(source, &recording, scope, known)?;
+        let Some(mut observation) = self.observe(source, &recording, scope, known)? else {
+            return self.all_of(start);
+        };
+        let signals = match self.signals.take() {
+            Some(signals) => signals,
+            None => Signals::catch()?,
+        };
         let mut output = self.output(&observation, &replay, &recording, hidden_until);
-        let is_whole = self.present(&mut observation, &mut replay, &mut output)?;
+        let is_whole = present(&mut observation, &mut replay, &mut output, &signals);
+        self.signals = Some(signals);
+        let is_whole = is_whole?;
         let next = replay.next_boot().filter(|_| is_whole);
-        self.unread.extend(replay.unread());
+        let unread = replay.unread();
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
-            tell(&account, &recording, scope);
+            tell(&account, &recording, scope, &Missing::of(&unread));
         }
+        self.unread.extend(unread);
         Ok(next)
     }
 
+    /// Shows everything, because the command itself is not among what can be read.
+    fn all_of(&mut self, start: &Start) -> anyhow::Result<Option<(BootId, SystemTime)>> {
+        summary::tell(format_args!(
+            "what the command started cannot be told apart, because the part of the recording that tells of it \
+             is damaged: everything is shown"
+        ));
+        self.is_of_command = false;
+        self.boot(start)
+    }
+
+    fn is_asked_to_stop(&self) -> bool {
+        self.signals.as_ref().is_some_and(Signals::is_any)
+    }
+
+    /// `None`: what the scope is about is not among what can be read.
     fn observe(
         &self,
         source: ReplaySource,
         recording: &Recording,
         scope: Scope,
         known: Option<Restored>,
-    ) -> anyhow::Result<Observation> {
+    ) -> anyhow::Result<Option<Observation>> {
         let lineage = self.args.show.detail().lineage();
         let config = ObservationConfig {
             when_full: WhenFull::Wait,
@@ -135,7 +175,10 @@ impl Performance<'_> {
             ..ObservationConfig::new(Selection { scope, filter: self.filter.clone(), lineage })
         };
         let inventory = RecordedInventory::new(self.journal.names()?);
-        Observation::start(Box::new(source), config, Box::new(inventory)).context("cannot show the recording")
+        match Observation::start(Box::new(source), config, Box::new(inventory)) {
+            Err(SourceError::RootNotFound) => Ok(None),
+            observation => Ok(Some(observation.context("cannot show the recording")?)),
+        }
     }
 
     /// Where it is shown, as it looked then.
@@ -181,56 +224,56 @@ impl Performance<'_> {
 
     /// What the recorded command started, or everything.
     fn scope(&self, recording: &Recording) -> Scope {
-        match recording.root.filter(|_| !self.args.all) {
+        match recording.root.filter(|_| self.is_of_command) {
             Some(root) => Scope::DescendantsOf { pid: root.pid, pid_namespace: None },
             None => Scope::Everything,
         }
     }
+}
 
-    /// Shows what is told until the end. Whether that was the end of all.
-    fn present(
-        &self,
-        observation: &mut Observation,
-        replay: &mut Replay,
-        output: &mut Output,
-    ) -> anyhow::Result<bool> {
-        let goes_on = |_| !self.signals.is_any();
-        let mut found = observation.take_found().into_iter();
-        while let Some(first) = found.next() {
-            output.write(&first, found.by_ref(), &goes_on)?;
-        }
-        let (told, ended, nothing) = (observation.told().clone(), replay.ended().clone(), never());
-        let mut ended = &ended;
-        let mut is_whole = true;
-        let mut failed = Ok(());
-        loop {
-            select! {
-                recv(told) -> first => match first {
-                    Ok(first) if is_whole => failed = output.write(&first, told.try_iter(), &goes_on),
-                    Ok(_) => {}
-                    Err(_) => break,
-                },
-                recv(ended) -> _ => {
-                    ended = &nothing;
-                    observation.stop();
-                }
-                default(TICK) => {}
-            }
-            if is_whole && (self.signals.is_any() || output.is_unread() || failed.is_err()) {
-                is_whole = false;
-                replay.stop();
-            }
-        }
-        failed.map(|()| is_whole)
+/// Shows what is told until the end. Whether that was the end of all.
+fn present(
+    observation: &mut Observation,
+    replay: &mut Replay,
+    output: &mut Output,
+    signals: &Signals,
+) -> anyhow::Result<bool> {
+    let goes_on = |_| !signals.is_any();
+    let mut found = observation.take_found().into_iter();
+    while let Some(first) = found.next() {
+        output.write(&first, found.by_ref(), &goes_on)?;
     }
+    let (told, ended, nothing) = (observation.told().clone(), replay.ended().clone(), never());
+    let mut ended = &ended;
+    let mut is_whole = true;
+    let mut failed = Ok(());
+    loop {
+        select! {
+            recv(told) -> first => match first {
+                Ok(first) if is_whole => failed = output.write(&first, told.try_iter(), &goes_on),
+                Ok(_) => {}
+                Err(_) => break,
+            },
+            recv(ended) -> _ => {
+                ended = &nothing;
+                observation.stop();
+            }
+            default(TICK) => {}
+        }
+        if is_whole && (signals.is_any() || output.is_unread() || failed.is_err()) {
+            is_whole = false;
+            replay.stop();
+        }
+    }
+    failed.map(|()| is_whole)
 }
 
 /// What there was, in one line.
-fn tell(account: &Account, recording: &Recording, scope: Scope) {
+fn tell(account: &Account, recording: &Recording, scope: Scope, missing: &Missing) {
     if scope != Scope::Everything {
-        return summary::replayed_command(&account.tally);
+        return summary::replayed_command(&account.tally, missing);
     }
-    summary::replayed(account, &recording.node_name);
+    summary::replayed(account, &recording.node_name, missing);
 }
 
 /// `4096 bytes at 128 of FILE cannot be read (why): up to 12 events are missing between … and …`.

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use procession_agent::{Account, Tally};
+use procession_agent::{Account, Tally, Unread};
 use procession_sensor::{SourceKind, Unusable};
 
 use crate::render::duration;
@@ -70,27 +70,68 @@ pub(crate) fn account_line(account: &Account) -> String {
     line
 }
 
+/// What is missing in a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// At most so many events.
+    events: u64,
+    /// And of some part nobody knows how many were in it.
+    is_unknown: bool,
+}
+
+impl Missing {
+    /// What was in parts that cannot be read.
+    pub(crate) fn of(unread: &[Unread]) -> Self {
+        unread.iter().fold(Self::default(), |missing, part| match part.damage.events {
+            Some(events) => Self { events: missing.events.saturating_add(events), ..missing },
+            // What is being written is torn at its end.
+            None => Self { is_unknown: missing.is_unknown || !part.damage.is_torn(), ..missing },
+        })
+    }
+
+    /// `up to 12 events are missing`. `None`: none is.
+    fn told(self) -> Option<String> {
+        let are = if self.events == 1 { "is" } else { "are" };
+        let events = count(self.events, "event", "events");
+        match self {
+            Self { events: 0, is_unknown: false } => None,
+            Self { events: 0, is_unknown: true } => Some("nobody knows how many are missing".to_owned()),
+            Self { is_unknown: false, .. } => Some(format!("up to {events} {are} missing")),
+            Self { is_unknown: true, .. } => Some(format!("{events} or more {are} missing")),
+        }
+    }
+}
+
 /// What a recording had: one line.
-pub(crate) fn replayed(account: &Account, node: &str) {
+pub(crate) fn replayed(account: &Account, node: &str, missing: &Missing) {
+    tell(format_args!("{}", replayed_line(account, node, missing)));
+}
+
+fn replayed_line(account: &Account, node: &str, missing: &Missing) -> String {
     let ledger = &account.ledger;
     let lost = match ledger.lost() {
-        0 => "none lost".to_owned(),
-        lost => format!("{} lost when they were recorded or since", thousands(lost)),
+        0 => None,
+        lost => Some(format!("{} lost when they were recorded or since", thousands(lost))),
     };
-    tell(format_args!(
-        "{} recorded on {node}, {lost}; {} running at the end",
+    let all: Vec<_> = lost.into_iter().chain(missing.told()).collect();
+    // Of those whose exit is missing nobody knows.
+    let about = if all.is_empty() { "" } else { "about " };
+    let lost = if all.is_empty() { "none lost".to_owned() } else { all.join(", ") };
+    format!(
+        "{} recorded on {node}, {lost}; {about}{} running at the end",
         count(ledger.received(), "event", "events"),
         count(account.live as u64, "process", "processes")
-    ));
+    )
 }
 
 /// What a recorded command came to: one line.
-pub(crate) fn replayed_command(tally: &Tally) {
-    tell(format_args!("{}", command_line(tally, None)));
+pub(crate) fn replayed_command(tally: &Tally, missing: &Missing) {
+    let missing = missing.told().map(|missing| format!("; {missing}")).unwrap_or_default();
+    tell(format_args!("{}{missing}", command_line(tally, None)));
 }
 
-/// What a recording has that was just made: two lines.
-pub(crate) fn recorded(account: &Account, path: &Path, bytes: u64) {
+/// What a recording has that was just made. Whether all could be written. `why`: why something could not.
+pub(crate) fn recorded(account: &Account, path: &Path, bytes: u64, why: Option<&str>) -> bool {
     let counts = account.journal.unwrap_or_default();
     let each = bytes.checked_div(counts.events).unwrap_or_default();
     tell(format_args!(
@@ -99,13 +140,25 @@ pub(crate) fn recorded(account: &Account, path: &Path, bytes: u64) {
         thousands(bytes),
         count(account.live as u64, "process", "processes")
     ));
-    if counts.lost_events > 0 {
-        tell(format_args!(
-            "{} events are missing in it, because they came faster than they could be written",
-            thousands(counts.lost_events)
-        ));
+    // Those that still wait are not written any more.
+    let missing = counts.lost_events + counts.waiting_events;
+    let is_whole = missing == 0 || (counts.errors == 0 && why.is_none());
+    if missing > 0 {
+        tell(format_args!("{}", missing_line(missing, why, is_whole)));
     }
     tell(format_args!("to look at it: procession replay {}", path.display()));
+    is_whole
+}
+
+fn missing_line(missing: u64, why: Option<&str>, was_too_fast: bool) -> String {
+    let (events, are) = (count(missing, "event", "events"), if missing == 1 { "is" } else { "are" });
+    if was_too_fast {
+        let came = if missing == 1 { "it" } else { "they" };
+        return format!("{events} {are} missing in it, because {came} came faster than could be written");
+    }
+    let it = if missing == 1 { "it" } else { "they" };
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    format!("the recording is incomplete: {events} {are} missing because {it} could not be written{why}")
 }
 
 /// Whether something is missing from what was shown.
@@ -177,6 +230,30 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(number), text);
         }
+    }
+
+    #[test]
+    fn what_a_recording_misses_has_its_reason() {
+        let full = missing_line(1_200, Some("No space left on device"), false);
+        assert!(
+            full.contains("1,200 events are missing") && full.contains("(No space left on device)"),
+            "{full}"
+        );
+        assert!(missing_line(1, None, true).contains("1 event is missing in it, because it came faster"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_in_the_account() {
+        let account = Account::default();
+        let line = |missing| replayed_line(&account, "n1", &missing);
+        assert!(line(Missing::default()).contains("none lost; 0"));
+        let some = line(Missing { events: 109, is_unknown: false });
+        assert!(
+            some.contains("up to 109 events are missing; about") && !some.contains("none lost"),
+            "{some}"
+        );
+        assert!(line(Missing { events: 0, is_unknown: true }).contains("nobody knows how many"));
+        assert!(line(Missing { events: 1, is_unknown: true }).contains("1 event or more is missing"));
     }
 
     #[test]

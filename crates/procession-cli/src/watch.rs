@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::{never, select};
-use procession::{Pid, Uid};
+use procession::Pid;
 use procession_agent::{HoldConfig, Observation, ObservationConfig, Scope, Selection};
-use procession_api::users::Users;
 use procession_filter::{Filter, Kinds};
 use procession_sensor::own_pid_namespace;
 
 use crate::args::{SelectArgs, WatchArgs};
 use crate::child::{self, Watched};
 use crate::containers;
-use crate::display::{self, Display, Looks};
+use crate::display::{self, Accounts, Display, Looks};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::source;
@@ -31,7 +30,7 @@ pub(crate) const NEVER_RUN: u8 = 130;
 
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
-    let filter = filter(&args.select, users.users())?;
+    let filter = filter(&args.select, &Accounts::here(users.users().clone()))?;
     let signals = Signals::catch()?;
     // Before the source: pods are listed meanwhile.
     let inventory = containers::inventory(&args.containers)?;
@@ -167,7 +166,7 @@ pub(crate) fn this_process() -> Scope {
     Scope::DescendantsOf { pid: Pid(std::process::id()), pid_namespace: own_pid_namespace() }
 }
 
-pub(crate) fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filter> {
+pub(crate) fn filter(select: &SelectArgs, accounts: &Accounts) -> anyhow::Result<Filter> {
     let neither = !select.exec && !select.exit;
     let kinds = Kinds {
         running: select.running,
@@ -178,7 +177,7 @@ pub(crate) fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filte
     };
     let mut filter = select.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
     for user in &select.user {
-        filter = filter.user(uid(user, users)?);
+        filter = filter.user(accounts.uid(user)?);
     }
     for pattern in &select.binary {
         filter = filter.binary(pattern)?;
@@ -193,11 +192,4 @@ pub(crate) fn filter(select: &SelectArgs, users: &Users) -> anyhow::Result<Filte
         filter = filter.namespace(namespace);
     }
     Ok(if select.host { filter.host_only() } else { filter })
-}
-
-fn uid(user: &str, users: &Users) -> anyhow::Result<Uid> {
-    if let Ok(number) = user.parse() {
-        return Ok(Uid(number));
-    }
-    users.uid(user).with_context(|| format!("there is no user `{user}` in /etc/passwd; a number works too"))
 }

@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 
+use crate::summary;
+
 /// What to type, for errors and helps.
 pub(crate) const FORMS: &str =
-    "`2026-11-29 14:03:07`, `14:03` (today), RFC 3339 as in events, or `-5m` and `5m ago`";
+    "`2026-11-29 14:03:07`, `14:03` (the last one), RFC 3339 as in events, `now`, `5m ago`, or `-1h30m`";
 
 /// A time, before it is known what now is and in which zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +117,23 @@ impl When {
     }
 }
 
+impl When {
+    /// The same, and says which day was taken if that is not today though no day was named.
+    pub(crate) fn here_told(self) -> anyhow::Result<SystemTime> {
+        let time = self.here()?;
+        if self.is_of_another_day(time, Timestamp::now(), &TimeZone::system()) {
+            let time = shown(time, &TimeZone::system());
+            summary::tell(format_args!("that time is still to come today, so {time} is taken"));
+        }
+        Ok(time)
+    }
+
+    fn is_of_another_day(self, time: SystemTime, now: Timestamp, zone: &TimeZone) -> bool {
+        let day = |time| zone.to_datetime(time).date();
+        matches!(self, Self::Today(_)) && Timestamp::try_from(time).is_ok_and(|time| day(time) != day(now))
+    }
+}
+
 /// `2026-11-29 14:03:07`, for people in this zone.
 pub(crate) fn shown(time: SystemTime, zone: &TimeZone) -> String {
     match Timestamp::try_from(time) {
@@ -161,6 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn another_day_is_told() {
+        let now: Timestamp = "2026-11-29T21:00:00Z".parse().unwrap();
+        let is_told = |text: &str| {
+            let when: When = text.parse().unwrap();
+            let time = when.resolve(now, &TimeZone::UTC).unwrap();
+            when.is_of_another_day(time.try_into().unwrap(), now, &TimeZone::UTC)
+        };
+        assert!(is_told("23:00"));
+        assert!(!is_told("20:00") && !is_told("2026-11-28 23:00") && !is_told("2 days ago"));
+    }
+
+    #[test]
     fn what_is_no_time_is_refused() {
         for text in [
             "",
@@ -181,7 +212,7 @@ mod tests {
             assert_eq!(text.parse::<When>(), Err(NotATime), "{text}");
         }
         let error = NotATime.to_string();
-        assert!(error.contains("-5m") && error.contains("2026-"), "{error}");
+        assert!(error.contains("-1h30m") && error.contains("2026-"), "{error}");
     }
 
     #[test]

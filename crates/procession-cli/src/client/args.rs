@@ -52,7 +52,8 @@ pub(crate) struct ServerArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = PAST)]
 pub(crate) struct PastArgs {
-    /// Tell how it was then, from the agent's journal: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `-5m`
+    /// Tell how it was then, from the agent's journal: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`,
+    /// `5m ago`, `-1h30m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) at: Option<When>,
 

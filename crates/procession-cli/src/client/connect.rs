@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use super::args::ServerArgs;
 use super::words::Moment;
 use super::{moment, now};
-use crate::display;
+use crate::display::{self, Accounts};
 use crate::journal::Asked;
 use crate::render::Sentence;
 
@@ -87,6 +87,7 @@ pub(crate) struct Agent {
 struct Then {
     now: Timestamp,
     heading: String,
+    accounts: Accounts,
 }
 
 impl Agent {
@@ -109,8 +110,9 @@ impl Agent {
     /// What was recorded answers as the agent would have then.
     pub(crate) async fn in_the_past(asked: Asked) -> anyhow::Result<Self> {
         let now = Timestamp::try_from(asked.time).context("that time is beyond what a calendar has")?;
-        let then = Then { now, heading: asked.heading() };
-        let users = display::users_of(&asked.restored.recording.node_name);
+        let accounts = Accounts::of(&asked.restored.recording.node_name);
+        let users = accounts.users().clone();
+        let then = Then { now, heading: asked.heading(), accounts };
         let past = Past::new(asked.restored, users).context("the system refuses a thread")?;
         let channel = past.connect().await.context("cannot ask what was recorded")?;
         Ok(Self { channel, then: Some(then) })
@@ -119,6 +121,12 @@ impl Agent {
     /// Whether it is told how things were, and not how they are.
     pub(crate) fn is_past(&self) -> bool {
         self.then.is_some()
+    }
+
+    /// Those whose names may be typed: an agent is taken to be on this machine.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let here = || Accounts::here(display::users().users().clone());
+        self.then.as_ref().map_or_else(here, |then| then.accounts.clone())
     }
 
     /// What now is, where the answers come from.

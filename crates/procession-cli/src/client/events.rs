@@ -24,8 +24,9 @@ use super::depth::Depths;
 use super::screen::{Reader, Screen};
 use super::{answer, filter, screen};
 use crate::args::OutputArg;
+use crate::display::{self, Accounts};
 use crate::render::{Compact, MessageForm, MessageView, Text, TextOptions, View as _};
-use crate::{display, summary};
+use crate::summary;
 
 /// How long to wait before trying again to reach an agent.
 const RECONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -44,8 +45,8 @@ impl Request {
         if has_fields && args.show.output != OutputArg::Json {
             return Err(anyhow!("--fields and --exclude-fields choose fields of JSON: they need `-o json`"));
         }
-        let users = display::users();
-        let allow = filter::allow(&args.select, &filter::types(&args.events), users.users())?;
+        let accounts = Accounts::here(display::users().users().clone());
+        let allow = filter::allow(&args.select, &filter::types(&args.events), &accounts)?;
         Ok(Self { allow, fields: filter::fields(&args.show), has_snapshot: args.events.snapshot })
     }
 }

@@ -1,19 +1,24 @@
 //! What was asked for, as filters of the API.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use procession_api::proto::tetragon::{EventType, FieldFilter, FieldFilterAction, Filter};
-use procession_api::users::Users;
 use procession_filter::may_be_id;
 use prost_types::FieldMask;
 
 use super::args::{EventSelectArgs, EventShowArgs, SelectArgs};
+use crate::display::Accounts;
 
 /// Events that have a process, by their names in expressions.
 const EVENTS: [&str; 2] = ["process_exec", "process_exit"];
 
 /// The alternatives of which one must match. None: everything does.
-pub(super) fn allow(select: &SelectArgs, types: &[EventType], users: &Users) -> anyhow::Result<Vec<Filter>> {
-    let uids = select.user.iter().map(|user| uid(user, users)).collect::<anyhow::Result<Vec<_>>>()?;
+pub(super) fn allow(
+    select: &SelectArgs,
+    types: &[EventType],
+    accounts: &Accounts,
+) -> anyhow::Result<Vec<Filter>> {
+    let uids =
+        select.user.iter().map(|user| Ok(accounts.uid(user)?.0)).collect::<anyhow::Result<Vec<_>>>()?;
     let filter = Filter {
         pid: select.pid.clone(),
         binary_regex: select.binary.clone(),
@@ -69,15 +74,6 @@ fn expressions(given: &[String], uids: &[u32]) -> anyhow::Result<Vec<String>> {
     Ok(expressions)
 }
 
-fn uid(user: &str, users: &Users) -> anyhow::Result<u32> {
-    if let Ok(number) = user.parse() {
-        return Ok(number);
-    }
-    let uid = users.uid(user);
-    let uid = uid.with_context(|| format!("there is no user `{user}` in /etc/passwd; a number works too"))?;
-    Ok(uid.0)
-}
-
 /// The kinds of events that are asked for. None: all that the agent tells.
 pub(super) fn types(select: &EventSelectArgs) -> Vec<EventType> {
     let mut types = select.event_types.clone();
@@ -114,14 +110,16 @@ pub(super) fn fields(show: &EventShowArgs) -> Vec<FieldFilter> {
 
 #[cfg(test)]
 mod tests {
+    use procession_api::users::Users;
+
     use super::*;
 
     fn select() -> SelectArgs {
         SelectArgs::default()
     }
 
-    fn users() -> Users {
-        Users::parse(b"root:x:0:0\nwww:x:33:33")
+    fn users() -> Accounts {
+        Accounts::here(Users::parse(b"root:x:0:0\nwww:x:33:33"))
     }
 
     #[test]

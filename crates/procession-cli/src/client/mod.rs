@@ -129,10 +129,11 @@ fn ask_when(
     if at.is_none() && journal.is_none() {
         return ask(server, question);
     }
-    let signals = Signals::catch()?;
     let path = journal.clone().unwrap_or_else(journal::default_path);
+    // A journal may be long: until it is read, a signal simply ends the program.
     let asked = journal::Asked::of(&path, *at)?;
     asked.tell_doubts();
+    let signals = Signals::catch()?;
     block_on(&signals, ExitCode::from(INTERRUPTED), async {
         let mut screen = Screen::new(&signals);
         let code = question(Agent::in_the_past(asked).await?, &mut screen).await;

@@ -10,7 +10,7 @@ use procession_api::users::Users;
 use procession_journal::{Names, Recording};
 use procession_kube::{ContainerId, Whose};
 
-use crate::display;
+use crate::display::Accounts;
 
 /// Makes messages of what one boot of a machine had.
 pub(super) struct Recorded<'r> {
@@ -25,7 +25,7 @@ impl<'r> Recorded<'r> {
         let node_name = recording.node_name.clone();
         let options =
             AnnotationOptions { namespaces: recording.host_namespaces, ..AnnotationOptions::default() };
-        let users = display::users_of(&node_name);
+        let users = Accounts::of(&node_name).users().clone();
         let encoder = MessageEncoder { node_name, cluster_name: String::new(), options };
         Self { recording, encoder, users, inventory: RecordedInventory::new(names) }
     }

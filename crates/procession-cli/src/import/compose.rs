@@ -34,8 +34,8 @@ pub(super) struct Composed {
     pub(super) live: usize,
 }
 
-/// Makes the journal `path`. Until it is whole there is none.
-pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path) -> anyhow::Result<Composed> {
+/// Makes the journal `path`. Until it is whole there is none, or the one that was there before.
+pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path, is_forced: bool) -> anyhow::Result<Composed> {
     let cannot = || format!("cannot write {}", path.display());
     let mut events = draft.finish(whole.clock)?;
     let file = NamedTempFile::new_in(directory_of(path)).with_context(cannot)?;
@@ -44,7 +44,8 @@ pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path) -> anyhow::Resul
     composer.all(&mut events, whole).with_context(cannot)?;
     let (events, live) = composer.close().with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
-    file.persist(path).with_context(cannot)?;
+    let named = if is_forced { file.persist(path) } else { file.persist_noclobber(path) };
+    named.with_context(cannot)?;
     let bytes = fs::metadata(path).with_context(cannot)?.len();
     Ok(Composed { events, bytes, live })
 }
@@ -77,7 +78,9 @@ impl Composer {
     fn all(&mut self, events: &mut Reader<File>, whole: &Whole) -> anyhow::Result<()> {
         self.writer.write(&RawBlock::head(&self.recording))?;
         if !whole.containers.is_empty() {
-            self.writer.write(&RawBlock::names(&self.recording, &whole.containers))?;
+            for block in RawBlock::names(&self.recording, &whole.containers) {
+                self.writer.write(&block)?;
+            }
         }
         let was_there = whole.early.partition_point(|early| early.start() <= whole.first);
         let (there, later) = whole.early.split_at(was_there);

@@ -26,7 +26,7 @@ use procession_api::proto::tetragon::GetEventsResponse;
 
 use crate::args::ImportArgs;
 use crate::client::input;
-use crate::record::refuse_what_is_there;
+use crate::record::{refuse_same_file, refuse_what_is_there};
 use crate::signals::Signals;
 use crate::summary::{self, thousands};
 use crate::watch::TICK;
@@ -48,6 +48,7 @@ const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.to, args.force)?;
+    refuse_same_file(&args.input, &args.to)?;
     let signals = Signals::catch()?;
     let name = if args.input == Path::new("-") {
         "standard input".to_owned()
@@ -155,7 +156,7 @@ impl Reading {
         let Some(whole) = translator.finish() else {
             bail!("{}", nothing(&name, args.node.as_deref(), &counts));
         };
-        let composed = compose::compose(draft, &whole, &args.to)?;
+        let composed = compose::compose(draft, &whole, &args.to, args.force)?;
         tell(&counts);
         summary::tell(format_args!(
             "{} events of {} in {} bytes, {} processes running at the end",
@@ -189,7 +190,7 @@ fn several(name: &str, first: Option<&str>, others: &BTreeMap<String, u64>) -> S
     let named: Vec<_> = named.map(|node| format!("`{node}`")).collect();
     let more = if others.len() < NAMED_NODES { "" } else { " and more" };
     format!(
-        "the events of {name} are of several nodes: {}{more}; `--node NAME` takes those of one, and each gets a \
+        "the events of {name} name several nodes: {}{more}; `--node NAME` takes those of one, and each gets a \
          recording of its own",
         named.join(", ")
     )

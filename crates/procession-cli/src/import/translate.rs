@@ -78,11 +78,22 @@ impl Early {
     }
 }
 
+/// What a node is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
+    in_ids: String,
+    /// As ids have it, where events do not say.
+    in_events: String,
+}
+
 /// Takes the events of one node, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Translator {
-    /// The node that was asked for, or else the first.
-    node: Option<String>,
+    /// The node that was asked for.
+    asked: Option<String>,
+    /// The node whose events are taken: by its name in the ids of processes, and by that which the events give
+    /// to it, which should be the same.
+    node: Option<Names>,
     /// How many events there were of each other node.
     others: BTreeMap<String, u64>,
     known: Known,
@@ -107,8 +118,8 @@ pub(super) struct Whole {
 }
 
 impl Translator {
-    pub(super) fn new(node: Option<String>) -> Self {
-        Self { node, ..Self::default() }
+    pub(super) fn new(asked: Option<String>) -> Self {
+        Self { asked, ..Self::default() }
     }
 
     /// Translates an event; what is known only now, but was so before, is kept for [`finish`](Self::finish).
@@ -137,7 +148,7 @@ impl Translator {
 
     /// The node whose events they are.
     pub(super) fn node(&self) -> Option<&str> {
-        self.node.as_deref()
+        self.asked.as_deref().or(self.node.as_ref().map(|names| names.in_events.as_str()))
     }
 
     /// What has to stand before all. `None`: there was nothing.
@@ -145,7 +156,7 @@ impl Translator {
         self.early.sort_by_key(Early::start);
         let latest = self.early.last().map(Early::start);
         Some(Whole {
-            node: self.node?,
+            node: self.asked.or(self.node.map(|names| names.in_events))?,
             containers: self.containers.into_values().collect(),
             host: (self.host != Namespaces::default()).then_some(self.host),
             clock: self.clock?,
@@ -162,7 +173,7 @@ impl Translator {
     ) -> Result<Taken, Refusal> {
         let process = exec.process.as_ref().ok_or(Refusal::Nameless)?;
         let described = Described::new(process).ok_or(Refusal::Nameless)?;
-        if !self.is_ours(process) {
+        if !self.is_ours(event, process) {
             return Ok(Taken::OtherNode);
         }
         self.follow_clock(event, process, &described)?;
@@ -214,7 +225,7 @@ impl Translator {
     ) -> Result<Taken, Refusal> {
         let process = exit.process.as_ref().ok_or(Refusal::Nameless)?;
         let described = Described::new(process).ok_or(Refusal::Nameless)?;
-        if !self.is_ours(process) {
+        if !self.is_ours(event, process) {
             return Ok(Taken::OtherNode);
         }
         self.follow_clock(event, process, &described)?;
@@ -239,7 +250,8 @@ impl Translator {
         count: u64,
         out: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Taken, Refusal> {
-        if self.node.as_ref().is_some_and(|node| *node != event.node_name) {
+        let is_other = |names: &Names| !event.node_name.is_empty() && names.in_events != event.node_name;
+        if self.node.as_ref().is_some_and(is_other) {
             return Ok(Taken::OtherNode);
         }
         let time = event.time.as_ref().and_then(|date| self.boot_time(date)).ok_or(Refusal::Timeless)?;
@@ -248,16 +260,32 @@ impl Translator {
         Ok(Taken::Told)
     }
 
-    /// Whether a process is of the node that is asked for. Its id says that, whatever the event does.
-    fn is_ours(&mut self, process: &Process) -> bool {
-        let node = ProcessKey::parse_exec_id(&process.exec_id).map(|(node, _)| node).unwrap_or_default();
-        if *self.node.get_or_insert_with(|| node.clone()) == node {
-            return true;
+    /// Whether an event is of the node that is asked for. Both its process's id and the event itself name it:
+    /// where they differ, who asks has to say which of the names is meant.
+    fn is_ours(&mut self, event: &GetEventsResponse, process: &Process) -> bool {
+        let in_ids = ProcessKey::parse_exec_id(&process.exec_id).map(|(node, _)| node).unwrap_or_default();
+        let in_events = if event.node_name.is_empty() { in_ids.clone() } else { event.node_name.clone() };
+        let names = Names { in_ids, in_events };
+        let is_meant = |asked: &String| *asked == names.in_ids || *asked == names.in_events;
+        if !self.asked.as_ref().is_none_or(is_meant) {
+            self.note_other(names.in_events);
+            return false;
         }
+        let ours = self.node.get_or_insert_with(|| names.clone()).clone();
+        if names != ours {
+            self.note_other(if names.in_events == ours.in_events { names.in_ids } else { names.in_events });
+            return false;
+        }
+        if names.in_ids != names.in_events && self.asked.is_none() {
+            self.note_other(names.in_ids);
+        }
+        true
+    }
+
+    fn note_other(&mut self, node: String) {
         if self.others.len() < MOST_NODES || self.others.contains_key(&node) {
             *self.others.entry(node).or_default() += 1;
         }
-        false
     }
 
     /// Learns how the clocks stand to each other, which a process says whose id has one time and whose start
@@ -341,7 +369,7 @@ impl Translator {
 
     fn is_of_node(&self, process: &Process) -> bool {
         let node = ProcessKey::parse_exec_id(&process.exec_id).map(|(node, _)| node);
-        node.is_some() && node == self.node
+        node.is_some() && node.as_ref() == self.node.as_ref().map(|names| &names.in_ids)
     }
 }
 

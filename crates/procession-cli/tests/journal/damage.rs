@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         "damage",
         &[
             ("is_told_and_the_rest_is_shown", is_told_and_the_rest_is_shown),
+            ("of_the_beginning_shows_everything_as_it_was", of_the_beginning_shows_everything_as_it_was),
             ("a_torn_end_is_no_news", a_torn_end_is_no_news),
         ],
     )
@@ -38,6 +39,28 @@ fn is_told_and_the_rest_is_shown() {
         tree.code == Some(0) && tree.err.contains("cannot be read") && tree.err.contains("missing"),
         "{tree:?}"
     );
+}
+
+/// Nobody knows then who the command was. What ran did not end because it does not run today.
+fn of_the_beginning_shows_everything_as_it_was() {
+    let recording = Recording::of_script(LONG);
+    let mut bytes = fs::read(recording.path()).unwrap();
+    let blocks: Vec<_> = (0..bytes.len() - 8).filter(|at| bytes[*at..*at + 8] == bytes[..8]).collect();
+    // All but the last two blocks of events.
+    for target in &blocks[1..blocks.len() - 3] {
+        bytes[target + 70] ^= 0xff;
+    }
+    fs::write(recording.path(), bytes).unwrap();
+    for arguments in [&[][..], &["--all"], &["--all", "--from", "now"]] {
+        let said = recording.replay(arguments);
+        if arguments.contains(&"now") {
+            assert!(said.err.contains("nothing was recorded then"), "{said:?}");
+            continue;
+        }
+        assert!(said.code == Some(0) && !said.out.contains("gone"), "{arguments:?}: {said:?}");
+        assert_eq!(said.err.contains("cannot be told apart"), arguments.is_empty(), "{said:?}");
+        assert!(!said.err.contains("none lost") && said.err.contains("missing; about"), "{said:?}");
+    }
 }
 
 fn a_torn_end_is_no_news() {

@@ -17,7 +17,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             ("the_references_lines_can_be_asked", the_references_lines_can_be_asked),
             ("bad_lines_are_told_and_the_rest_is_taken", bad_lines_are_told_and_the_rest_is_taken),
             ("nodes_are_told_apart", nodes_are_told_apart),
+            ("names_that_disagree_need_a_choice", names_that_disagree_need_a_choice),
             ("nothing_is_left_after_a_failure", nothing_is_left_after_a_failure),
+            (
+                "what_is_there_stays_until_the_new_one_is_whole",
+                what_is_there_stays_until_the_new_one_is_whole,
+            ),
         ],
     )
 }
@@ -99,4 +104,35 @@ fn nothing_is_left_after_a_failure() {
     assert_eq!(fs::read_dir(recording.path().parent().unwrap()).unwrap().count(), 0);
     let missing = said(["import", "/no/such/file", "--to", recording.path().to_str().unwrap()]);
     assert!(missing.code == Some(1) && missing.err.contains("/no/such/file"), "{missing:?}");
+}
+
+fn names_that_disagree_need_a_choice() {
+    let recording = Recording::new();
+    let renamed = OWN.replace("\"node_name\":\"node-1\"", "\"node_name\":\"other\"");
+    let refused = import(&recording, &renamed, &[]);
+    assert!(["`node-1`", "`other`", "--node"].iter().all(|part| refused.contains(part)), "{refused}");
+    let said = import(&recording, &renamed, &["--node", "other"]);
+    assert!(said.contains("events of other in"), "{said}");
+}
+
+fn what_is_there_stays_until_the_new_one_is_whole() {
+    let recording = Recording::new();
+    import(&recording, OWN, &[]);
+    let path = recording.path();
+    let (path, before) = (path.to_str().unwrap(), fs::read(&path).unwrap());
+    for input in ["/no/such/file", "/dev/null", path] {
+        let failed = said(["import", input, "--to", path, "--force"]);
+        assert_eq!(failed.code, Some(1), "{failed:?}");
+        assert_eq!(fs::read(path).unwrap(), before, "{failed:?}");
+    }
+    let root = recording.replay(&["--user", "root", "--exec"]).text();
+    assert!(root.contains("root"), "{root}");
+    for asked in
+        [recording.replay(&["--user", "daemon"]), recording.asked(&["processes", "--user", "daemon"])]
+    {
+        assert!(
+            asked.code == Some(1) && asked.err.contains("of node node-1, not of this machine"),
+            "{asked:?}"
+        );
+    }
 }

@@ -149,6 +149,13 @@ fn record_keeps_what_is_there() {
     assert_eq!(fs::read(&path).unwrap(), before);
     let nowhere = said(["record", "/no/such/directory/x", "--", "true"]);
     assert!(nowhere.code == Some(1) && nowhere.err.contains("/no/such/directory/x"), "{nowhere:?}");
+    let failed = said(["record", path.to_str().unwrap(), "--force", "--", "/no/such/program"]);
+    assert_eq!((failed.code, fs::read(&path).unwrap()), (Some(127), before));
+    let new = recording.file("new.journal");
+    assert_eq!(said(["record", new.to_str().unwrap(), "--", "/no/such/program"]).code, Some(127));
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
+    let device = said(["record", "/dev/null", "--force", "--", "true"]);
+    assert!(device.code == Some(1) && device.err.contains("no regular file"), "{device:?}");
 }
 
 fn a_closed_pipe_is_no_error() {
