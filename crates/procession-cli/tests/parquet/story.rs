@@ -282,7 +282,7 @@ pub(crate) fn write(path: &Path) {
     let mut night = Night::default();
     night.whole();
     let events = night.builder.unwrap().take(&recording, b"");
-    let blocks = [RawBlock::head(&recording), events, RawBlock::names(&recording, &[container()])];
+    let blocks = [RawBlock::head(&recording), events, RawBlock::names(&recording, &[container()]).remove(0)];
     let mut writer = Writer::new(File::create(path).unwrap());
     for block in blocks {
         writer.write(&block).unwrap();
