@@ -152,6 +152,11 @@ impl Accounts {
         &self.users
     }
 
+    /// For programs: a name that was not recorded is none that a program should be told.
+    pub(crate) fn recorded_users(&self) -> Users {
+        if self.stranger.is_some() { Users::default() } else { self.users.clone() }
+    }
+
     /// The id of a user, by name or number.
     pub(crate) fn uid(&self, user: &str) -> anyhow::Result<Uid> {
         if let Ok(number) = user.parse() {

@@ -73,7 +73,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Says what there is in place of an option of the reference system's agent.
+/// Says what there is in place of an option of the reference system's agent, and where a command goes.
 fn advise(mut error: clap::Error) -> clap::Error {
     if std::env::args_os().nth(1).is_some_and(|command| command == "agent")
         && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
@@ -82,6 +82,15 @@ fn advise(mut error: clap::Error) -> clap::Error {
     {
         error.remove(ContextKind::SuggestedArg);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
+    }
+    let takes_command = |command| command == "record" || command == "watch";
+    if std::env::args_os().nth(1).is_some_and(takes_command)
+        && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && !typed.starts_with('-')
+    {
+        let advice = "put the command after `--`".to_owned();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
     error
 }

@@ -17,7 +17,7 @@ use procession_filter::Filter;
 use procession_journal::{Content, Journal, Piece, Recording, Restored};
 use procession_sensor::SourceError;
 
-use crate::args::ReplayArgs;
+use crate::args::{OutputArg, ReplayArgs};
 use crate::display::{Accounts, Display, Looks};
 use crate::journal;
 use crate::output::Output;
@@ -35,7 +35,8 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     check_span(&journal, args, from, to)?;
 
     let is_of_command = journal.recording().root.is_some() && !args.all;
-    let users = accounts.users().clone();
+    let is_for_programs = args.show.output == OutputArg::Json;
+    let users = if is_for_programs { accounts.recorded_users() } else { accounts.users().clone() };
     let mut performance = Performance {
         journal,
         args,

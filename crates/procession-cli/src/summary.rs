@@ -42,7 +42,7 @@ pub(crate) fn account_line(account: &Account) -> String {
     } else {
         "losses unknown with this source".to_owned()
     };
-    let mut line = format!("{} events seen, {lost}", thousands(ledger.received()));
+    let mut line = format!("{} seen, {lost}", count(ledger.received(), "event", "events"));
     let skipped = skipped(account);
     if skipped > 0 {
         let _ =

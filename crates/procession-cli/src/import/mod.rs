@@ -159,11 +159,11 @@ impl Reading {
         let composed = compose::compose(draft, &whole, &args.to, args.force)?;
         tell(&counts);
         summary::tell(format_args!(
-            "{} events of {} in {} bytes, {} processes running at the end",
-            thousands(composed.events),
+            "{} of {} in {} bytes, {} running at the end",
+            summary::count(composed.events, "event", "events"),
             whole.node,
             thousands(composed.bytes),
-            thousands(composed.live as u64)
+            summary::count(composed.live as u64, "process", "processes")
         ));
         summary::tell(format_args!("to look at it: procession tree --ended --journal {}", args.to.display()));
         Ok(ExitCode::SUCCESS)

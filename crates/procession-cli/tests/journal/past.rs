@@ -103,6 +103,10 @@ fn what_is_not_there_is_explained() {
     assert!(nothing.code == Some(1) && nothing.err.contains("--journal-dir"), "{nothing:?}");
     let other = said(["replay", "/etc/passwd"]);
     assert!(other.code == Some(1) && other.err.contains("no recording"), "{other:?}");
+    let none = said(["replay", "/etc"]);
+    assert!(none.code == Some(1) && none.err.contains("there is no journal in /etc"), "{none:?}");
+    let misplaced = said(["record", "x.journal", "true"]);
+    assert!(misplaced.code == Some(2) && misplaced.err.contains("after `--`"), "{misplaced:?}");
     let when = said(["tree", "--at", "soon"]);
-    assert!(when.code == Some(2) && when.err.contains("-5m"), "{when:?}");
+    assert!(when.code == Some(2) && when.err.contains("-1h30m"), "{when:?}");
 }
