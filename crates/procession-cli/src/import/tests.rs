@@ -1,3 +1,5 @@
+//! What an import makes of lines, and says of them.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! From a line to events: each member of the reference, in its place.
+
 use procession::{Entry, Event, EventKind, Origin, Pid, Provenance, Table, WorkingDirectory};
 use procession_api::dynamic::{self, EVENT, Unknown};
 use serde_json::{Value, json};
