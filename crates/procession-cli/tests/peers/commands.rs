@@ -121,7 +121,7 @@ fn status() {
     }
     let [answer] = &*json(&agent, &["status", "-o", "json"]) else { panic!("one line") };
     assert_eq!(answer["status"]["is_observing"], true, "{answer}");
-    assert!(answer["ledger"]["accounts"].as_array().is_some_and(|accounts| accounts.len() == 5), "{answer}");
+    assert!(answer["ledger"]["accounts"].as_array().is_some_and(|accounts| accounts.len() == 6), "{answer}");
 }
 
 fn processes() {
