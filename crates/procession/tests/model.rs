@@ -321,19 +321,19 @@ fn a_restored_table_that_is_short_of_memory_says_only_what_is_true() {
             .iter()
             .filter_map(|step| if let Step::Event(event) = step { Some(*event) } else { None })
             .collect();
-        let (mut whole, mut parts) = (history.table(0), history.table(0));
+        let mut parts = history.table(0);
         let cut = cut.index(log.len() + 1);
         for (number, event) in log.iter().enumerate() {
             if number == cut {
                 parts = Table::restore(&parts.checkpoint());
             }
-            let _ = (whole.apply(event), parts.apply(event));
+            let _ = parts.apply(event);
         }
         is_sound(&parts)?;
         hold!(parts.memory() <= MINIMUM_BUDGET, "{:?}", parts.explain());
         is_true_as_far_as_it_goes(&parts, &machine)?;
-        are_the_same(&digest(&parts).without_bytes(), &digest(&whole).without_bytes())?;
-        Ok(2 * log.len() as u64)
+        // What went for want of memory need not be what went from the whole.
+        Ok(log.len() as u64)
     });
 }
 
