@@ -180,15 +180,11 @@ impl Pipeline {
         state.tell_of_all(out);
         // What is new from here on has happened, and is not only found.
         state.is_walking = false;
-        let is_surveyed = match source.resume(bookmark)? {
-            Resumed::Continued => {
-                self.drain(out)?;
-                self.survey(Gap::Absence, out)?
-            }
-            // Nothing is read before: a source without surveys tells in its walk what it has not told yet.
-            Resumed::Afresh => self.survey(Gap::Absence, out)?,
-        };
-        if !is_surveyed {
+        // Otherwise nothing is read yet: a source without surveys tells in its walk what it has not told.
+        if source.resume(bookmark)? == Resumed::Continued {
+            self.drain(out)?;
+        }
+        if !self.survey(Gap::Absence, out)? {
             self.walk_again(out)?;
         }
         self.schedule.accept(self.losses());

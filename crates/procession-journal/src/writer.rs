@@ -34,10 +34,8 @@ pub struct BlockBuilder {
     /// Events before the block, and in it.
     before: u64,
     events: u32,
-    /// When its first event happened.
-    began: Option<BootTime>,
-    earliest: BootTime,
-    latest: BootTime,
+    /// The earliest and the latest time of its events.
+    span: Option<(BootTime, BootTime)>,
 }
 
 /// A block before it is compressed. Cheap to send to another thread.
@@ -58,14 +56,7 @@ impl BlockBuilder {
 
     /// Of a journal in which `sequence` events came before.
     pub fn new(sequence: u64) -> Self {
-        Self {
-            raw: Vec::new(),
-            before: sequence,
-            events: 0,
-            began: None,
-            earliest: BootTime::ZERO,
-            latest: BootTime::ZERO,
-        }
+        Self { raw: Vec::new(), before: sequence, events: 0, span: None }
     }
 
     /// Adds an event: allocates only when the block grows.
@@ -91,11 +82,8 @@ impl BlockBuilder {
     }
 
     fn note_time(&mut self, time: BootTime) {
-        if self.began.is_none() {
-            (self.began, self.earliest, self.latest) = (Some(time), time, time);
-        }
-        self.earliest = self.earliest.min(time);
-        self.latest = self.latest.max(time);
+        let (earliest, latest) = self.span.unwrap_or((time, time));
+        self.span = Some((earliest.min(time), latest.max(time)));
     }
 
     /// Events in the block so far.
@@ -113,11 +101,6 @@ impl BlockBuilder {
         self.before.saturating_add(u64::from(self.events))
     }
 
-    /// When the first event of the block happened.
-    pub fn began(&self) -> Option<BootTime> {
-        self.began
-    }
-
     /// Takes the block, and begins the next. `recording` has the clock as it stands now; `bookmark` says
     /// up to where the source was read.
     pub fn take(&mut self, recording: &Recording, bookmark: &[u8]) -> RawBlock {
@@ -125,8 +108,9 @@ impl BlockBuilder {
         put.message(1, |put| put_recording(put, recording));
         put.bytes(3, bookmark);
         let next = Self { raw: Vec::with_capacity(self.raw.len()), ..Self::new(self.sequence()) };
-        let Self { raw, before, events, earliest, latest, .. } = std::mem::replace(self, next);
-        RawBlock { kind: Kind::Events, events, sequence: before, first: earliest, last: latest, raw }
+        let Self { raw, before, events, span } = std::mem::replace(self, next);
+        let (first, last) = span.unwrap_or_default();
+        RawBlock { kind: Kind::Events, events, sequence: before, first, last, raw }
     }
 }
 

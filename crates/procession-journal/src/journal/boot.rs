@@ -133,19 +133,20 @@ impl Boot {
             recording: fold.recording.unwrap_or_else(|| self.recording.clone()),
             sequence: fold.sequence,
             bookmark: fold.bookmark,
-            names: self.names()?,
+            names: names_of(std::slice::from_ref(self))?,
             damage: fold.damage,
             is_closed: self.segments.last().is_some_and(|segment| segment.is_closed),
         })
     }
+}
 
-    pub(crate) fn names(&self) -> Result<Names, JournalError> {
-        let mut names = Names::default();
-        for segment in &self.segments {
-            segment.collect_names(&mut names)?;
-        }
-        Ok(names)
+/// All containers that these boots name.
+pub(crate) fn names_of(boots: &[Boot]) -> Result<Names, JournalError> {
+    let mut names = Names::default();
+    for segment in boots.iter().flat_map(|boot| &boot.segments) {
+        segment.collect_names(&mut names)?;
     }
+    Ok(names)
 }
 
 /// The checkpoint with which `blocks` begin. `None`: it cannot be read.

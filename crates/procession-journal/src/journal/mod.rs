@@ -130,11 +130,7 @@ impl Journal {
     ///
     /// It cannot be read.
     pub fn names(&self) -> Result<Names, JournalError> {
-        let mut names = Names::default();
-        for segment in self.boots.iter().flat_map(|boot| &boot.segments) {
-            segment.collect_names(&mut names)?;
-        }
-        Ok(names)
+        boot::names_of(&self.boots)
     }
 
     /// The table at the end: that of the last boot, with all events folded.
