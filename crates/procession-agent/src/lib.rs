@@ -56,6 +56,7 @@ mod observed;
 mod past;
 mod pipeline;
 mod presenter;
+pub mod privileges;
 mod pulse;
 mod query;
 mod redaction;

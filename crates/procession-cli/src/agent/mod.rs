@@ -10,6 +10,7 @@ mod config;
 mod layers;
 mod life;
 mod print;
+mod privileges;
 mod reload;
 mod settings;
 mod strangers;
@@ -28,6 +29,7 @@ pub(crate) use args::Typed;
 use config::{AgentConfig, Destination};
 use layers::Layers;
 use life::{Life, Turn};
+use privileges::Privileges;
 use reload::Reloader;
 use settings::Settings;
 pub(crate) use strangers::in_reference;
@@ -93,7 +95,9 @@ fn observe(
     mut life: Life,
     log: &log::Control,
 ) -> anyhow::Result<ExitCode> {
-    let agent = wiring::start(config, settings, log)?;
+    let privileges = Privileges::begin(config)?;
+    let started = wiring::start(config, settings, log, privileges);
+    let agent = started.map_err(|error| privileges.explain(error))?;
     let mut level = config.log.level;
     tell_where(&agent, config);
     while !agent.has_failed() {

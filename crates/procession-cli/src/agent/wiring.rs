@@ -20,6 +20,7 @@ use tracing::Level;
 
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
+use super::privileges::Privileges;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
 use crate::{containers, display, log, source};
@@ -29,15 +30,17 @@ pub(super) fn start(
     config: &config::AgentConfig,
     settings: &Settings,
     log: &log::Control,
+    privileges: Privileges,
 ) -> anyhow::Result<Agent> {
-    // Pods are listed while the programs are loaded.
-    let inventory = containers::inventory(&config.containers)?;
     let config_of_agent = agent(config, settings, log)?;
     // Before the source: who else writes the journal reads the same ring.
     let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
     let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
     let source = source::open_logged(config.source, config.ring_size, pin)?;
+    // Before the inventory, which starts threads.
+    privileges.settle()?;
+    let inventory = containers::inventory(&config.containers)?;
     Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
 }
 
