@@ -67,6 +67,7 @@ mod stream;
 mod tally;
 mod tcp;
 mod tell;
+pub mod trust;
 pub mod web;
 
 pub use agent::{Agent, AgentConfig, AgentError, envelope};

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Admission, Connection, Stream};
 use super::counters::ServerCounters;
+use super::tls::Tls;
 use super::unix::{self, SocketFile};
 use super::{ServerAddress, ServerConfig};
 use crate::tcp;
@@ -20,7 +21,7 @@ use crate::tcp;
 /// Listens on one address.
 pub(super) enum Listener {
     Unix(UnixListener, SocketFile),
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Option<Tls>),
 }
 
 /// Lets connections in, as long as there is room. Each listener has its own: whoever reaches one address
@@ -37,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Listener {
-    pub(super) async fn bind(address: &ServerAddress, tls: Option<&TlsAcceptor>) -> io::Result<Self> {
+    pub(super) async fn bind(address: &ServerAddress, tls: Option<&Tls>) -> io::Result<Self> {
         let bound = match address {
             ServerAddress::Unix(path) => {
                 unix::listen(path).await.map(|(listener, file)| Self::Unix(listener, file))
@@ -103,7 +104,13 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                if let Ok(client) = stream.peer_cred() {
+                    tracing::debug!(uid = client.uid(), pid = client.pid(), "a client of the socket");
+                }
+                Ok(Stream::Unix(stream))
+            }
             Self::Tcp(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 // Only for speed.
@@ -122,7 +129,7 @@ impl Listener {
     ) -> impl Future<Output = ()> + Send + 'static {
         let acceptor = match self {
             Self::Unix(..) => None,
-            Self::Tcp(_, acceptor) => acceptor.clone(),
+            Self::Tcp(_, tls) => tls.as_ref().map(Tls::acceptor),
         };
         async move {
             let secured = tokio::time::timeout_at(deadline, secure(stream, acceptor)).await;

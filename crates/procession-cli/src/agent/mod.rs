@@ -9,6 +9,7 @@ mod catalogue;
 mod config;
 mod layers;
 mod life;
+mod pins;
 mod print;
 mod privileges;
 mod reload;
@@ -29,6 +30,7 @@ pub(crate) use args::Typed;
 use config::{AgentConfig, Destination};
 use layers::Layers;
 use life::{Life, Turn};
+use pins::Pins;
 use privileges::Privileges;
 use reload::Reloader;
 use settings::Settings;
@@ -100,9 +102,13 @@ fn observe(
     let agent = started.map_err(|error| privileges.explain(error))?;
     let mut level = config.log.level;
     tell_where(&agent, config);
+    let mut pins = Pins::new(config.pin_dir.as_deref());
     while !agent.has_failed() {
         match life.next()? {
-            Turn::Tick => life.is_well(),
+            Turn::Tick => {
+                life.is_well();
+                pins.look();
+            }
             Turn::Reload(config) => reload(&agent, config.as_deref(), log, &mut level),
             Turn::Stop => break,
         }
