@@ -8,7 +8,11 @@ use std::os::unix::fs::{
 use std::path::Path;
 use std::time::SystemTime;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use super::outbox::Tail;
+use crate::holder::holder_of_lock;
 
 /// The longest piece of a line for whose begin is searched, and a piece of that.
 const LONGEST_PIECE: u64 = 4 << 20;
@@ -49,6 +53,7 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
     let mut metadata = file.metadata()?;
     let is_regular = metadata.is_file();
     if is_regular {
+        refuse_what_is_in_use(&file, path)?;
         if metadata.mode() & 0o7777 != mode {
             permit(&file, path, mode);
         }
@@ -63,6 +68,17 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
         since: metadata.created().unwrap_or_else(|_| SystemTime::now()),
         is_regular,
     })
+}
+
+/// Two who write the same file cut each other's lines. Where files cannot be locked, nobody is refused.
+fn refuse_what_is_in_use(file: &File, path: &Path) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!("another program exports to it{}", holder_of_lock(path));
+            Err(io::Error::new(ErrorKind::ResourceBusy, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The umask does not count, nor what a file of that name had before.

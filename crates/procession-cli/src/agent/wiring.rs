@@ -20,6 +20,7 @@ use tracing::Level;
 
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
+use super::memory;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
 use crate::{containers, display, log, source};
@@ -30,6 +31,7 @@ pub(super) fn start(
     settings: &Settings,
     log: &log::Control,
 ) -> anyhow::Result<Agent> {
+    memory::warn_if_short(config);
     // Pods are listed while the programs are loaded.
     let inventory = containers::inventory(&config.containers)?;
     let config_of_agent = agent(config, settings, log)?;
