@@ -46,6 +46,7 @@ mod control;
 mod detail;
 mod export;
 mod hold;
+mod holder;
 mod hub;
 mod inventory;
 mod journal;
@@ -79,6 +80,7 @@ pub use export::{
     Rotation,
 };
 pub use hold::{HoldConfig, HoldCounts};
+pub use holder::holder_of_lock;
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
 pub use journal::{JournalConfig, JournalCounts, JournalTarget, OpenJournal};
 pub use node::{Node, NodeParts, NodeStatus};

@@ -8,11 +8,12 @@ use std::os::unix::fs::{
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::outbox::Tail;
+use crate::holder::holder_of_lock;
 use crate::trust;
 
 /// The longest piece of a line for whose begin is searched, and a piece of that.
@@ -72,6 +73,7 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
         refuse_planted(&metadata)?;
     }
     if is_regular {
+        refuse_what_is_in_use(&file, path)?;
         if metadata.mode() & 0o7777 != mode {
             permit(&file, path, mode);
         }
@@ -114,6 +116,17 @@ fn planted(what: &str) -> io::Error {
 
 fn explain(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) { planted("a symbolic link") } else { error }
+}
+
+/// Two who write the same file cut each other's lines. Where files cannot be locked, nobody is refused.
+fn refuse_what_is_in_use(file: &File, path: &Path) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!("another program exports to it{}", holder_of_lock(path));
+            Err(io::Error::new(ErrorKind::ResourceBusy, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The umask does not count, nor what a file of that name had before.

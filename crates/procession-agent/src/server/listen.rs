@@ -1,6 +1,8 @@
 //! From an address to connections.
 
+use std::fmt;
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,12 @@ pub(super) struct Gate {
 /// How long to wait when no connection can be taken: at first, and at the most.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What keeps clients out is said no more often than that.
+const SAY_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+/// Open files that clients leave to the agent.
+const OWN_FILES: u64 = 24;
 
 impl Listener {
     pub(super) async fn bind(address: &ServerAddress, tls: Option<&Tls>) -> io::Result<Self> {
@@ -79,12 +87,22 @@ impl Listener {
     pub(super) async fn run(self, gate: Gate, connections: mpsc::Sender<Connection>) {
         let mut handshakes = JoinSet::new();
         let mut pause = PAUSE;
+        let mut complaint = Complaint::default();
         while !connections.is_closed() {
             let accepted = self.accept().await;
             while handshakes.try_join_next().is_some() {}
             match accepted {
                 Ok(stream) => {
                     pause = PAUSE;
+                    if let Some(limit) = too_few_files(&stream) {
+                        gate.counters.refused();
+                        complaint.say(format_args!(
+                            "clients are turned away: the agent has nearly all of the {limit} files open that it may, \
+                             and needs the rest itself. Raise its limit (LimitNOFILE, ulimit -n), or lower \
+                             server-max-connections"
+                        ));
+                        continue;
+                    }
                     let Some(admission) = gate.admit() else { continue };
                     let deadline = Instant::now() + gate.opening_timeout;
                     let open = self.open(stream, admission, deadline, connections.clone());
@@ -94,7 +112,8 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     gate.counters.accept_error();
-                    tracing::warn!(%error, "cannot take a connection; trying again");
+                    complaint
+                        .say(format_args!("clients must wait, because no connection can be taken: {error}"));
                     tokio::time::sleep(pause).await;
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }
@@ -141,6 +160,29 @@ impl Listener {
             let _ = connections.send(Connection::new(stream, admission, deadline)).await;
         }
     }
+}
+
+/// Says what keeps clients out: there may be many, and often.
+#[derive(Debug, Default)]
+struct Complaint {
+    said: Option<Instant>,
+}
+
+impl Complaint {
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN_AFTER) {
+            self.said = Some(Instant::now());
+            tracing::warn!("{text}");
+        }
+    }
+}
+
+/// The limit of open files, if it is too close for a connection that is one: the journal and the export must be
+/// able to begin other files whoever comes. It may be another than when the agent began.
+fn too_few_files(stream: &Stream) -> Option<u64> {
+    // The system gives the lowest number that is free.
+    let number = u64::try_from(stream.as_fd().as_raw_fd()).unwrap_or_default();
+    getrlimit(Resource::Nofile).current.filter(|limit| number + OWN_FILES >= *limit)
 }
 
 async fn secure(stream: Stream, acceptor: Option<TlsAcceptor>) -> io::Result<Stream> {

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::holder::told;
 use crate::trust;
 
 /// A socket's file; it is removed with this, unless it is another's by then.
@@ -112,16 +113,17 @@ async fn refuse_what_is_in_use(path: &Path) -> io::Result<()> {
         let text = "there is a file that is not a socket; remove it or choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    let is_stale = match tokio::time::timeout(ANSWER, UnixStream::connect(path)).await {
-        Ok(Err(error)) => {
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+    let listener = match tokio::time::timeout(ANSWER, UnixStream::connect(path)).await {
+        Ok(Err(error))
+            if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+        {
+            return Ok(());
         }
-        Ok(Ok(_)) | Err(_) => false,
+        Ok(Ok(stream)) => stream.peer_cred().ok().and_then(|listener| listener.pid()?.try_into().ok()),
+        Ok(Err(_)) | Err(_) => None,
     };
-    if is_stale {
-        return Ok(());
-    }
-    let text = "another agent listens there; stop it or choose another path";
+    let holder = told(listener);
+    let text = format!("another agent listens there{holder}; stop it or choose another path");
     Err(io::Error::new(io::ErrorKind::AddrInUse, text))
 }
 

@@ -9,6 +9,7 @@ mod catalogue;
 mod config;
 mod layers;
 mod life;
+mod memory;
 mod pins;
 mod print;
 mod privileges;
@@ -24,7 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use procession_agent::Agent;
+use procession_agent::{Account, Agent};
 
 pub(crate) use args::Typed;
 use config::{AgentConfig, Destination};
@@ -116,6 +117,7 @@ fn observe(
     let has_failed = agent.has_failed();
     let account = agent.stop().context("the source of events failed")?;
     tracing::info!("{}", summary::account_line(&account));
+    tell_what_is_not_written(&account);
     ensure!(!has_failed, "the agent has broken down, and ends");
     Ok(ExitCode::SUCCESS)
 }
@@ -134,6 +136,16 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
     }
     if let Some(journal) = &config.journal {
         tracing::info!("keeping a journal in {}", journal.path.display());
+    }
+}
+
+/// Those that still wait are not written any more.
+fn tell_what_is_not_written(account: &Account) {
+    let missing = account.journal.map_or(0, |journal| journal.lost_events + journal.waiting_events);
+    if missing > 0 {
+        let (events, are) =
+            (summary::count(missing, "event", "events"), if missing == 1 { "is" } else { "are" });
+        tracing::warn!("{events} {are} missing in the journal, because it could not be written");
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::Level;
 
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
+use super::memory;
 use super::privileges::Privileges;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
@@ -32,6 +33,7 @@ pub(super) fn start(
     log: &log::Control,
     privileges: Privileges,
 ) -> anyhow::Result<Agent> {
+    memory::warn_if_short(config);
     let config_of_agent = agent(config, settings, log)?;
     // Before the source: who else writes the journal reads the same ring.
     let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
