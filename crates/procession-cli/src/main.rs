@@ -7,6 +7,7 @@ mod args;
 mod child;
 mod client;
 mod containers;
+mod credentials;
 mod display;
 #[cfg(feature = "parquet")]
 mod export;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| advise(error).exit());
     let result = run(&cli.command);
     result.unwrap_or_else(|error| {
-        summary::tell(format_args!("{error:#}"));
+        summary::tell(format_args!("{}", credentials::hidden(&format!("{error:#}"))));
         ExitCode::FAILURE
     })
 }

@@ -50,8 +50,6 @@ pub(super) fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 /// Opens a file, or makes it, with these permissions, to append lines to it.
-///
-/// Where others can make files, one that they may have made is refused.
 pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
         // To open one waits until somebody reads it.
@@ -60,18 +58,8 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
             "a pipe cannot be exported to; `-` is standard output",
         ));
     }
-    let is_shared = trust::is_shared(directory(path))?;
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(mode);
-    if is_shared {
-        options.custom_flags(NO_LINK);
-    }
-    let file = options.open(path).map_err(explain)?;
-    let mut metadata = file.metadata()?;
+    let (file, mut metadata) = open_ours(path, mode)?;
     let is_regular = metadata.is_file();
-    if is_shared && is_regular {
-        refuse_planted(&metadata)?;
-    }
     if is_regular {
         refuse_what_is_in_use(&file, path)?;
         if metadata.mode() & 0o7777 != mode {
@@ -88,6 +76,22 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
         since: metadata.created().unwrap_or_else(|_| SystemTime::now()),
         is_regular,
     })
+}
+
+/// Opens or makes it. Where others can make files, one that they may have made is refused.
+fn open_ours(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
+    let is_shared = trust::is_shared(directory(path))?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(mode);
+    if is_shared {
+        options.custom_flags(NO_LINK);
+    }
+    let file = options.open(path).map_err(explain)?;
+    let metadata = file.metadata()?;
+    if is_shared && metadata.is_file() {
+        refuse_planted(&metadata)?;
+    }
+    Ok((file, metadata))
 }
 
 /// Where the file is.

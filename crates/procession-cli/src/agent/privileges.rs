@@ -61,15 +61,15 @@ impl Privileges {
             // What the agent has in memory are the arguments of all users' processes.
             set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot forbid core dumps")?;
             set_no_new_privs(true).context("cannot refuse new privileges")?;
-            restrict(TO_START | privileges.to_work).context("cannot give up capabilities")?;
+            keep_only(TO_START | privileges.to_work);
         }
         Ok(privileges)
     }
 
     /// The second step, when the source is open.
-    pub(super) fn settle(self) -> anyhow::Result<()> {
+    pub(super) fn settle(self) {
         if !self.keeps_all {
-            restrict(self.to_work).context("cannot give up capabilities")?;
+            keep_only(self.to_work);
         }
         let held = match held() {
             none if none.is_empty() => "none".to_owned(),
@@ -80,7 +80,6 @@ impl Privileges {
         } else {
             tracing::info!("capabilities from here on: {held}");
         }
-        Ok(())
     }
 
     /// Adds to the error of a start what this has to do with it.
@@ -127,6 +126,17 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn is_bpf_restricted() -> bool {
     let text = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled");
     text.map_or(true, |text| text.trim() != "0")
+}
+
+/// Where a sandbox does not let them be given up, the agent works with what the sandbox admits.
+fn keep_only(kept: CapabilitySet) {
+    if let Err(error) = restrict(kept) {
+        tracing::warn!(
+            %error,
+            "capabilities cannot be given up: the agent holds more than it needs; a filter of system calls \
+             should admit capset(2)"
+        );
+    }
 }
 
 /// Gives up what is not in `kept`, in this thread and those that it starts.

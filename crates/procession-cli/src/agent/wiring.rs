@@ -41,7 +41,7 @@ pub(super) fn start(
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
     let source = source::open_logged(config.source, config.ring_size, pin)?;
     // Before the inventory, which starts threads.
-    privileges.settle()?;
+    privileges.settle();
     let inventory = containers::inventory(&config.containers)?;
     Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
 }

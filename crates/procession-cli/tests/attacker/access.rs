@@ -38,7 +38,7 @@ fn another_user_gets_nothing() {
     for attempt in attempts {
         let output = Command::new("sh").args(["-c", &attempt]).uid(NOBODY).gid(NOBODY).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        let is_refused = said.contains("ermission denied") || said.contains("not permitted");
+        let is_refused = said.contains("ermission") || said.contains("not permitted");
         assert!(!output.status.success() && is_refused && output.stdout.is_empty(), "{attempt}: {output:?}");
     }
     assert!(place.ask(&["status"]).status.success(), "it serves who may ask");
@@ -52,8 +52,7 @@ fn hidden_processes_are_seen() {
     for (number, source) in [("1", "ebpf"), ("2", "connector"), ("3", "polling")] {
         let mut sleep = Command::new("sleep");
         let sleeper = crate::agent::Running::start(sleep.arg(marked(number)).uid(NOBODY));
-        let inner =
-            place.command(&[&format!("--source={source}"), "--journal-dir=", "--pin-dir=/sys/fs/bpf/x"]);
+        let inner = place.command(&[&format!("--source={source}"), "--journal-dir="]);
         let mut outer = Command::new("unshare");
         outer.args(["-m", "sh", "-ec", "mount -t proc -o hidepid=2 proc /proc; exec \"$@\"", "sh"]);
         outer.arg(inner.get_program()).args(inner.get_args());

@@ -51,14 +51,27 @@ impl Place {
         format!("unix://{}", self.path("socket").display())
     }
 
-    /// The command that starts one, with a journal, an export and metrics; options that come later win.
+    /// The command that starts one, with a journal, an export and metrics, as far as `options` say nothing else.
     pub(crate) fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-        command.args(["agent", "--no-runtimes", "--node-name=node", "--server-address", &self.address()]);
-        command.arg("--config").arg(self.path("agent.toml"));
-        command.arg("--journal-dir").arg(self.path("journal")).arg("--pin-dir").arg(&self.pins);
-        command.arg("--export-filename").arg(self.path("events.log"));
-        command.arg(format!("--metrics-server=localhost:{}", self.web)).args(options);
+        command.args(["agent", "--no-runtimes", "--node-name=node"]);
+        let path = |name| self.path(name).display().to_string();
+        for (option, value) in [
+            ("--config", path("agent.toml")),
+            ("--server-address", self.address()),
+            ("--journal-dir", path("journal")),
+            ("--pin-dir", self.pins.display().to_string()),
+            ("--export-filename", path("events.log")),
+            ("--metrics-server", format!("localhost:{}", self.web)),
+            // Others use the machine too, and not all that they do finds room at once.
+            ("--event-queue-size", "1000000".to_owned()),
+        ] {
+            let option = format!("{option}=");
+            if !options.iter().any(|given| given.starts_with(&option)) {
+                command.arg(option + &value);
+            }
+        }
+        command.args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(self.path("log")).unwrap());
         command
     }
@@ -102,11 +115,13 @@ impl Place {
         events.map(|mut event| event["process_exec"]["process"].take()).filter(Value::is_object).collect()
     }
 
-    /// Waits for the first program that is told to have `text` among its arguments.
-    pub(crate) fn exec_with(&self, text: &str) -> Value {
+    /// Waits for the first program that is told to have `argument`.
+    pub(crate) fn exec_with(&self, argument: &str) -> Value {
         let mut found = None;
-        self.until(&format!("an exec with {text} is exported"), || {
-            let has = |exec: &Value| exec["arguments"].as_str().is_some_and(|all| all.contains(text));
+        self.until(&format!("an exec with {argument} is exported"), || {
+            let has = |exec: &Value| {
+                exec["arguments"].as_str().is_some_and(|all| all.split(' ').any(|it| it == argument))
+            };
             found = self.execs().into_iter().find(has);
             found.is_some()
         });

@@ -51,7 +51,7 @@ fn are_for_their_owner() {
     record.arg("record").arg(&recording).args(["--", "true"]);
     assert!(lax(&record).output().unwrap().status.success());
     let mut export = program();
-    export.arg("export").arg(&recording).arg("--parquet").arg(&tables);
+    export.arg("export").arg("--journal").arg(&recording).arg("--parquet").arg(&tables);
     let output = lax(&export).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 

@@ -72,7 +72,7 @@ fn enough_to_work() {
     let pid = sleeper.0.id().to_string();
     let before = String::from_utf8(place.ask(&["why", &pid, "-o", "json"]).stdout).unwrap();
     let about: serde_json::Value = serde_json::from_str(&before).unwrap();
-    let process = &about["chain"][0]["process"];
+    let process = &about["chain"][0]["process"]["process"];
     assert!(process["binary"].as_str().is_some_and(|binary| binary.ends_with("sleep")), "{before}");
     assert_eq!((&process["cwd"], &process["uid"]), (&"/usr".into(), &NOBODY.into()), "{before}");
 
@@ -92,7 +92,7 @@ fn enough_to_work() {
     let agent = place.start(&options);
     let after = String::from_utf8(place.ask(&["why", &pid, "-o", "json"]).stdout).unwrap();
     let after: serde_json::Value = serde_json::from_str(&after).unwrap();
-    assert_eq!(after["chain"][0]["process"]["exec_id"], process["exec_id"], "{after}");
+    assert_eq!(after["chain"][0]["process"]["process"]["exec_id"], process["exec_id"], "{after}");
     agent.stop();
     let mut detach = place.command(&["--detach-all"]);
     assert!(detach.status().unwrap().success());
@@ -114,9 +114,9 @@ fn enough_for_every_source() {
 /// More starts than the ring holds: what is lost is counted, and looked for.
 fn enough_to_repair() {
     let place = Place::new();
-    let agent = place.start(&["--ring-size=4K"]);
+    let agent = place.start(&["--ring-size=64K"]);
     place.until("events are lost, and it is looked for them", || {
-        shell("for i in $(seq 300); do /bin/true & done; wait");
+        shell("for i in $(seq 1000); do /bin/true & done; wait");
         place.metric("procession_ledger_lost_events_total") > Some(0)
             && place.metric("procession_repair_surveys_total") > Some(0)
     });

@@ -29,7 +29,7 @@ fn outputs(place: &Place, pid: u32) -> Vec<(String, Vec<u8>)> {
         &["status", "-o", "json"][..],
         &["dump"],
         &["processes", "-o", "json"],
-        &["tree", "--width=1000"],
+        &["tree", "--wide"],
         &["why", &pid],
         &["why", &pid, "-o", "json"],
     ] {
