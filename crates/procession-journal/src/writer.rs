@@ -208,7 +208,7 @@ impl RawBlock {
     }
 
     /// With any payload.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn around(kind: Kind, payload: &[u8]) -> Self {
         let raw = payload.to_vec();
         let events = if kind == Kind::Events { crate::reader::events_in(&raw) } else { 0 };
