@@ -17,7 +17,7 @@ fn made(kind: Kind, recording: &Recording, fill: impl FnOnce(&mut Put<'_>)) -> V
     let mut put = Put::new(&mut payload);
     put.message(1, |put| put_recording(put, recording));
     fill(&mut put);
-    RawBlock::around(kind, &payload).to_bytes().unwrap()
+    RawBlock::around(kind, 0, &payload).to_bytes().unwrap()
 }
 
 /// Two bytes for each.
@@ -98,7 +98,7 @@ fn millions_of_accounts_are_refused() {
         put.message(2, |put| empty_messages(put, 1, 1 << 19));
     });
     let checkpoint = made(Kind::Checkpoint, &recording(), |put| {
-        put.message(4, |put| put.message(2, |put| empty_messages(put, 1, 4 << 20)));
+        put.message(4, |put| put.message(2, |put| empty_messages(put, 1, 1 << 19)));
     });
     assert_eq!([why(&close), why(&checkpoint)], [MALFORMED; 2]);
 }
