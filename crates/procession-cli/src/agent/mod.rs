@@ -7,6 +7,8 @@
 mod args;
 mod catalogue;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod layers;
 mod life;
 mod memory;
