@@ -9,10 +9,12 @@ use clap::Args;
 use procession_journal::{Journal, JournalError};
 use procession_parquet::{ExportError, Exported, Options, Progress, export};
 
-use crate::summary::{tell, thousands};
-use crate::when::When;
+use crate::summary::{count, tell, thousands};
+use crate::when::{When, times};
 
-/// Write what was recorded as Parquet files, for DuckDB, ClickHouse, pandas and others that speak SQL.
+/// Write what was recorded as Parquet files, to ask in SQL.
+///
+/// DuckDB, ClickHouse, pandas, Spark and others read them.
 ///
 /// Each program that ran, each end, fork and change of rights is a row, with all that was known of the
 /// process by then: who started it, with which arguments, as whom, in which container and pod, and how it
@@ -32,8 +34,7 @@ pub(crate) struct ExportArgs {
     #[arg(default_value = "/var/lib/procession/journal")]
     journal: PathBuf,
 
-    /// Only from this time on: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`, `5m ago`, `-1h30m`. Into a
-    /// directory of its own
+    /// Only from this time on, such as `14:03` or `-5m` (--help has all forms). Into a directory of its own
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<When>,
 
@@ -46,7 +47,8 @@ pub(crate) struct ExportArgs {
     force: bool,
 }
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession export --parquet /srv/processes
                                             all that the agent's journal tells
@@ -56,7 +58,11 @@ Examples:
              WHERE event = 'exec' GROUP BY 1 ORDER BY 2 DESC\"
                                             what ran how often
 
-docs/parquet.md of Procession describes every column.";
+docs/parquet.md of Procession describes every column.
+
+",
+    times!()
+);
 
 /// How often a person is told how far it has come.
 const PACE: Duration = Duration::from_millis(200);
@@ -102,22 +108,23 @@ fn occupied(error: ExportError) -> anyhow::Error {
 
 fn tell_of(exported: &Exported, directory: &Path) {
     for (path, damage) in &exported.damage {
-        let events =
-            damage.events.map(|events| format!(" ({} events)", thousands(events))).unwrap_or_default();
+        let events = damage
+            .events
+            .map(|events| format!(" ({})", count(events, "event", "events")))
+            .unwrap_or_default();
         tell(format_args!("{}: {damage}{events}", path.display()));
     }
     if exported.unreadable > 0 {
-        let unreadable = thousands(exported.unreadable);
-        tell(format_args!("{unreadable} events are of a kind that this version does not know"));
+        let unreadable = count(exported.unreadable, "event", "events");
+        tell(format_args!("passed over: {unreadable} of a kind that this version does not know"));
     }
     let written = exported.written;
     if written.rows == 0 {
         tell(format_args!("nothing was recorded in that time, so nothing was written"));
         return;
     }
-    let (rows, files, bytes) = (thousands(written.rows), thousands(written.files), thousands(written.bytes));
-    let plural = if written.files == 1 { "file" } else { "files" };
-    tell(format_args!("{rows} rows in {files} {plural} of {bytes} bytes in {}", directory.display()));
+    let (rows, files) = (count(written.rows, "row", "rows"), count(written.files, "file", "files"));
+    tell(format_args!("{rows} in {files} of {} bytes in {}", thousands(written.bytes), directory.display()));
 }
 
 /// Tells how far it has come, on a terminal.

@@ -15,6 +15,8 @@ mod import;
 mod journal;
 mod log;
 mod output;
+mod overview;
+mod progress;
 mod record;
 mod render;
 mod replay;
@@ -26,10 +28,9 @@ mod when;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use args::{Cli, Command};
+use args::Command;
 
 fn main() -> ExitCode {
     if std::env::args_os().next_back().is_some_and(|last| last == "--") {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         summary::tell(format_args!("there is no command after `--`"));
         return ExitCode::from(2);
     }
-    let cli = Cli::try_parse().unwrap_or_else(|error| advise(error).exit());
+    let cli = overview::parse().unwrap_or_else(|error| advise(error).exit());
     let result = run(&cli.command);
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{error:#}"));

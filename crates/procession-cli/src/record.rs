@@ -30,6 +30,9 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
     let signals = Signals::catch()?;
     let inventory = containers::inventory(&args.containers)?;
     let source = source::open_told(args.observe.source, args.observe.ring_size)?;
+    if let Some(unseen) = source.unseen_changes() {
+        summary::tell(format_args!("{unseen}"));
+    }
     let cannot = || format!("cannot write {}", args.file.display());
     let mut place = Place::beside(&args.file).with_context(cannot)?;
     let target = JournalTarget::File(place.current().to_owned());

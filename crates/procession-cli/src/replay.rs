@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use crossbeam_channel::{never, select};
 use jiff::tz::TimeZone;
-use procession::{BootId, Table};
+use procession::{BootId, Counted, Table};
 use procession_agent::{
     Account, Observation, ObservationConfig, RecordedInventory, Replay, ReplayConfig, ReplaySource, Scope,
     Selection, Unread, WhenFull,
@@ -26,6 +26,10 @@ use crate::summary::{self, Missing};
 use crate::watch::{self, TICK};
 use crate::when::{When, shown};
 
+/// Said to who asks for changes where none was recorded.
+const NO_CHANGES: &str = "no change of user, capabilities, namespaces or session is in the recording: there was \
+                          none without an exec, or the kernel did not let the sensor see them (`record` says so)";
+
 pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let journal = Arc::new(journal::open_named(&args.journal)?);
     let accounts = Accounts::of(&journal.recording().node_name);
@@ -35,7 +39,7 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     check_span(&journal, args, from, to)?;
 
     let is_of_command = journal.recording().root.is_some() && !args.all;
-    let is_for_programs = args.show.output == OutputArg::Json;
+    let is_for_programs = args.show.look.output == OutputArg::Json;
     let users = if is_for_programs { accounts.recorded_users() } else { accounts.users().clone() };
     let mut performance = Performance {
         journal,
@@ -141,6 +145,9 @@ impl Performance<'_> {
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
             tell(&account, &recording, scope, &Missing::of(&unread));
+            if self.args.select.change && account.ledger.account(Counted::Change).received == 0 {
+                summary::tell(format_args!("{NO_CHANGES}"));
+            }
         }
         self.unread.extend(unread);
         Ok(next)

@@ -175,21 +175,21 @@ pub(crate) fn filter(select: &SelectArgs, accounts: &Accounts) -> anyhow::Result
         exit: select.exit || neither,
         change: select.change,
     };
-    let mut filter = select.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
-    for user in &select.user {
+    let mut filter = select.which.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
+    for user in &select.which.user {
         filter = filter.user(accounts.uid(user)?);
     }
-    for pattern in &select.binary {
+    for pattern in &select.which.binary {
         filter = filter.binary(pattern)?;
     }
-    for pattern in &select.pod {
+    for pattern in &select.which.pod {
         filter = filter.pod(pattern)?;
     }
-    for pattern in &select.container {
+    for pattern in &select.which.container {
         filter = filter.container(pattern)?;
     }
-    for namespace in &select.namespace {
+    for namespace in &select.which.namespace {
         filter = filter.namespace(namespace);
     }
-    Ok(if select.host { filter.host_only() } else { filter })
+    Ok(if select.which.host { filter.host_only() } else { filter })
 }

@@ -76,14 +76,29 @@ fn print_config(text: &str) -> anyhow::Result<ExitCode> {
 /// Removes what an earlier agent left in the kernel. That there is nothing is no failure.
 fn detach_all(pin_dir: &Path) -> anyhow::Result<ExitCode> {
     let place = pin_dir.display();
+    let pins = names_in(pin_dir);
+    if !pins.is_empty() {
+        summary::tell(format_args!("removing from {place}: {}", pins.join(", ")));
+    }
     let was_there = procession_sensor::detach_all(pin_dir)
         .with_context(|| format!("cannot remove what is in {place}"))?;
     if was_there {
-        summary::tell(format_args!("the eBPF programs in {place} are detached, and nothing is left of them"));
+        summary::tell(format_args!(
+            "the eBPF programs in {place} are detached, and nothing is left of them; what happened since their \
+             agent stopped is not known to the next one"
+        ));
     } else {
         summary::tell(format_args!("there is nothing to detach in {place}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is in a directory; nothing if it cannot be read.
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Runs the agent from its start to its end.

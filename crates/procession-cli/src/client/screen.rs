@@ -90,5 +90,5 @@ pub(super) fn width(is_wide: bool) -> Option<usize> {
 
 /// Lines of processes that fit where the output goes.
 pub(super) fn list(show: &super::args::ListShowArgs) -> List {
-    List::new(palette(show.color), width(show.wide))
+    List::new(palette(show.terminal.color), width(show.terminal.wide))
 }

@@ -143,7 +143,7 @@ pub(crate) fn place_of(process: &Process) -> Option<Place<'_>> {
 
 /// What deserves a second look in a process, by what a message says.
 pub(crate) fn markers_of(process: &Process, is_inferred: bool) -> Vec<Cow<'static, str>> {
-    let has_flag = |wanted: &str| process.flags.split(' ').any(|flag| flag == wanted);
+    let has_flag = |wanted| has_flag(process, wanted);
     let raised = process.binary_properties.as_ref();
     let is_set = |id: Option<u32>| id.is_some_and(|id| id != Uid::INVALID.0);
     let has_capabilities =
@@ -163,6 +163,10 @@ pub(crate) fn markers_of(process: &Process, is_inferred: bool) -> Vec<Cow<'stati
         (has_flag("unknownContainer"), "unknown container"),
     ];
     all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, marker)| Cow::Borrowed(marker)).collect()
+}
+
+fn has_flag(process: &Process, wanted: &str) -> bool {
+    process.flags.split(' ').any(|flag| flag == wanted)
 }
 
 /// The arguments, one by one where the text still tells where each ends.
@@ -235,7 +239,13 @@ impl View for MessageView<'_> {
     }
 
     fn markers(&self) -> Vec<Cow<'static, str>> {
-        markers_of(self.process, self.is_inferred)
+        let mut markers = markers_of(self.process, self.is_inferred);
+        // The program is that of its parent, of which it is a copy.
+        let is_copy = has_flag(self.process, "clone") && !has_flag(self.process, "execve");
+        if is_copy && matches!(self.kind, Kind::Exit(_)) {
+            markers.push(Cow::Borrowed("fork"));
+        }
+        markers
     }
 
     fn lived(&self) -> Option<Duration> {
