@@ -312,7 +312,7 @@ pub(crate) struct SelectArgs {
 #[command(next_help_heading = SELECT)]
 pub(crate) struct WhichArgs {
     /// Only the process with this id (repeatable)
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub(crate) pid: Vec<u32>,
 
     /// Only programs whose path matches this regular expression somewhere (repeatable)
@@ -477,6 +477,16 @@ impl SourceArg {
             Self::Polling => Some(SourceKind::Polling),
         }
     }
+}
+
+/// A value that turned out wrong only when it was used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub(crate) struct WrongOption(pub(crate) anyhow::Error);
+
+/// The id of a process.
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a number, as `ps` shows it".to_owned())
 }
 
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::Args;
-use procession_journal::{Journal, JournalError};
-use procession_parquet::{ExportError, Exported, Options, Progress, export};
+use procession_parquet::{ExportError, Exported, Occupied, Options, Progress, export};
 
+use crate::journal;
 use crate::summary::{count, tell, thousands};
 use crate::when::{When, times};
 
@@ -69,7 +70,7 @@ const PACE: Duration = Duration::from_millis(200);
 
 /// Exports a journal.
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let journal = Journal::open(&args.journal).map_err(|error| advised(error, &args.journal))?;
+    let journal = journal::open(&args.journal)?;
     let options = Options {
         directory: args.parquet.clone(),
         from: args.from.map(When::here_told).transpose()?,
@@ -85,25 +86,16 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to do when there is no journal.
-fn advised(error: JournalError, path: &Path) -> anyhow::Error {
-    let is_missing =
-        matches!(&error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
-    if !is_missing && !matches!(error, JournalError::Nothing { .. }) {
-        return error.into();
-    }
-    let shown = path.display();
-    anyhow::Error::new(error).context(format!(
-        "there is no journal at {shown}: name one with --journal, make one with `procession record FILE`, or \
-         let the agent keep one with --journal-dir"
-    ))
-}
-
 /// What to do when there is something in the directory.
 fn occupied(error: ExportError) -> anyhow::Error {
-    let is_occupied = matches!(error, ExportError::Occupied(_));
-    let error = anyhow::Error::new(error);
-    if is_occupied { error.context("name another directory with --parquet, or use --force") } else { error }
+    let advice = match &error {
+        ExportError::Occupied(Occupied::NoDirectory { .. }) => "name another one with --parquet",
+        ExportError::Occupied(Occupied::Foreign { .. } | Occupied::Mixed { .. }) => {
+            "name another directory with --parquet, or use --force"
+        }
+        _ => return error.into(),
+    };
+    anyhow!("{:#}: {advice}", anyhow::Error::new(error))
 }
 
 fn tell_of(exported: &Exported, directory: &Path) {

@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Journal> {
 pub(crate) fn open_named(path: &Path) -> anyhow::Result<Journal> {
     Journal::open(path).map_err(|error| match &error {
         JournalError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-            anyhow!("there is no {}: `procession record FILE` makes a recording", path.display())
+            anyhow!("there is no recording {}: `procession record FILE` makes one", path.display())
         }
         _ => explained(path, error),
     })

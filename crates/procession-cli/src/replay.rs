@@ -17,7 +17,7 @@ use procession_filter::Filter;
 use procession_journal::{Content, Journal, Piece, Recording, Restored};
 use procession_sensor::SourceError;
 
-use crate::args::{OutputArg, ReplayArgs};
+use crate::args::{OutputArg, ReplayArgs, WrongOption};
 use crate::display::{Accounts, Display, Looks};
 use crate::journal;
 use crate::output::Output;
@@ -33,7 +33,7 @@ const NO_CHANGES: &str = "no change of user, capabilities, namespaces or session
 pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let journal = Arc::new(journal::open_named(&args.journal)?);
     let accounts = Accounts::of(&journal.recording().node_name);
-    let filter = watch::filter(&args.select, &accounts)?;
+    let filter = watch::filter(&args.select, &accounts).map_err(WrongOption)?;
     let from = args.from.map(When::here_told).transpose()?;
     let to = args.to.map(When::here_told).transpose()?;
     check_span(&journal, args, from, to)?;

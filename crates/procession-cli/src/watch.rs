@@ -10,7 +10,7 @@ use procession_agent::{HoldConfig, Observation, ObservationConfig, Scope, Select
 use procession_filter::{Filter, Kinds};
 use procession_sensor::own_pid_namespace;
 
-use crate::args::{SelectArgs, WatchArgs};
+use crate::args::{SelectArgs, WatchArgs, WrongOption};
 use crate::child::{self, Watched};
 use crate::containers;
 use crate::display::{self, Accounts, Display, Looks};
@@ -30,7 +30,7 @@ pub(crate) const NEVER_RUN: u8 = 130;
 
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
-    let filter = filter(&args.select, &Accounts::here(users.users().clone()))?;
+    let filter = filter(&args.select, &Accounts::here(users.users().clone())).map_err(WrongOption)?;
     let signals = Signals::catch()?;
     // Before the source: pods are listed meanwhile.
     let inventory = containers::inventory(&args.containers)?;

@@ -17,7 +17,6 @@ mod strangers;
 mod tests;
 mod wiring;
 
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -33,6 +32,7 @@ use settings::Settings;
 pub(crate) use strangers::in_reference;
 
 use crate::log;
+use crate::output::write_whole;
 use crate::summary;
 
 /// The status when an option is wrong, as for what is typed wrongly.
@@ -55,7 +55,7 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     if typed.places.print_config {
-        return print_config(&print::print(&reading));
+        return write_whole(print::print(&reading).as_bytes());
     }
     if typed.places.detach_all {
         return detach_all(Path::new(&reading.pin_dir));
@@ -63,14 +63,6 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
     let settings = reading.settings.clone();
     let life = Life::begin(Reloader::new(layers, &reading))?;
     observe(&reading.config, &settings, life, &log)
-}
-
-/// Who stops reading has seen enough.
-fn print_config(text: &str) -> anyhow::Result<ExitCode> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }
 
 /// Removes what an earlier agent left in the kernel. That there is nothing is no failure.

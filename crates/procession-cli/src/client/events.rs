@@ -23,7 +23,7 @@ use super::connect::{Agent, refusal};
 use super::depth::Depths;
 use super::screen::{Reader, Screen};
 use super::{answer, filter, screen};
-use crate::args::OutputArg;
+use crate::args::{OutputArg, WrongOption};
 use crate::display::{self, Accounts};
 use crate::render::{Compact, MessageForm, MessageView, Text, TextOptions, View as _};
 use crate::summary;
@@ -52,7 +52,7 @@ impl Request {
 }
 
 pub(super) async fn run(args: &EventsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
-    let request = Request::new(args)?;
+    let request = Request::new(args).map_err(WrongOption)?;
     let mut presenter = Presenter::new(args, TimeZone::system());
     let mut is_said = false;
     loop {
