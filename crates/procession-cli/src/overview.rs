@@ -33,7 +33,7 @@ fn command() -> Command {
     command.build();
     let list = list(&command);
     Cli::command()
-        .help_template(format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}\nOptions:\n{{options}}{{after-help}}"))
+        .help_template(format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}\nOptions:\n{{options}}{{after-help}}\n"))
         .after_help(FIRST_STEPS)
 }
 

@@ -122,12 +122,9 @@ impl Tale<'_> {
             What::Known(process) => self.line(&known(process), happening.time, out),
             What::Event(fact) => self.line(fact, happening.time, out),
             What::Inherited(owner) => {
-                let time = shown(happening.time, &self.zone);
+                let time = to_the_millisecond(happening.time, &self.zone);
                 let owner = owner.as_ref().map_or("nobody knows whom".to_owned(), told_owner);
-                put(
-                    out,
-                    &format!("{}.000 now belongs to {owner}, because its parent has ended", &time[11..]),
-                );
+                put(out, &format!("{time} now belongs to {owner}, because its parent has ended"));
             }
         }
     }
@@ -198,6 +195,12 @@ fn known(process: &Process) -> Fact {
         lineage: Vec::new(),
         depth: 0,
     }
+}
+
+/// `14:03:07.250`.
+fn to_the_millisecond(time: SystemTime, zone: &TimeZone) -> String {
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    zone.to_datetime(time).strftime("%H:%M:%S.%3f").to_string()
 }
 
 fn told_owner(owner: &ParentLink) -> String {

@@ -85,8 +85,13 @@ impl Tree {
 
     /// Appends the lines of all.
     pub(super) fn draw(mut self, list: &mut List, out: &mut Vec<u8>) {
+        let is_by_time = self.began.is_some();
         for siblings in self.children.iter_mut().chain([&mut self.roots]) {
-            siblings.sort_by_cached_key(|place| processes::age(&self.processes[*place]));
+            siblings.sort_by_cached_key(|place| {
+                let (pid, began, start) = processes::age(&self.processes[*place]);
+                // Pids begin anew when the largest was given.
+                (is_by_time.then_some(began), pid, began, start)
+            });
         }
         // What is to be drawn, with its level and whether it is the last below its parent. A stack of our
         // own: how deep the tree is, others choose.

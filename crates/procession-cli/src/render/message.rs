@@ -29,6 +29,8 @@ pub(crate) struct MessageView<'a> {
     pub(crate) began: Option<Timestamp>,
     /// Nobody saw it start, nor found it.
     pub(crate) is_inferred: bool,
+    /// It is known to have run nothing of its own.
+    pub(crate) is_fork: bool,
     pub(crate) depth: u16,
     /// The name of its thread, where the program is not known.
     pub(crate) comm: &'a str,
@@ -60,6 +62,8 @@ impl<'a> MessageView<'a> {
             began: process.start_time.as_ref().map(timestamp),
             // Whatever else is known of a process, its flags say from where.
             is_inferred: process.flags.is_empty(),
+            // They do not say that.
+            is_fork: false,
             depth,
             comm: "",
             node: &event.node_name,
@@ -80,6 +84,7 @@ impl<'a> MessageView<'a> {
             ancestors: &[],
             began: entry.began.as_ref().map(timestamp).or(start),
             is_inferred: entry.origin() == v1::Origin::Inferred,
+            is_fork: entry.origin() == v1::Origin::Fork,
             depth: u16::try_from(entry.depth).unwrap_or(u16::MAX),
             comm: &entry.comm,
             node: "",
@@ -143,7 +148,7 @@ pub(crate) fn place_of(process: &Process) -> Option<Place<'_>> {
 
 /// What deserves a second look in a process, by what a message says.
 pub(crate) fn markers_of(process: &Process, is_inferred: bool) -> Vec<Cow<'static, str>> {
-    let has_flag = |wanted| has_flag(process, wanted);
+    let has_flag = |wanted: &str| process.flags.split(' ').any(|flag| flag == wanted);
     let raised = process.binary_properties.as_ref();
     let is_set = |id: Option<u32>| id.is_some_and(|id| id != Uid::INVALID.0);
     let has_capabilities =
@@ -163,10 +168,6 @@ pub(crate) fn markers_of(process: &Process, is_inferred: bool) -> Vec<Cow<'stati
         (has_flag("unknownContainer"), "unknown container"),
     ];
     all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, marker)| Cow::Borrowed(marker)).collect()
-}
-
-fn has_flag(process: &Process, wanted: &str) -> bool {
-    process.flags.split(' ').any(|flag| flag == wanted)
 }
 
 /// The arguments, one by one where the text still tells where each ends.
@@ -240,9 +241,8 @@ impl View for MessageView<'_> {
 
     fn markers(&self) -> Vec<Cow<'static, str>> {
         let mut markers = markers_of(self.process, self.is_inferred);
-        // The program is that of its parent, of which it is a copy.
-        let is_copy = has_flag(self.process, "clone") && !has_flag(self.process, "execve");
-        if is_copy && matches!(self.kind, Kind::Exit(_)) {
+        // The program is its parent's.
+        if self.is_fork && matches!(self.kind, Kind::Exit(_)) {
             markers.push(Cow::Borrowed("fork"));
         }
         markers
