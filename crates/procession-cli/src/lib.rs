@@ -20,6 +20,8 @@ mod import;
 mod journal;
 mod log;
 mod output;
+mod overview;
+mod progress;
 mod record;
 mod render;
 mod replay;
@@ -29,26 +31,40 @@ mod summary;
 mod watch;
 mod when;
 
+use std::io;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use args::{Cli, Command};
+use args::{Command, WrongOption};
+use output::cannot_write;
 
 /// Does what the command line says. The result is the program's exit status.
 pub fn main() -> ExitCode {
     if std::env::args_os().next_back().is_some_and(|last| last == "--") {
         // An empty variable in `watch -- $COMMAND` must not watch everything instead.
         summary::tell(format_args!("there is no command after `--`"));
-        return ExitCode::from(2);
+        return ExitCode::from(WRONG_OPTION);
     }
-    let cli = Cli::try_parse().unwrap_or_else(|error| advise(error).exit());
-    let result = run(&cli.command);
+    let result = match overview::parse() {
+        Ok(cli) => run(&cli.command),
+        Err(error) => print(&advise(error)),
+    };
     result.unwrap_or_else(|error| {
         summary::tell(format_args!("{}", credentials::hidden(&format!("{error:#}"))));
-        ExitCode::FAILURE
+        if error.is::<WrongOption>() { ExitCode::from(WRONG_OPTION) } else { ExitCode::FAILURE }
     })
+}
+
+/// The status when an option is wrong.
+const WRONG_OPTION: u8 = 2;
+
+/// Shows the help that was asked for, or what is wrong with what was typed.
+fn print(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    match error.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(error)),
+        _ => Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_OPTION))),
+    }
 }
 
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
