@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::run::procession;
+
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -72,8 +74,7 @@ impl Setup {
     fn spawn(self) -> Agent {
         let Self { folder, export, stdout, options } = self;
         let [port, web] = [free_port(), free_port()];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-        command.arg("agent").args(["--no-runtimes", "--node-name", "peer"]);
+        let mut command = procession(["agent", "--no-runtimes", "--node-name", "peer"]);
         command.arg(format!("--server-address=unix://{}", folder.path().join("socket").display()));
         command.arg(format!("--server-address=localhost:{port}"));
         command.arg(format!("--metrics-server=localhost:{web}"));
@@ -90,7 +91,7 @@ impl Setup {
         command.arg("--config").arg(toml);
         let errors = folder.path().join(format!("errors-{port}"));
         let log = File::create(&errors).unwrap();
-        let child = command.args(options).stdin(Stdio::null()).stdout(stdout).stderr(log).spawn();
+        let child = command.args(options).stdout(stdout).stderr(log).spawn();
         Agent { child: child.unwrap(), folder, export, errors, port, web }
     }
 }
