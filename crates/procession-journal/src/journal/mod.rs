@@ -28,7 +28,7 @@ use crate::recording::Recording;
 use blocks::Item;
 use boot::{Boot, FOREVER};
 pub use error::JournalError;
-pub(crate) use fold::Witness;
+pub use fold::{Fold, Moment, Witness};
 use segment::{Segment, failed};
 
 /// A journal, to be read.
