@@ -26,7 +26,8 @@ use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use blocks::Item;
-use boot::{Boot, FOREVER};
+pub(crate) use boot::Boot;
+use boot::FOREVER;
 pub use error::JournalError;
 pub use fold::{Fold, Moment, Witness};
 use segment::{Segment, failed};
