@@ -30,8 +30,21 @@ impl Agent {
         let metrics = free_address()?;
         let log = OpenOptions::new().append(true).create(true).open(place.path("agent.log"))?;
         let mut command = Command::new(&place.agent);
-        command.args(["agent", "--source=ebpf", "--no-runtimes", "--enable-process-cred", "--enable-process-ns"]);
-        command.args(["--node-name", "soak", "--server-address", &place.address(), "--metrics-server", &metrics]);
+        command.args([
+            "agent",
+            "--source=ebpf",
+            "--no-runtimes",
+            "--enable-process-cred",
+            "--enable-process-ns",
+        ]);
+        command.args([
+            "--node-name",
+            "soak",
+            "--server-address",
+            &place.address(),
+            "--metrics-server",
+            &metrics,
+        ]);
         command.arg("--journal-dir").arg(place.journal()).arg("--pin-dir").arg(&place.pins);
         command.args(["--journal-max-size-mb", &args.journal_mb.to_string()]);
         command.arg("--export-filename").arg(place.export().join("events.log"));

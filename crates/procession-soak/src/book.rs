@@ -126,12 +126,14 @@ impl Book {
         let is_found = process.flags.contains("procFS");
         self.found += u64::from(is_found);
         if self.is_done(token.act) {
-            let complaint = || format!("{token}: told again, after all of its act was told ({})", process.flags);
+            let complaint =
+                || format!("{token}: told again, after all of its act was told ({})", process.flags);
             self.twice(is_found).add(complaint);
             return;
         }
         let open = self.open.entry(token.act).or_insert_with(|| Open::new(token.seed, token.act));
-        let Some(image) = open.plan.lives.get(token.life).and_then(|life| life.images.get(token.image)) else {
+        let Some(image) = open.plan.lives.get(token.life).and_then(|life| life.images.get(token.image))
+        else {
             self.faults.add(|| format!("{token}: no such image was planned"));
             return;
         };
@@ -151,7 +153,11 @@ impl Book {
         self.kinds.entry(open.plan.kind).or_default().execs += 1;
         if let Some(complaint) = wrong_program(&self.actor, token, image, process) {
             // What is found may show no more than its beginning.
-            if is_found { self.deviations.add(|| complaint) } else { self.faults.add(|| complaint) };
+            if is_found {
+                self.deviations.add(|| complaint)
+            } else {
+                self.faults.add(|| complaint)
+            };
         }
         if let Some(complaint) = wrong_parent(open, token, process, event.parent.as_ref()) {
             self.deviations.add(|| complaint);
@@ -197,10 +203,12 @@ impl Book {
         }
         let planned = open.plan.lives[life].end.outcome();
         if planned != outcome {
-            self.faults.add(|| format!("{token}: life {life} ended with {planned:?}, and {outcome:?} is told"));
+            self.faults
+                .add(|| format!("{token}: life {life} ended with {planned:?}, and {outcome:?} is told"));
         }
         if open.images[life].count_ones() as usize != open.plan.lives[life].images.len() {
-            self.deviations.add(|| format!("{token}: the end of life {life} is told before or without an exec"));
+            self.deviations
+                .add(|| format!("{token}: the end of life {life} is told before or without an exec"));
         }
         open.ended[life] = true;
         self.seen.lives += 1;
@@ -425,7 +433,9 @@ fn wrong_parent(
             };
             if let Some(known) = known {
                 let (told, known) = (decoded(told), decoded(&known));
-                complaint = Some(format!("{token}: its parent is {known}, life {life} after {execs} execs; {told} is told"));
+                complaint = Some(format!(
+                    "{token}: its parent is {known}, life {life} after {execs} execs; {told} is told"
+                ));
             } else if !shown.is_none_or(is_its) {
                 let shown = shown.map(|shown| shortened(&shown.arguments));
                 complaint = Some(format!("{token}: its parent, life {life}, is told to run {shown:?}"));

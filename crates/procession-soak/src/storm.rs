@@ -36,12 +36,18 @@ struct Performer {
 }
 
 impl Performer {
-    fn start(place: &Place, words: [u64; 4], number: usize, answers: &Sender<(usize, String)>) -> Result<Self> {
+    fn start(
+        place: &Place,
+        words: [u64; 4],
+        number: usize,
+        answers: &Sender<(usize, String)>,
+    ) -> Result<Self> {
         let mut command = Command::new(&place.actor);
         command.arg("soak").args(words.map(|word| word.to_string())).current_dir(place.stage());
         // Not what the terminal sends to this program: it ends when nobody gives it orders any more.
         command.process_group(0).env_clear();
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let orders = child.stdin.take();
         let output = child.stdout.take().context("it has an output")?;
         let answers = answers.clone();

@@ -27,9 +27,11 @@ use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use blocks::Item;
-use boot::{Boot, FOREVER};
+pub(crate) use boot::Boot;
+use boot::FOREVER;
 pub use error::JournalError;
-pub(crate) use fold::{Witness, made};
+pub(crate) use fold::made;
+pub use fold::{Fold, Moment, Witness};
 use segment::{Segment, failed};
 
 /// A journal, to be read.

@@ -56,7 +56,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Reads until it is dropped; when the agent goes, it comes again. What it reads is entered in `book`.
-    pub(crate) fn start(runtime: &Handle, socket: PathBuf, marks: String, book: Option<Arc<Mutex<Book>>>) -> Self {
+    pub(crate) fn start(
+        runtime: &Handle,
+        socket: PathBuf,
+        marks: String,
+        book: Option<Arc<Mutex<Book>>>,
+    ) -> Self {
         let shared = Arc::new(Shared::default());
         let reading = Reading { shared: Arc::clone(&shared), marks, book };
         let task = runtime.spawn(async move {
