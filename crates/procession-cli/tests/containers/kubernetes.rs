@@ -46,7 +46,7 @@ impl Site {
     /// A watch that asks the cluster, and no runtime.
     fn watch(&self, options: &[&str]) -> Watch {
         let kubeconfig = self.lab.text("kubeconfig");
-        let mut watch = Watch::start(
+        let mut watch = story::watch_json(
             &[&["--no-runtimes", "--kubeconfig", &kubeconfig, "--node-name", NODE], options].concat(),
         );
         watch.see_host("is-it-ready");
@@ -141,7 +141,7 @@ pub(crate) fn filters() {
     let kubeconfig = site.lab.text("kubeconfig");
     let start = |options: &[&str]| {
         let common = ["--no-runtimes", "--kubeconfig", &kubeconfig, "--node-name", NODE, "--pod-wait", "1m"];
-        let watch = Watch::start_with(&[&common, options].concat());
+        let watch = story::watch(&[&common, options].concat());
         wait_for("a watch", || watch.is_watching().then_some(()));
         watch
     };

@@ -69,8 +69,7 @@ pub(crate) fn filters() {
     let _daemon = docker::start(&lab);
     let socket = lab.socket("docker", docker::SOCKET);
     let start = |options: &[&str]| {
-        let watch =
-            Watch::start_with(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat());
+        let watch = story::watch(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat());
         // Not every one of them shows what could be run to see that it is ready.
         wait_for("a watch", || watch.is_watching().then_some(()));
         watch
@@ -123,7 +122,7 @@ pub(crate) fn no_socket() {
 
 /// A watch that asks one runtime, however long that takes.
 fn watch_with(socket: &str) -> Watch {
-    let mut watch = Watch::start(&["--runtime-socket", socket, "--pod-wait", "1m"]);
+    let mut watch = story::watch_json(&["--runtime-socket", socket, "--pod-wait", "1m"]);
     watch.see_host("is-it-ready");
     watch
 }
