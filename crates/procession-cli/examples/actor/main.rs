@@ -46,6 +46,13 @@
 //! | `change-nothing` | calls that set what is set already, or supplementary groups: no change (root) |
 //! | `change-thread` | another thread than the leader changes its ids and namespaces: no change (root) |
 //! | `change-toggle` | the effective user changes 20 times (root) |
+//! | `script-chain` | a script that a script interprets |
+//! | `exec-no-return` | an exec that fails when the old image is gone: no exec, and a signal |
+//! | `vfork-orphan` | the child of a vfork execs when its parent has been killed |
+//! | `rival-execs` | two threads that are not the leader exec at once, 20 times |
+//! | `changing-arguments` | a thread writes over the arguments while another execs with them, 30 times |
+//! | `killed-while-stopped` | SIGSTOP, SIGKILL |
+//! | `namespace-ends` | the first process of a pid namespace ends, and with it three others (root) |
 //! | `setuid` | a set-user-id and set-group-id file of 1234, exec'd by 4321 (root) |
 //! | `setuid-root` | a set-user-id file of root, exec'd by 4321 (root) |
 

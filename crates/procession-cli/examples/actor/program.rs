@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::AtomicU8;
 
 use anyhow::{Context, Result};
 
@@ -95,7 +96,20 @@ impl Program {
 
     /// Starts it with vfork.
     pub(crate) fn vfork(&self) -> Result<u32> {
-        Ok(sys::vfork_exec(self.path()?, &self.vector())?)
+        self.vfork_after(&|| {})
+    }
+
+    /// The same, but the child does something before it execs.
+    pub(crate) fn vfork_after(&self, before: &dyn Fn()) -> Result<u32> {
+        Ok(sys::vfork_exec(self.path()?, &self.vector(), before)?)
+    }
+
+    /// Execs it with `memory` as the argument at `index`, or else returns the code to exit with.
+    pub(crate) fn run_with(&self, index: usize, memory: &[AtomicU8]) -> i32 {
+        if let Ok(path) = self.path() {
+            sys::exec(path, &self.vector().with(index, memory));
+        }
+        sys::FAILED
     }
 
     /// Starts it with posix_spawn.

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32};
 use std::thread;
 use std::time::Duration;
 use std::{io, mem, ptr};
@@ -45,24 +46,26 @@ fn finish(child: impl FnOnce() -> i32) -> ! {
     exit_process(catch_unwind(AssertUnwindSafe(child)).unwrap_or(FAILED))
 }
 
-/// Forks as vfork does, the parent stopped until the child has exec'd `path`.
+/// Forks as vfork does, the parent stopped until the child has exec'd `path`, which it does after `before`.
 ///
 /// The child has a stack of its own, which vfork(2) does not give it; to the kernel, and to its
 /// observers, the two are one call with the same flags.
-pub(crate) fn vfork_exec(path: &CStr, arguments: &Vector<'_>) -> io::Result<u32> {
-    type Call<'a> = (&'a CStr, &'a Vector<'a>);
+pub(crate) fn vfork_exec(path: &CStr, arguments: &Vector<'_>, before: &dyn Fn()) -> io::Result<u32> {
+    type Call<'a> = (&'a CStr, &'a Vector<'a>, &'a dyn Fn());
     extern "C" fn child(call: *mut c_void) -> c_int {
-        // SAFETY: the parent passes a `Call` and is stopped while the child can use it.
-        let (path, arguments) = unsafe { *call.cast::<Call<'_>>() };
+        // SAFETY: the parent passes a `Call`, and does not run while the child can use it.
+        let (path, arguments, before) = unsafe { *call.cast::<Call<'_>>() };
+        before();
         exec(path, arguments);
         FAILED
     }
     const STACK: usize = 64 * 1024;
     let mut stack = vec![0_u128; STACK / size_of::<u128>()];
-    let mut call: Call<'_> = (path, arguments);
+    let mut call: Call<'_> = (path, arguments, before);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: stack and call outlive the child's use of this memory, which ends before clone
-    // returns here; the stack grows down from its end, aligned to 16 bytes; the child only execs.
+    // returns here; the stack grows down from its end, aligned to 16 bytes; the child only does what
+    // `before` does, and execs.
     let pid =
         unsafe { libc::clone(child, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut call).cast()) };
     if pid == -1 { Err(io::Error::last_os_error()) } else { Ok(pid.cast_unsigned()) }
@@ -96,6 +99,18 @@ impl<'a> Vector<'a> {
     pub(crate) fn new(strings: &'a [CString]) -> Self {
         let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
         Self { pointers, strings: PhantomData }
+    }
+}
+
+impl Vector<'_> {
+    /// The same, with `memory` as the string at `index`: others may write to it all the while.
+    pub(crate) fn with<'m>(mut self, index: usize, memory: &'m [AtomicU8]) -> Self
+    where
+        Self: 'm,
+    {
+        assert!(memory.last().is_some_and(|last| last.load(SeqCst) == 0), "a string ends with a zero");
+        self.pointers[index] = memory.as_ptr().cast();
+        self
     }
 }
 
@@ -149,6 +164,26 @@ pub(crate) fn die_by(signal: i32) -> i32 {
         libc::kill(libc::getpid(), signal);
     }
     FAILED
+}
+
+/// Sends a signal to another process.
+pub(crate) fn kill(pid: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: it takes numbers.
+    check(unsafe { libc::kill(pid.cast_signed(), signal) })
+}
+
+/// Stops the process, until somebody lets it go on.
+pub(crate) fn stop() -> io::Result<()> {
+    // SAFETY: it takes a number.
+    check(unsafe { libc::raise(libc::SIGSTOP) })
+}
+
+/// Waits until a child is stopped.
+pub(crate) fn wait_for_stop(pid: u32) -> io::Result<()> {
+    let mut status = 0;
+    // SAFETY: the status is writable.
+    let stopped = unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, libc::WUNTRACED) };
+    if stopped != -1 && libc::WIFSTOPPED(status) { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Ends the process by abort(3), with the default action.

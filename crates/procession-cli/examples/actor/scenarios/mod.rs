@@ -2,6 +2,7 @@
 
 mod arguments;
 mod changes;
+mod evasions;
 mod execs;
 mod exits;
 mod forks;
@@ -61,6 +62,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     root("change-nothing", changes::nothing),
     root("change-thread", changes::thread),
     root("change-toggle", changes::toggle),
+    any("script-chain", evasions::script_chain),
+    any("exec-no-return", evasions::no_return),
+    any("vfork-orphan", evasions::vfork_orphan),
+    any("rival-execs", evasions::rival_execs),
+    any("changing-arguments", evasions::changing_arguments),
+    any("killed-while-stopped", evasions::killed_while_stopped),
+    root("namespace-ends", evasions::namespace_ends),
     root("setuid", privileges::set_user_and_group),
     root("setuid-root", privileges::set_user_root),
 ];
