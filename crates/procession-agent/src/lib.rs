@@ -46,6 +46,7 @@ mod control;
 mod detail;
 mod export;
 mod hold;
+mod holder;
 mod hub;
 mod inventory;
 mod journal;
@@ -56,6 +57,7 @@ mod observed;
 mod past;
 mod pipeline;
 mod presenter;
+pub mod privileges;
 mod pulse;
 mod query;
 mod recorded;
@@ -67,6 +69,7 @@ mod stream;
 mod tally;
 mod tcp;
 mod tell;
+pub mod trust;
 pub mod web;
 
 pub use agent::{Agent, AgentConfig, AgentError, envelope};
@@ -78,6 +81,7 @@ pub use export::{
     Rotation,
 };
 pub use hold::{HoldConfig, HoldCounts};
+pub use holder::holder_of_lock;
 pub use inventory::{Inventory, InventoryCounts, News, NodeInventory};
 pub use journal::{JournalConfig, JournalCounts, JournalTarget, OpenJournal};
 pub use node::{Node, NodeParts, NodeStatus};

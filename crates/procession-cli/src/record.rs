@@ -30,8 +30,11 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
     let signals = Signals::catch()?;
     let inventory = containers::inventory(&args.containers)?;
     let source = source::open_told(args.observe.source, args.observe.ring_size)?;
+    if let Some(unseen) = source.unseen_changes() {
+        summary::tell(format_args!("{unseen}"));
+    }
     let cannot = || format!("cannot write {}", args.file.display());
-    let mut place = Place::beside(&args.file).with_context(cannot)?;
+    let mut place = Place::beside(&args.file).map_err(without_path).with_context(cannot)?;
     let target = JournalTarget::File(place.current().to_owned());
     let journal = JournalConfig::new(target, display::node_name(&args.containers));
     let journal = journal.and_then(JournalConfig::open).with_context(cannot)?;
@@ -77,6 +80,11 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
         Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
         Some(status) => child::exit_code(status),
     })
+}
+
+/// The error alone: it names a file that nobody has asked for.
+fn without_path(error: io::Error) -> io::Error {
+    error.kind().into()
 }
 
 /// What was recorded before is not to be recorded again, and only a file can be replaced.

@@ -23,8 +23,9 @@ use super::lineage::Lineage;
 use super::listen::{Gate, Listener, raise_file_limit};
 use super::sensors::Sensors;
 use super::stopping::{Stopping, stop};
+use super::tls::Tls;
 use super::turns::Turns;
-use super::{Control, ServerAddress, ServerConfig, ServerCounters, tls};
+use super::{Control, ServerAddress, ServerConfig, ServerCounters};
 use crate::Node;
 
 /// A server: see [`Server::bind`].
@@ -83,7 +84,7 @@ impl Server {
     /// which, and what to do.
     pub async fn bind(config: ServerConfig) -> io::Result<Bound> {
         raise_file_limit();
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(Tls::new).transpose()?;
         let mut listeners = Vec::new();
         for address in &config.addresses {
             let listener = Listener::bind(address, tls.as_ref()).await?;

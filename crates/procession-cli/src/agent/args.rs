@@ -72,6 +72,14 @@ pub(crate) struct AgentArgs {
     #[arg(long, help_heading = JOURNAL)]
     pub(crate) no_pin: bool,
 
+    /// Keep all of root's rights: the agent can then write where root has no permission, dumps core, and
+    /// whoever takes it over has the machine
+    ///
+    /// Without it the agent gives up what its work does not need: it passes over no permissions of files,
+    /// and when the eBPF programs are attached it can attach no more. What is left, it says when it starts.
+    #[arg(long, help_heading = RIGHTS)]
+    pub(crate) keep_privileges: bool,
+
     /// A name for the cluster that this node is in, to be put into each event
     #[arg(long, value_name = "NAME", default_value = "", help_heading = EVENTS)]
     pub(crate) cluster_name: String,
@@ -224,13 +232,15 @@ pub(crate) struct PlaceArgs {
     #[arg(long)]
     pub(crate) print_config: bool,
 
-    /// End and remove what an agent left in the kernel (--pin-dir), and exit
+    /// End and remove what an agent that was stopped left in the kernel, and exit. It is that of --pin-dir:
+    /// the agent of this machine, unless you name another
     #[arg(long, conflicts_with = "print_config")]
     pub(crate) detach_all: bool,
 }
 
 const SOURCE: &str = "What to observe";
 const JOURNAL: &str = "What is kept on disk";
+const RIGHTS: &str = "What the agent may do";
 const EVENTS: &str = "What events tell";
 const SERVER: &str = "The API";
 const METRICS: &str = "Metrics";

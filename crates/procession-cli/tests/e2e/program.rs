@@ -351,7 +351,7 @@ fn bad_options_are_explained() {
         (&["--user", "no-such-user"], "there is no user `no-such-user` in /etc/passwd"),
     ] {
         let output = run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
     for arguments in

@@ -177,7 +177,7 @@ fn why() {
     let paragraphs: Vec<_> = text.split("\n\n").collect();
     assert!(paragraphs.len() >= 4, "{text}");
     line(paragraphs[0], &["sleep", &format!("(pid {})", script.pid), "runs", "sleep 302 as root"]);
-    line(paragraphs[0], &["It was started at", "by sh (pid ", "which then ran", "sh -c"]);
+    line(paragraphs[0], &["It was started at", "by sh (pid ", "which was running", "sh -c"]);
     assert!(paragraphs[1].contains("It was started at"), "{text}");
     assert!(paragraphs[1].contains(&format!("(pid {})", script.shell.id())), "{text}");
     assert!(paragraphs[2].contains(&format!("(pid {})", script.shell.id())), "{text}");
@@ -202,7 +202,7 @@ fn why_of_an_orphan() {
     let text = told(&agent, &["why", &script.pid.to_string()]);
     let paragraphs: Vec<_> = text.split("\n\n").collect();
     line(paragraphs[0], &["sleep 303 as root"]);
-    line(paragraphs[0], &["It was started at", "by sh (pid ", "which then ran", "sh -c 'sleep 303"]);
+    line(paragraphs[0], &["It was started at", "by sh (pid ", "which was running", "sh -c 'sleep 303"]);
     line(paragraphs[0], &["Its parent has ended since, and it belongs to"]);
     // What ended has still its part in the story, with all it ran.
     line(paragraphs[1], &["exited with status 0"]);

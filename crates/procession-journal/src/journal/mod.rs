@@ -14,6 +14,7 @@ mod segment;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use blocks::Item;
 pub(crate) use boot::Boot;
 use boot::FOREVER;
 pub use error::JournalError;
+pub(crate) use fold::made;
 pub use fold::{Fold, Moment, Witness};
 use segment::{Segment, failed};
 
@@ -123,6 +125,19 @@ impl Journal {
             let (first, last) = segment.span;
             (segment.path.as_path(), (segment.first.clock.at(first), segment.last.clock.at(last)))
         })
+    }
+
+    /// How large its files are.
+    pub fn bytes(&self) -> u64 {
+        let files = self.files().filter_map(|(path, _)| path.metadata().ok());
+        files.map(|metadata| metadata.len()).sum()
+    }
+
+    /// How much of that was read by now, by whichever method: for another thread, to tell a person how far one
+    /// is. What is read twice counts twice.
+    pub fn bytes_read(&self) -> u64 {
+        let segments = self.boots.iter().flat_map(|boot| &boot.segments);
+        segments.map(|segment| segment.bytes_read.load(Ordering::Relaxed)).sum()
     }
 
     /// All containers it names.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use procession::{BootTime, WallClock};
 
@@ -26,6 +27,8 @@ pub(crate) struct Segment {
     /// Where blocks of names begin.
     names: Vec<u64>,
     pub(crate) is_closed: bool,
+    /// How much of it was read since it was opened, headers apart.
+    pub(crate) bytes_read: AtomicU64,
 }
 
 /// Where a checkpoint begins, and the latest time of what comes before it in the file, itself included.
@@ -142,6 +145,7 @@ impl Sketch {
             checkpoints: self.checkpoints,
             names: self.names,
             is_closed,
+            bytes_read: AtomicU64::default(),
         })
     }
 }

@@ -18,6 +18,8 @@ mod containerd;
 mod cri;
 mod docker;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod labels;
 mod peer;
 mod proto;

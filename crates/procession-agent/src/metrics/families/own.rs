@@ -47,6 +47,18 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     )
     .only("there is a source"),
+    Family::info(
+        Group::Own,
+        "procession_capability_info",
+        &["capability"],
+        "Rights of root that the agent holds, each by its name",
+        |page, samples| {
+            for capability in &page.now.capabilities {
+                samples.put_at(&[capability], true);
+            }
+        },
+    )
+    .only("it has some"),
     gauge("procession_observing", &[], "Whether the source is attached and read", |page, samples| {
         samples.put(page.now.is_observing);
     }),

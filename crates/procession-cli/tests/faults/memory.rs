@@ -1,0 +1,5 @@
+//! Not yet.
+
+use crate::Test;
+
+pub(crate) const TESTS: [Test; 0] = [];
