@@ -30,8 +30,21 @@ impl Agent {
         let metrics = free_address()?;
         let log = OpenOptions::new().append(true).create(true).open(place.path("agent.log"))?;
         let mut command = Command::new(&place.agent);
-        command.args(["agent", "--source=ebpf", "--no-runtimes", "--enable-process-cred", "--enable-process-ns"]);
-        command.args(["--node-name", "soak", "--server-address", &place.address(), "--metrics-server", &metrics]);
+        command.args([
+            "agent",
+            "--source=ebpf",
+            "--no-runtimes",
+            "--enable-process-cred",
+            "--enable-process-ns",
+        ]);
+        command.args([
+            "--node-name",
+            "soak",
+            "--server-address",
+            &place.address(),
+            "--metrics-server",
+            &metrics,
+        ]);
         command.arg("--journal-dir").arg(place.journal()).arg("--pin-dir").arg(&place.pins);
         command.args(["--journal-max-size-mb", &args.journal_mb.to_string()]);
         command.arg("--export-filename").arg(place.export().join("events.log"));
@@ -39,6 +52,7 @@ impl Agent {
         command.args(["--export-file-max-backups", &args.export_backups.to_string()]);
         command.args(["--ring-size", &args.ring_size, "--table-budget", &args.table_budget]);
         command.args(["--event-queue-size", &args.event_queue.to_string()]);
+        command.args(["--event-queue-bytes", &args.event_queue_bytes]);
         // Not what the terminal sends to this program.
         command.process_group(0);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();

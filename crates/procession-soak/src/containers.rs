@@ -40,7 +40,8 @@ impl Containers {
     /// Why there can be none, if so.
     pub(crate) fn shortcoming() -> Option<String> {
         let is_there = |program: &str| {
-            let run = Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let run =
+                Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
             run.is_ok()
         };
         let missing = ["runc", "busybox"].into_iter().find(|program| !is_there(program));
@@ -57,7 +58,8 @@ impl Containers {
                 if !theirs.is_paused.load(Ordering::SeqCst) {
                     let number = theirs.played.load(Ordering::SeqCst);
                     if let Err(error) = maker.play(FIRST_CONTAINER + number) {
-                        let mut failure = theirs.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        let mut failure =
+                            theirs.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                         failure.get_or_insert(format!("container {number}: {error:#}"));
                         return theirs.is_running.store(false, Ordering::SeqCst);
                     }
@@ -141,10 +143,20 @@ impl Maker {
         fs::write(self.folder.join("rootfs").join(token(0).to_string()), script)?;
         fs::write(self.folder.join("config.json"), spec.to_string())?;
         let mut runc = Command::new("runc");
-        runc.arg("--root").arg(self.folder.join("state")).arg("run").arg("--bundle").arg(&self.folder).arg(&id);
+        runc.arg("--root")
+            .arg(self.folder.join("state"))
+            .arg("run")
+            .arg("--bundle")
+            .arg(&self.folder)
+            .arg(&id);
         let output = runc.stdin(Stdio::null()).output()?;
         let _ = fs::remove_file(self.folder.join("rootfs").join(token(0).to_string()));
-        ensure!(output.status.code() == Some(CODE), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.code() == Some(CODE),
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 }

@@ -21,7 +21,8 @@ pub(crate) struct Exported {
 /// Reads all files of a folder.
 pub(crate) fn read(folder: &Path) -> Result<Exported> {
     let mut exported = Exported::default();
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
     for file in files {
         exported.files += 1;

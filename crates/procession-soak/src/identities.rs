@@ -71,12 +71,18 @@ fn of_metrics(page: &Metrics) -> Broken {
     }
     let lost = page.count("procession_kernel_lost_records_total");
     let of_arguments = page.count("procession_kernel_lost_records_total{kind=\"arguments\"}");
-    unless(&mut broken, "kernel lost = ledger lost", lost - of_arguments, page.count("procession_ledger_lost_events_total"));
+    unless(
+        &mut broken,
+        "kernel lost = ledger lost",
+        lost - of_arguments,
+        page.count("procession_ledger_lost_events_total"),
+    );
     let released = page.count("procession_released_facts_total") + page.count("procession_waiting_facts");
     unless(&mut broken, "held = released + waiting", page.count("procession_held_facts_total"), released);
     unless(&mut broken, "no record is unreadable", page.count("procession_decode_errors_total"), 0);
     let read = page.count("procession_reader_events_total{kind=\"export\"}");
-    let exported = page.count("tetragon_events_exported_total") + page.count("procession_export_filtered_events_total");
+    let exported =
+        page.count("tetragon_events_exported_total") + page.count("procession_export_filtered_events_total");
     unless(&mut broken, "export: read = exported + filtered", read, exported);
     broken
 }
@@ -89,9 +95,14 @@ async fn of_account(socket: &Path) -> Result<Broken> {
         unless(&mut broken, "received = applied + duplicate + late + rejected", account.received, sum);
     }
     // All readers that were there from the beginning were given the same.
-    let given: Vec<u64> = ledger.readers.iter().map(|reader| reader.read + reader.lost + reader.waiting).collect();
+    let given: Vec<u64> =
+        ledger.readers.iter().map(|reader| reader.read + reader.lost + reader.waiting).collect();
     let memory = ledger.memory.unwrap_or_default();
-    let parts = memory.entry_bytes + memory.body_bytes + memory.index_bytes + memory.image_bytes + memory.shared_bytes;
+    let parts = memory.entry_bytes
+        + memory.body_bytes
+        + memory.index_bytes
+        + memory.image_bytes
+        + memory.shared_bytes;
     unless(&mut broken, "memory used = its parts", memory.used, parts);
     if memory.used > memory.budget {
         broken.push(("memory used <= budget", format!("{} and {}", memory.used, memory.budget)));

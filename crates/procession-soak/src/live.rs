@@ -49,7 +49,10 @@ pub(crate) async fn compare(socket: &Path) -> Result<Compared> {
 }
 
 /// All that the agent knows, by pid if they live.
-pub(crate) async fn list(client: &mut LineageServiceClient<Channel>, with_ended: bool) -> Result<Vec<Process>> {
+pub(crate) async fn list(
+    client: &mut LineageServiceClient<Channel>,
+    with_ended: bool,
+) -> Result<Vec<Process>> {
     let request = ListProcessesRequest { with_ended, ..ListProcessesRequest::default() };
     let mut list = client.list_processes(request).await?.into_inner();
     let mut all = Vec::new();
@@ -74,7 +77,9 @@ async fn look(client: &mut LineageServiceClient<Channel>) -> Result<Compared> {
             compared.differences.push(format!("{} is thought to live", named(process)));
         }
     }
-    for (pid, now) in before.iter().filter(|(pid, now)| after.get(*pid).is_some_and(|it| it.began == now.began)) {
+    for (pid, now) in
+        before.iter().filter(|(pid, now)| after.get(*pid).is_some_and(|it| it.began == now.began))
+    {
         let Some(known) = by_pid.get(pid) else {
             compared.differences.push(format!("{pid}, which runs {:?}, is not known", now.file));
             continue;
@@ -111,7 +116,8 @@ async fn difference(
 /// In ticks since boot.
 fn ticks(known: &Process) -> u64 {
     let Some(began) = known.began else { return 0 };
-    let nanos = |time: rustix::time::Timespec| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    let nanos =
+        |time: rustix::time::Timespec| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     let boot = nanos(clock_gettime(ClockId::Realtime)) - nanos(clock_gettime(ClockId::Boottime));
     let began = i128::from(began.seconds) * 1_000_000_000 + i128::from(began.nanos) - boot;
     let tick = 1_000_000_000 / i128::from(machine::ticks_a_second());
@@ -127,9 +133,8 @@ fn another_file(file: &Path, known: &Process) -> Option<String> {
         return None;
     }
     let found = fs::canonicalize(name).ok()?;
-    (found != file && !is_script(&found) && file.exists()).then(|| {
-        format!("{} runs {}, and {} is known", named(known), file.display(), process.binary)
-    })
+    (found != file && !is_script(&found) && file.exists())
+        .then(|| format!("{} runs {}, and {} is known", named(known), file.display(), process.binary))
 }
 
 fn is_script(path: &Path) -> bool {

@@ -18,7 +18,9 @@ pub(crate) struct Running {
 pub(crate) fn running() -> HashMap<u32, Running> {
     let mut all = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if let Some(process) = look(pid) {
             all.insert(pid, process);
         }

@@ -42,12 +42,17 @@ impl Metrics {
 
     /// The sum over all labels of a name.
     pub(crate) fn sum(&self, name: &str) -> f64 {
-        let is_it = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+        let is_it =
+            |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
         self.0.iter().filter(|(key, _)| is_it(key)).map(|(_, value)| value).sum()
     }
 
     /// The same as a count.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts are whole and below 2^53"
+    )]
     pub(crate) fn count(&self, name: &str) -> u64 {
         self.sum(name) as u64
     }

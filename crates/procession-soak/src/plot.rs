@@ -48,7 +48,12 @@ fn chart(area: &Area<'_>, caption: &str, samples: &[Sample], lines: &[Line]) -> 
     let mut builder = ChartBuilder::on(area);
     builder.caption(caption, ("sans-serif", 18)).margin(12).x_label_area_size(32).y_label_area_size(56);
     let mut chart = builder.build_cartesian_2d(0.0..end, 0.0..top).map_err(|error| failed(&error))?;
-    chart.configure_mesh().x_desc("minutes").light_line_style(WHITE).draw().map_err(|error| failed(&error))?;
+    chart
+        .configure_mesh()
+        .x_desc("minutes")
+        .light_line_style(WHITE)
+        .draw()
+        .map_err(|error| failed(&error))?;
     // What is drawn first is behind.
     for (name, color, value) in lines.iter().rev() {
         let points = samples.iter().map(|sample| (sample.time / 60.0, value(sample)));
@@ -74,7 +79,8 @@ pub(crate) fn text(samples: &[Sample]) -> String {
         chart.figures();
         format!("{caption}\n{chart}\n")
     };
-    of("Memory of the agent (MiB) over seconds", MEMORY[0].2) + &of("CPU of the agent (% of one processor)", CPU[0].2)
+    of("Memory of the agent (MiB) over seconds", MEMORY[0].2)
+        + &of("CPU of the agent (% of one processor)", CPU[0].2)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "what can be seen on a terminal is coarser")]

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,8 @@ fn sample(subjects: &Subjects, samples: &Mutex<Vec<Sample>>, is_over: &AtomicBoo
             (share(usage.cpu.saturating_sub(of_agent), since), share(storm.saturating_sub(of_storm), since))
         });
         before = Some((agent, now, usage.cpu, storm));
-        let sample = Sample { time: begin.elapsed().as_secs_f64(), agent_cpu, storm_cpu, ..of_page(&page, usage) };
+        let sample =
+            Sample { time: begin.elapsed().as_secs_f64(), agent_cpu, storm_cpu, ..of_page(&page, usage) };
         samples.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
     }
 }
@@ -171,7 +172,8 @@ fn as_csv(samples: &[Sample]) -> String {
     );
     for it in samples {
         let times = format!("{:.1},{},{:.3},{:.3}", it.time, it.resident_bytes, it.agent_cpu, it.storm_cpu);
-        let rest = [it.descriptors, it.threads, it.table_bytes, it.entries, it.journal_bytes, it.records, it.lost];
+        let rest =
+            [it.descriptors, it.threads, it.table_bytes, it.entries, it.journal_bytes, it.records, it.lost];
         let rest = rest.map(|number| number.to_string()).join(",");
         text.push_str(&format!("{times},{rest}\n"));
     }

@@ -174,7 +174,8 @@ impl<'a> Soak<'a> {
             let step = now - std::mem::replace(&mut last, now);
             blown += step;
             // A machine that does not keep up does not owe more and more.
-            owed = (owed + step.as_secs_f64() * f64::from(self.args.rate)).min(2.0 * f64::from(self.args.rate));
+            owed =
+                (owed + step.as_secs_f64() * f64::from(self.args.rate)).min(2.0 * f64::from(self.args.rate));
             let before = self.storm.granted();
             self.storm.allow(before + whole(owed))?;
             owed -= to_float(self.storm.granted() - before);
@@ -230,7 +231,8 @@ impl<'a> Soak<'a> {
     /// Between half and one and a half of the time that was asked for.
     fn next_restart(&mut self) -> Option<Instant> {
         let every = self.args.restart_every?;
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let percent = u32::try_from(50 + (self.random >> 33) % 100).unwrap_or(100);
         Some(Instant::now() + every * percent / 100)
     }

@@ -89,7 +89,9 @@ fn main() -> Result<()> {
             ensure!(!scenario.needs_root || sys::ids().euid == 0, "{name} needs root");
             play(Path::new(file), scenario.perform)
         }
-        _ => bail!("usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | --list"),
+        _ => bail!(
+            "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | --list"
+        ),
     }
 }
 

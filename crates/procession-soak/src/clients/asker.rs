@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
 use procession_api::proto::procession::v1::{
-    GetLedgerRequest, GetLineageRequest, GetStatusRequest, GetTreeRequest, ListProcessesRequest, Target, target,
+    GetLedgerRequest, GetLineageRequest, GetStatusRequest, GetTreeRequest, ListProcessesRequest, Target,
+    target,
 };
 use tokio::runtime::Handle;
 use tonic::transport::Channel;
@@ -54,7 +55,14 @@ pub(crate) struct Asker {
 impl Asker {
     pub(crate) fn start(runtime: &Handle, agent: PathBuf, socket: PathBuf) -> Self {
         let shared = Arc::new(Shared::default());
-        let asking = Asking { shared: Arc::clone(&shared), runtime: runtime.clone(), agent, socket, turn: 0, pids: Vec::new() };
+        let asking = Asking {
+            shared: Arc::clone(&shared),
+            runtime: runtime.clone(),
+            agent,
+            socket,
+            turn: 0,
+            pids: Vec::new(),
+        };
         Self { shared, thread: Some(thread::spawn(move || asking.ask())) }
     }
 
@@ -124,9 +132,7 @@ impl Asking {
             return self.why();
         }
         let runtime = self.runtime.clone();
-        runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, self.ask_by_rpc()).await?
-        })
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, self.ask_by_rpc()).await? })
     }
 
     /// As a person asks.

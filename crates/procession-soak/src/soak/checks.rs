@@ -69,7 +69,11 @@ impl Soak<'_> {
             self.mark += 1;
             let mark = self.mark;
             let argument = format!("{}{mark}", mark_of(self.storm.run()));
-            Command::new("/bin/true").arg(argument).stdin(Stdio::null()).status().context("cannot run true")?;
+            Command::new("/bin/true")
+                .arg(argument)
+                .stdin(Stdio::null())
+                .status()
+                .context("cannot run true")?;
             let soon = Instant::now() + Duration::from_secs(10);
             while Instant::now() < soon {
                 if self.reader.at_mark(mark).is_some() && self.slow.at_mark(mark).is_some() {
@@ -158,7 +162,7 @@ impl Soak<'_> {
         (self.verdict.told, self.verdict.kinds, self.verdict.found) = (told, kinds, found);
         (self.verdict.acts, self.verdict.done) = (done.acts, done.counts);
         self.verdict.containers = self.containers_played();
-        let astray: Vec<String> = done.astray.iter().map(|act| format!("act {act}")).collect();
+        let astray: Vec<String> = self.storm.take_astray().iter().map(|act| format!("act {act}")).collect();
         self.verdict.fail_each("a process did not end as planned", &astray);
         let failure = self.containers.as_ref().and_then(crate::containers::Containers::failure);
         self.verdict.failures.extend(failure);
@@ -226,9 +230,12 @@ impl Soak<'_> {
                 live::list(&mut client, true).await
             })?;
             let book = self.book();
-            let arguments = left.iter().filter_map(|process| Some(process.process.as_ref()?.arguments.as_str()));
-            let ours: Vec<String> =
-                arguments.filter_map(|arguments| book.token(arguments)).map(|token| token.to_string()).collect();
+            let arguments =
+                left.iter().filter_map(|process| Some(process.process.as_ref()?.arguments.as_str()));
+            let ours: Vec<String> = arguments
+                .filter_map(|arguments| book.token(arguments))
+                .map(|token| token.to_string())
+                .collect();
             drop(book);
             if ours.is_empty() {
                 return Ok(());
@@ -272,7 +279,10 @@ impl Soak<'_> {
         let missing = &recorded.missing;
         if missing.counts.execs > recorded.lost {
             let lost = recorded.lost;
-            let check = format!("journal: {} execs are missing, {lost} events are known to be lost", missing.counts.execs);
+            let check = format!(
+                "journal: {} execs are missing, {lost} events are known to be lost",
+                missing.counts.execs
+            );
             self.verdict.fail_each(&check, &missing.examples);
         }
         self.verdict.recorded = recorded;
@@ -292,7 +302,9 @@ impl Soak<'_> {
         // What was removed is not there to be counted; what happened at the end was not counted yet.
         if self.verdict.restarts == 0 && page.count("procession_export_rotations_total") <= backups {
             let lines = exported.lines;
-            self.verdict.fail_unless(lines >= counted, || format!("export: {counted} lines were counted, {lines} are there"));
+            self.verdict.fail_unless(lines >= counted, || {
+                format!("export: {counted} lines were counted, {lines} are there")
+            });
         }
         self.verdict.exported = exported;
         Ok(())
@@ -315,7 +327,9 @@ impl Soak<'_> {
             let told = self.ask_the_journal(&["tree", &root, "--at", &at])?;
             let lines = told.lines().count();
             self.verdict.histories += 1;
-            self.verdict.fail_unless(lines > LONG_CHAIN, || format!("tree of what was held: {lines} lines: {told:?}"));
+            self.verdict.fail_unless(lines > LONG_CHAIN, || {
+                format!("tree of what was held: {lines} lines: {told:?}")
+            });
         }
         Ok(())
     }
@@ -352,7 +366,8 @@ async fn check_chain(soak: &Soak<'_>, act: u64) -> Result<Option<String>> {
     let answer = client.get_lineage(GetLineageRequest { target }).await?.into_inner();
     let parents = answer.chain.iter().filter(|link| link.relation == i32::from(Relation::Parent)).count();
     let is_whole = parents > LONG_CHAIN && !answer.is_cut;
-    Ok((!is_whole).then(|| format!("lineage: {parents} ancestors of the deepest are told, cut: {}", answer.is_cut)))
+    Ok((!is_whole)
+        .then(|| format!("lineage: {parents} ancestors of the deepest are told, cut: {}", answer.is_cut)))
 }
 
 /// Whether memory grows without end: what a line through all but the first quarter says of the whole run.
@@ -367,5 +382,6 @@ fn growth(samples: &[Sample]) -> Option<String> {
     let grown = slope(&points) * (last - first);
     let (_, middle, _) = spread(points.iter().map(|point| point.1).collect());
     let allowed = 0.2 * middle + f64::from(8 << 20);
-    (grown > allowed).then(|| format!("memory: grows by {grown:.0} bytes in {:.0} s, of {middle:.0}", last - first))
+    (grown > allowed)
+        .then(|| format!("memory: grows by {grown:.0} bytes in {:.0} s, of {middle:.0}", last - first))
 }

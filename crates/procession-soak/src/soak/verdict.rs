@@ -54,7 +54,8 @@ impl Verdict {
 
     /// A check that found these differences.
     pub(crate) fn fail_each(&mut self, check: &str, differences: &[String]) {
-        self.failures.extend(differences.iter().take(TOLD).map(|difference| format!("{check}: {difference}")));
+        self.failures
+            .extend(differences.iter().take(TOLD).map(|difference| format!("{check}: {difference}")));
         if differences.len() > TOLD {
             self.failures.push(format!("{check}: and {} more", differences.len() - TOLD));
         }

@@ -191,7 +191,7 @@ pub(crate) enum Step {
     NewNetwork,
     NewUsers,
     NewPids,
-    /// Into the mount namespace of the first process, and back.
+    /// Into the mount namespace of who made it, and back.
     VisitMounts,
     /// Of the pid namespace that it is in, where the kernel has one for each.
     PidMax(u32),
@@ -249,7 +249,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// What wait(2) says.
+    /// What wait(2) says of it.
     pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::Code(code) | Self::LeaderFirst(code, _) | Self::Race(code, _) => Outcome::Code(code),
@@ -482,7 +482,9 @@ impl Draft {
     fn threads(&mut self, root: usize) {
         for end in 0..3 {
             let child = if self.random.below(3) == 0 { self.program(root) } else { self.child(root) };
-            let (End::Code(code), threads) = (self.lives[child].end, 2 + self.random.below(10)) else { continue };
+            let (End::Code(code), threads) = (self.lives[child].end, 2 + self.random.below(10)) else {
+                continue;
+            };
             let threads = usize::try_from(threads).unwrap_or(2);
             self.lives[child].end =
                 if end == 0 { End::LeaderFirst(code, threads) } else { End::Race(code, threads) };
@@ -582,8 +584,18 @@ impl Draft {
     }
 
     fn arguments(&mut self, root: usize) {
-        const ODD: [&[u8]; 10] =
-            [b"", b"\n", b"a\nb", b"two words", b"\xff\xfe", b"\"", b"\x1b[31m", b"-", "\u{1f980}".as_bytes(), b"\t"];
+        const ODD: [&[u8]; 10] = [
+            b"",
+            b"\n",
+            b"a\nb",
+            b"two words",
+            b"\xff\xfe",
+            b"\"",
+            b"\x1b[31m",
+            b"-",
+            "\u{1f980}".as_bytes(),
+            b"\t",
+        ];
         for _ in 0..2 {
             let child = self.program(root);
             for _ in 0..self.random.below(8) {
@@ -600,7 +612,11 @@ impl Draft {
         let length = usize::try_from(1_000 + self.random.below(100_000)).unwrap_or(0);
         let letter = b'a' + u8::try_from(self.random.below(26)).unwrap_or(0);
         // Two long ones, or many short ones.
-        let extra = if self.random.below(2) == 0 { vec![vec![letter; length]; 2] } else { vec![vec![letter]; length / 10] };
+        let extra = if self.random.below(2) == 0 {
+            vec![vec![letter; length]; 2]
+        } else {
+            vec![vec![letter]; length / 10]
+        };
         self.lives[child].images[0].extra = extra;
     }
 
