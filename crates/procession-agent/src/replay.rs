@@ -323,7 +323,7 @@ impl Source for ReplaySource {
 
     /// What runs now has nothing to do with what ran then. After a resumption the table is right as it is,
     /// and a survey of a time before all that says so; what a recording misses later stays missing.
-    fn survey(&mut self, _since: BootTime, _sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+    fn survey(&mut self, _sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
         Ok(std::mem::take(&mut self.is_resumed).then_some(BootTime::ZERO))
     }
 

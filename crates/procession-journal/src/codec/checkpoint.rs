@@ -24,11 +24,13 @@ pub(crate) fn put_state(put: &mut Put<'_>, state: &SavedState) {
     put.number(3, state.dropped_early);
     put.number(4, state.folded);
     put.number(5, state.evicted_live);
+    put.fixed(6, state.latest.as_nanos());
 }
 
 pub(crate) fn state(state: &proto::State) -> SavedState {
     SavedState {
         now: time(state.now),
+        latest: time(state.latest),
         ledger: state.ledger.as_ref().map(ledger).unwrap_or_default(),
         dropped_early: state.dropped_early,
         folded: state.folded,

@@ -254,10 +254,8 @@ impl RawSensor {
         }
     }
 
-    /// One walk over all processes: the bytes of its records, one after the other. Of images from before
-    /// `since` they are brief; 0 gives all in full.
-    pub(crate) fn walk(&mut self, since: u64) -> io::Result<Vec<u8>> {
-        set_number(&mut self.ebpf, "walk_since", since).map_err(io::Error::other)?;
+    /// One walk over all processes: the bytes of its records, one after the other.
+    pub(crate) fn walk(&mut self) -> io::Result<Vec<u8>> {
         let program = program::<Iter>(&mut self.ebpf, WALK).map_err(io::Error::other)?;
         let id = program.attach().map_err(io::Error::other)?;
         let link = program.take_link(id).map_err(io::Error::other)?;
