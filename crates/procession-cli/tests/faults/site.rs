@@ -40,6 +40,17 @@ impl Site {
         &self.pins
     }
 
+    /// Another agent with a journal and pins, that serves nobody.
+    pub(crate) fn another(&self, options: &[&str]) -> Answer {
+        let mut arguments = vec!["agent", "--no-runtimes", "--config", "/dev/null", "--server-address="];
+        let journal = format!("--journal-dir={}", self.journal().display());
+        if !options.iter().any(|option| option.starts_with("--journal-dir")) {
+            arguments.push(&journal);
+        }
+        arguments.extend(options);
+        self.ask(&arguments)
+    }
+
     /// An agent with a journal and pins.
     pub(crate) fn setup(&self) -> Setup {
         self.setup_without_pins().option(format!("--pin-dir={}", self.pins.display()))
@@ -158,10 +169,15 @@ impl Written {
     }
 }
 
-/// Runs `true MARKER-NUMBER`, each with so many bytes of arguments besides.
+/// Runs `true MARKER-NUMBER`, each with so many bytes of arguments besides, that hardly get shorter.
 pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
-    let padding = "x".repeat(bytes);
+    let mut random = u64::from(std::process::id()) | 1;
     for number in 0..times {
+        let mut padding = String::new();
+        while padding.len() < bytes {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            padding += &format!("{:08x}", random >> 32);
+        }
         let mut program = Command::new("/bin/true");
         assert!(program.arg(format!("{marker}-{number}")).arg(&padding).status().unwrap().success());
     }
