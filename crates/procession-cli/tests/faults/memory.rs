@@ -58,10 +58,10 @@ fn a_limit_below_the_options_is_told() {
     let group = Group::new("told", 150);
     let agent = site.setup().by(&["sh", "-c", &group.script(), "sh"]).start();
     let said = end(agent);
-    assert!(said.contains("has a limit of 150 MiB of memory, and with these options it may need 176"), "{said}");
+    assert!(said.contains("has a limit of 150 MiB of memory, and with these options it may need 216"), "{said}");
     drop(group);
     let site = Site::new();
-    let group = Group::new("enough", 176);
+    let group = Group::new("enough", 216);
     let agent = site.setup().by(&["sh", "-c", &group.script(), "sh"]).start();
     let said = end(agent);
     assert!(!said.contains("MiB of memory"), "{said}");
@@ -71,15 +71,15 @@ fn a_limit_below_the_options_is_told() {
 /// What the agent says that it may need is enough, with a queue and a journal that are full of long arguments.
 fn a_storm_within_the_limit() {
     let site = Site::new();
-    let group = Group::new("storm", 176);
+    let group = Group::new("storm", 216);
     let mut agent = site.setup().by(&["sh", "-c", &group.script(), "sh"]).start();
     run_marked_long("storm", 1_500, 100_000);
     agent.wait_for_export("storm-1499");
     assert!(agent.ended().is_none());
-    let [peak, budget] = [group.number("memory.max_usage_in_bytes"), 176 << 20];
+    let [peak, budget] = [group.number("memory.max_usage_in_bytes"), 216 << 20];
     let table = agent.metric("procession_table_budget_bytes").unwrap();
     assert!(table <= 48 << 20 && peak <= budget, "{peak}");
-    assert!(agent.memory() < 176 << 20);
+    assert!(agent.memory() < 216 << 20);
     let said = end(agent);
     let written = Written::read(&site.journal(), "storm");
     assert!(written.lost_in_kernel + written.missing() > 0 || written.has_all(1_500), "{said}");

@@ -12,7 +12,7 @@ use procession_journal::{Journal, Piece};
 use procession_sensor::detach_all;
 use tempfile::TempDir;
 
-use crate::agent::{Agent, Setup};
+use crate::agent::{Agent, Setup, wait_until};
 
 /// A folder, and a place for pins.
 pub(crate) struct Site {
@@ -183,8 +183,20 @@ pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
     }
 }
 
-/// Ends in order; what it said in all.
+/// Waits until hardly anything waits to be written: what does when the agent stops gets little time.
+pub(crate) fn settle(agent: &Agent) {
+    let waiting = || agent.metric("procession_journal_waiting_events").unwrap();
+    wait_until(|| waiting() < 100, || format!("{} events wait: {}", waiting(), agent.errors()));
+}
+
+/// Ends in order, when all is written that can be; what it said in all.
 pub(crate) fn end(agent: Agent) -> String {
+    settle(&agent);
+    end_now(agent)
+}
+
+/// Ends in order; what it said in all.
+pub(crate) fn end_now(agent: Agent) -> String {
     let (errors, _folder) = (agent.errors_file(), agent.folder());
     let (status, _, _) = agent.end();
     let said = fs::read_to_string(errors).unwrap();
