@@ -300,7 +300,7 @@ pub(crate) fn walk(data: &[u8], mut position: usize, produced: usize, visit: &mu
                 position = next;
             }
             Item::Void { next } => position = next,
-            Item::Nothing | Item::Broken => return position,
+            Item::Nothing | Item::Unfinished | Item::Broken => return position,
         }
     }
 }
