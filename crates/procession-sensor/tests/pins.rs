@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 15] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -54,6 +54,7 @@ const TESTS: [Test; 14] = [
     ("a_walk_after_a_takeover_tells_what_runs", a_walk_after_a_takeover_tells_what_runs),
     ("a_survey_tells_of_all_that_runs", a_survey_tells_of_all_that_runs),
     ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
+    ("long_arguments_leave_room_for_events", long_arguments_leave_room_for_events),
     ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
 ];
 
@@ -593,6 +594,32 @@ fn long_arguments_outlive_their_reader() {
     let whole = long.len() + "true".len() + 2;
     assert_eq!(read(reader), [(whole, whole)]);
     assert_eq!(read(pins.open().resume(&start)), [(whole, whole)]);
+}
+
+/// An exec with megabytes of arguments would fill the ring, and what others do would be lost.
+fn long_arguments_leave_room_for_events() {
+    let pins = Pins::new();
+    let mut reader = Reader::open(EbpfConfig { ring_bytes: 256 << 10, ..pins.config() }).begin();
+    let words = vec!["x".repeat(100_000); 10];
+    let mut lengths = Vec::new();
+    for _ in 0..2 {
+        assert!(Command::new("true").args(&words).status().unwrap().success());
+    }
+    let marks = run_marks(0..2);
+    let sink = &mut |event: &Event<'_>| {
+        reader.told.extend(line(event));
+        if let EventKind::Exec(exec) = &event.kind
+            && exec.program.arguments.total_len > 1_000_000
+        {
+            lengths.push(exec.program.arguments.bytes.len());
+        }
+    };
+    reader.source.poll(Duration::ZERO, sink).unwrap();
+    assert_eq!(reader.told, marks);
+    assert_eq!(lengths.len(), 2, "each exec is told, with the first part of its arguments: {lengths:?}");
+    assert!(lengths.iter().all(|length| (10_000..1_000_000).contains(length)), "{lengths:?}");
+    let counts = reader.source.kernel_counts().unwrap();
+    assert!(counts.arguments.lost >= 2 && counts.exec.lost == 0, "{counts:?}");
 }
 
 fn an_orderly_end_leaves_the_programs_at_work() {

@@ -7,6 +7,8 @@ mod pin;
 pub(crate) mod raw;
 mod reader;
 pub(crate) mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

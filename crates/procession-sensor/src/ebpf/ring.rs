@@ -164,6 +164,12 @@ impl Ring {
         }
     }
 
+    /// Writes the reader's position, wherever it leads.
+    #[cfg(test)]
+    pub(super) fn give_up_to(&self, position: usize) {
+        self.memory.consume(position);
+    }
+
     /// Waits until the kernel wakes the reader, at most for `timeout`. A wake-up since the last call counts.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
