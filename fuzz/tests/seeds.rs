@@ -1,7 +1,7 @@
 //! Every target, on its seeds and on random changes of them.
 
-use std::fs;
 use std::path::Path;
+use std::{env, fs};
 
 /// Changed inputs for each target. The order is the same in every run.
 const INPUTS: usize = 20_000;
@@ -83,3 +83,16 @@ targets! { INPUTS, pod runtimes }
 
 #[cfg(feature = "program")]
 targets! { SLOW, import config command_line questions }
+
+/// `PROCESSION_UPDATE_EXPECTED=1` makes the seed of this journal.
+#[test]
+fn a_journal_in_pieces_is_a_seed() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let whole = fs::read(directory.join("recorded.procession")).unwrap();
+    let pieces = procession_fuzz::pieces(&whole);
+    let seed = directory.join("journal_directory/recorded");
+    if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
+        fs::write(&seed, &pieces).unwrap();
+    }
+    assert!(fs::read(&seed).unwrap() == pieces, "it is out of date: run this with PROCESSION_UPDATE_EXPECTED=1");
+}

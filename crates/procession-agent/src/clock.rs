@@ -42,6 +42,9 @@ pub(crate) fn boot_time() -> BootTime {
 ///
 /// `/proc` is not there, or hidden.
 pub(crate) fn boot_id() -> io::Result<BootId> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(PATH).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read {PATH}: {error}; is all of /proc mounted?"))
+    })?;
     text.parse().map_err(io::Error::other)
 }

@@ -52,6 +52,7 @@ impl Agent {
         command.args(["--export-file-max-backups", &args.export_backups.to_string()]);
         command.args(["--ring-size", &args.ring_size, "--table-budget", &args.table_budget]);
         command.args(["--event-queue-size", &args.event_queue.to_string()]);
+        command.args(["--event-queue-bytes", &args.event_queue_bytes]);
         // Not what the terminal sends to this program.
         command.process_group(0);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();

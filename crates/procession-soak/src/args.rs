@@ -85,6 +85,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, help_heading = "Limits of the agent")]
     pub(crate) event_queue: u32,
 
+    /// The agent's --event-queue-bytes
+    #[arg(long, value_name = "SIZE", default_value = "16M", help_heading = "Limits of the agent")]
+    pub(crate) event_queue_bytes: String,
+
     /// Draw resident memory and CPU over time into this file, as SVG
     #[arg(long, value_name = "FILE", help_heading = "What is written")]
     pub(crate) plot: Option<PathBuf>,
@@ -104,7 +108,7 @@ pub(crate) struct Args {
 
 const MORE: &str = "\
 Signals:
-  SIGINT, SIGTERM  end the storm now, and check all the same; a second one ends at once
+  SIGINT, SIGTERM  end the storm now, and check all the same
 
 Examples:
   procession-soak --ci

@@ -151,7 +151,10 @@ impl Book {
         open.images[token.life] |= bit;
         self.seen.execs += 1;
         self.kinds.entry(open.plan.kind).or_default().execs += 1;
-        if let Some(complaint) = wrong_program(&self.actor, token, image, process) {
+        let is_of_parent = token.image == 0 && open.plan.lives[token.life].reaper == Reaper::Parent;
+        let wrong = wrong_program(&self.actor, token, image, process)
+            .or_else(|| wrong_owner(token, image, process).filter(|_| is_of_parent));
+        if let Some(complaint) = wrong {
             // What is found may show no more than its beginning.
             if is_found {
                 self.deviations.add(|| complaint)
@@ -201,7 +204,7 @@ impl Book {
             self.twice(false).add(|| format!("{token}: the end of life {life} is told twice"));
             return;
         }
-        let planned = open.plan.lives[life].end.outcome();
+        let planned = told_outcome(&open.plan, life);
         if planned != outcome {
             self.faults
                 .add(|| format!("{token}: life {life} ended with {planned:?}, and {outcome:?} is told"));
@@ -209,6 +212,9 @@ impl Book {
         if open.images[life].count_ones() as usize != open.plan.lives[life].images.len() {
             self.deviations
                 .add(|| format!("{token}: the end of life {life} is told before or without an exec"));
+        }
+        if let Some(complaint) = wrong_forker(open, token, life, process) {
+            self.deviations.add(|| complaint);
         }
         open.ended[life] = true;
         self.seen.lives += 1;
@@ -327,8 +333,8 @@ fn outcome(event: &ProcessExit) -> Outcome {
     Outcome::Signal(SIGNALS.iter().find(|(_, name)| *name == event.signal).map_or(0, |(number, _)| *number))
 }
 
-/// Those by which acts let processes end.
-const SIGNALS: [(i32, &str); 16] = [
+/// Those by which acts let processes end, as far as they have names.
+const SIGNALS: [(i32, &str); 15] = [
     (1, "SIGHUP"),
     (2, "SIGINT"),
     (3, "SIGQUIT"),
@@ -344,7 +350,6 @@ const SIGNALS: [(i32, &str); 16] = [
     (14, "SIGALRM"),
     (15, "SIGTERM"),
     (31, "SIGSYS"),
-    (40, "SIGRT8"),
 ];
 
 /// Which life ended, of those that run the image of the token.
@@ -358,8 +363,37 @@ fn whose_end(open: &Open, token: Token, process: &Process, outcome: Outcome) -> 
         let is_self = *life == token.life && own.is_some();
         !is_self && !open.ended[*life] && open.plan.last_image(*life) == Some(image)
     };
-    let candidates = (0..open.plan.lives.len()).filter(runs_it);
-    candidates.into_iter().find(|life| open.plan.lives[*life].end.outcome() == outcome)
+    let mut candidates = (0..open.plan.lives.len()).filter(runs_it);
+    candidates.find(|life| told_outcome(&open.plan, *life) == outcome)
+}
+
+/// What is wrong with who forked a life that ran nothing of its own, where its end tells it from others.
+fn wrong_forker(open: &mut Open, token: Token, life: usize, process: &Process) -> Option<String> {
+    let outcome = told_outcome(&open.plan, life);
+    let is_alike = |other: &usize| {
+        open.plan.lives[*other].images.is_empty() && told_outcome(&open.plan, *other) == outcome
+    };
+    let it = &open.plan.lives[life];
+    if !it.images.is_empty() || (0..open.plan.lives.len()).filter(is_alike).count() > 1 {
+        return None;
+    }
+    let parent = it.parent?;
+    let of_itself = name_is_another(&mut open.names, (life, 0), &process.exec_id);
+    let of_parent = name_is_another(&mut open.names, parent, &process.parent_exec_id);
+    let (name, known, told) = match (of_itself, of_parent) {
+        (Some(known), _) => ("it", known, &process.exec_id),
+        (None, Some(known)) => ("its parent", known, &process.parent_exec_id),
+        (None, None) => return None,
+    };
+    Some(format!("{token}: {name}, of life {life}, is {}; {} is told", decoded(&known), decoded(told)))
+}
+
+/// How the end of a life is told: the API has no name for real-time signals.
+fn told_outcome(plan: &Plan, life: usize) -> Outcome {
+    match plan.lives[life].end.outcome() {
+        Outcome::Signal(signal) if !SIGNALS.iter().any(|(number, _)| *number == signal) => Outcome::Code(0),
+        outcome => outcome,
+    }
 }
 
 /// What is wrong with what it runs.
@@ -381,20 +415,16 @@ fn wrong_program(actor: &str, token: Token, image: &Image, process: &Process) ->
     if process.binary != binary {
         return Some(format!("{token}: it ran {binary}, and {} is told", process.binary));
     }
-    let told = |name: &str| {
-        let word = process.arguments.split(' ').find_map(|word| word.strip_prefix(name));
-        word.unwrap_or_default().to_owned()
-    };
-    let pid = told("pid=");
-    if image.has_pids && process.pid.map(|pid| pid.to_string()) != Some(pid.clone()) {
-        return Some(format!("{token}: its pid was {pid}, and {:?} is told", process.pid));
+    let (pid, owner) = (number_in(process, "pid="), number_in(process, "owner="));
+    if image.has_pids && process.pid != pid {
+        return Some(format!("{token}: its pid was {pid:?}, and {:?} is told", process.pid));
     }
     let mut words: Vec<Vec<u8>> = vec![image.name.clone(), token.to_string().into_bytes()];
     if image.file == FileKind::Script {
         words.push(binary.into_bytes());
     }
-    words.push(format!("pid={pid}").into_bytes());
-    words.push(format!("owner={}", told("owner=")).into_bytes());
+    words.push(format!("pid={}", pid.unwrap_or(0)).into_bytes());
+    words.push(format!("owner={}", owner.unwrap_or(0)).into_bytes());
     words.extend(image.extra.iter().cloned());
     let block: Vec<u8> = words.into_iter().flat_map(|word| [word, vec![0]].concat()).collect();
     let is_in_root = process.cwd.is_empty() || process.cwd == "/";
@@ -404,6 +434,19 @@ fn wrong_program(actor: &str, token: Token, image: &Image, process: &Process) ->
         let (told, expected) = (shortened(&process.arguments), shortened(&expected));
         format!("{token}: its arguments were {expected:?}, and {told:?} is told")
     })
+}
+
+/// What a process was told about itself in its arguments.
+fn number_in(process: &Process, name: &str) -> Option<u32> {
+    process.arguments.split(' ').find_map(|word| word.strip_prefix(name))?.parse().ok()
+}
+
+/// What is wrong with the pid of its parent, who owned it when it ran that.
+fn wrong_owner(token: Token, image: &Image, process: &Process) -> Option<String> {
+    let owner = number_in(process, "owner=");
+    let told = ProcessKey::parse_exec_id(&process.parent_exec_id).map(|(_, key)| key.pid.0);
+    (image.has_pids && owner != told)
+        .then(|| format!("{token}: its parent's pid was {owner:?}, and {told:?} is told"))
 }
 
 fn shortened(text: &str) -> String {
@@ -469,26 +512,9 @@ fn name_is_another(
 }
 
 /// Whom the reference system's rule makes the parent: the image that was replaced, or for the first one
-/// who owned the process. `None`: who performs acts.
+/// who forked the process, whoever owns it by then. `None`: who performs acts.
 fn expected_parent(plan: &Plan, token: Token) -> Option<(usize, usize)> {
-    if token.image > 0 {
-        return Some((token.life, token.image));
-    }
-    let life = &plan.lives[token.life];
-    match life.reaper {
-        Reaper::Parent => life.parent,
-        Reaper::Performer => None,
-        Reaper::Life(reaper) => {
-            let mut at = token.life;
-            while let Some((parent, execs)) = plan.lives[at].parent {
-                if parent == reaper {
-                    return Some((reaper, execs));
-                }
-                at = parent;
-            }
-            None
-        }
-    }
+    if token.image > 0 { Some((token.life, token.image)) } else { plan.lives[token.life].parent }
 }
 
 /// A set of numbers from 0 on.
@@ -513,3 +539,6 @@ impl Bits {
 fn place(number: u64) -> (usize, u64) {
     (usize::try_from(number / 64).unwrap_or(usize::MAX), 1 << (number % 64))
 }
+
+#[cfg(test)]
+mod tests;

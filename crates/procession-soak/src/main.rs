@@ -1,4 +1,5 @@
 //! A soak: the agent under a storm of processes for as long as wanted, compared with the truth.
+
 //!
 //! ```text
 //! performers ──▶ processes ──▶ kernel ──▶ agent ──▶ reader, slow reader, asker, export, journal
@@ -6,6 +7,8 @@
 //!     └── storm                                          ▼
 //!              plan(seed, act) ───────────────────▶ book: told once, and right, or counted as lost
 //! ```
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
 
 mod agent;
 mod args;
@@ -23,6 +26,8 @@ mod place;
 #[path = "../../procession-cli/examples/actor/soak/plan.rs"]
 #[allow(dead_code, reason = "who performs acts needs more of it")]
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod plot;
 mod programs;
 mod report;

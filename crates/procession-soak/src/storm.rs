@@ -21,7 +21,7 @@ pub(crate) struct Done {
     pub(crate) acts: u64,
     pub(crate) counts: Counts,
     /// Acts of which a process did not end as planned: then there is no truth to compare with.
-    pub(crate) astray: Vec<u64>,
+    astray: Vec<u64>,
 }
 
 /// A process that performs acts.
@@ -206,6 +206,12 @@ impl Storm {
         Ok(())
     }
 
+    /// Acts that went astray since this was asked last.
+    pub(crate) fn take_astray(&mut self) -> Vec<u64> {
+        let all = self.performers.iter_mut().chain([&mut self.holder]);
+        all.flat_map(|performer| std::mem::take(&mut performer.done.astray)).collect()
+    }
+
     /// What was done so far.
     pub(crate) fn done(&self) -> Done {
         let mut all = Done::default();
@@ -213,7 +219,6 @@ impl Storm {
             all.acts += performer.done.acts;
             all.counts.lives += performer.done.counts.lives;
             all.counts.execs += performer.done.counts.execs;
-            all.astray.extend(&performer.done.astray);
         }
         all
     }

@@ -115,12 +115,12 @@ impl Place {
         events.map(|mut event| event["process_exec"]["process"].take()).filter(Value::is_object).collect()
     }
 
-    /// Waits for the first program that is told to have `argument`.
+    /// Waits for the first program that is told to have `argument` as its last.
     pub(crate) fn exec_with(&self, argument: &str) -> Value {
         let mut found = None;
         self.until(&format!("an exec with {argument} is exported"), || {
             let has = |exec: &Value| {
-                exec["arguments"].as_str().is_some_and(|all| all.split(' ').any(|it| it == argument))
+                exec["arguments"].as_str().is_some_and(|all| all.split(' ').next_back() == Some(argument))
             };
             found = self.execs().into_iter().find(has);
             found.is_some()

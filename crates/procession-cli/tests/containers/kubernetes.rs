@@ -175,6 +175,31 @@ pub(crate) fn no_server_at_first() {
     check_said_once(watch, "the Kubernetes API does not answer");
 }
 
+/// Pods come and go while nobody can tell of them. What is known stays; what is new has no pod, and does not wait;
+/// and then all is as the server has it.
+pub(crate) fn no_server_in_mid_run() {
+    let site = Site::new();
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    site.check_known(&mut watch, "web-1");
+    site.create_pod("web-2");
+    site.link.cut();
+    watch.until_said("the Kubernetes API does not answer");
+    let errors = watch.errors();
+    assert!(errors.contains("containers that start from now on have no pod; those known stay"), "{errors}");
+    let id = site.run_container(CGROUP);
+    site.report("web-2", id);
+    site.server.delete("shop", "web-1", 0);
+    story::unknown_in_all(&mut watch, id);
+    site.link.mend();
+    watch.until_said("pods are known and followed again");
+    site.check_known(&mut watch, "web-3");
+    let errors = watch.finish().errors;
+    for text in ["the Kubernetes API does not answer", "pods are known and followed again"] {
+        assert_eq!(errors.matches(text).count(), 1, "{errors}");
+    }
+    assert!(errors.contains("6 without the name of their container"), "what was told without is counted: {errors}");
+}
+
 pub(crate) fn refused_at_first() {
     let site = Site::new();
     site.log_in(User::Nobody);

@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::run::procession;
-
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -102,7 +100,7 @@ impl Setup {
         command.arg("--config").arg(toml);
         let errors = folder.path().join(format!("errors-{port}"));
         let log = File::create(&errors).unwrap();
-        let child = command.args(options).stdout(stdout).stderr(log).spawn();
+        let child = command.args(options).stdin(Stdio::null()).stdout(stdout).stderr(log).spawn();
         Agent { child: child.unwrap(), folder, export, errors, port, web }
     }
 }
@@ -257,7 +255,7 @@ impl Drop for Agent {
 }
 
 /// Waits until that is so; `why` is said when it does not become so.
-pub(crate) fn wait_until(is_so: impl Fn() -> bool, why: impl Fn() -> String) {
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool, why: impl Fn() -> String) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < PATIENCE, "{}", why());

@@ -25,6 +25,11 @@ impl Damage {
         self.why == why::TORN
     }
 
+    /// Whether a newer version of the program can read it.
+    pub(crate) fn is_newer(&self) -> bool {
+        self.why == why::NEWER
+    }
+
     /// Whether it is a block that was read before, or came too late: nothing is missing for its sake.
     pub fn is_repeated(&self) -> bool {
         self.why == why::REPEATED

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use procession_api::proto::tetragon::get_events_response::Event;
-use procession_api::proto::tetragon::{GetEventsRequest, GetEventsResponse, ProcessExec};
+use procession_api::proto::tetragon::{EventType, Filter, GetEventsRequest, GetEventsResponse, ProcessExec};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -110,6 +110,13 @@ impl Shared {
     }
 }
 
+/// All events; that some were lost is told only to who asks for it.
+fn all_and_losses() -> GetEventsRequest {
+    let kinds = [EventType::ProcessExec, EventType::ProcessExit, EventType::RateLimitInfo];
+    let filter = Filter { event_set: kinds.map(i32::from).to_vec(), ..Filter::default() };
+    GetEventsRequest { allow_list: vec![filter], ..GetEventsRequest::default() }
+}
+
 struct Reading {
     shared: Arc<Shared>,
     /// What the arguments of a mark begin with.
@@ -120,7 +127,7 @@ struct Reading {
 impl Reading {
     async fn read(&self, socket: &std::path::Path) -> Result<()> {
         let mut client = sensors(socket).await?;
-        let mut stream = client.get_events(GetEventsRequest::default()).await?.into_inner();
+        let mut stream = client.get_events(all_and_losses()).await?.into_inner();
         self.shared.is_reading.store(true, Ordering::Relaxed);
         let mut sip = 0;
         while let Some(response) = stream.message().await? {

@@ -162,7 +162,7 @@ impl Soak<'_> {
         (self.verdict.told, self.verdict.kinds, self.verdict.found) = (told, kinds, found);
         (self.verdict.acts, self.verdict.done) = (done.acts, done.counts);
         self.verdict.containers = self.containers_played();
-        let astray: Vec<String> = done.astray.iter().map(|act| format!("act {act}")).collect();
+        let astray: Vec<String> = self.storm.take_astray().iter().map(|act| format!("act {act}")).collect();
         self.verdict.fail_each("a process did not end as planned", &astray);
         let failure = self.containers.as_ref().and_then(crate::containers::Containers::failure);
         self.verdict.failures.extend(failure);

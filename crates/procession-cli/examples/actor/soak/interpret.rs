@@ -34,7 +34,10 @@ pub(super) fn settle(plan: &Plan, wards: Vec<usize>, known: Option<(u32, usize)>
         let of_known = known.filter(|(known, _)| *known == pid).map(|(_, life)| life);
         let position = match of_known {
             Some(life) => expected.iter().position(|it| *it == (life, seen)),
-            None => expected.iter().position(|(_, outcome)| *outcome == seen),
+            None => {
+                let is_other = |life| known.is_none_or(|(_, known)| life != known);
+                expected.iter().position(|(life, outcome)| is_other(*life) && *outcome == seen)
+            }
         };
         is_as_planned &= position.is_some();
         expected.swap_remove(position.unwrap_or(0));
@@ -53,6 +56,10 @@ impl Play<'_> {
     /// Goes on with a life after so many execs, up to its next exec or its end. The code to exit with.
     pub(super) fn go_on(self, life: usize, execs: usize) -> io::Result<i32> {
         let it = self.plan.lives.get(life).ok_or(io::ErrorKind::InvalidInput)?;
+        let runs = execs.checked_sub(1).and_then(|image| it.images.get(image));
+        if runs.is_some_and(|image| image.file == FileKind::Script) {
+            fs::remove_file(self.beside("script", life)?)?;
+        }
         if execs == 0 {
             let maker = sys::parent();
             for step in &it.steps {
@@ -232,7 +239,7 @@ fn take(step: Step, maker: u32) -> io::Result<()> {
         Step::NewNetwork => Namespace::Network.leave(),
         Step::NewUsers => Namespace::Users.leave(),
         Step::NewPids => sys::unshare_pid_namespace(),
-        Step::VisitMounts => visit_mounts(),
+        Step::VisitMounts => visit_mounts(maker),
         Step::PidMax(most) => limit_pids(most),
         Step::FailedExec => {
             let missing: &CStr = c"/no/such/program";
@@ -242,9 +249,9 @@ fn take(step: Step, maker: u32) -> io::Result<()> {
     }
 }
 
-fn visit_mounts() -> io::Result<()> {
+fn visit_mounts(whose: u32) -> io::Result<()> {
     let own = Namespace::Mounts.open()?;
-    Namespace::Mounts.enter(&File::open("/proc/1/ns/mnt")?)?;
+    Namespace::Mounts.enter(&File::open(format!("/proc/{whose}/ns/mnt"))?)?;
     Namespace::Mounts.enter(&own)
 }
 

@@ -191,7 +191,7 @@ pub(crate) enum Step {
     NewNetwork,
     NewUsers,
     NewPids,
-    /// Into the mount namespace of the first process, and back.
+    /// Into the mount namespace of who made it, and back.
     VisitMounts,
     /// Of the pid namespace that it is in, where the kernel has one for each.
     PidMax(u32),
@@ -249,7 +249,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// What wait(2) says.
+    /// What wait(2) says of it.
     pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::Code(code) | Self::LeaderFirst(code, _) | Self::Race(code, _) => Outcome::Code(code),
