@@ -101,7 +101,7 @@ impl Program {
 
     /// The same, but the child does something before it execs.
     pub(crate) fn vfork_after(&self, before: &dyn Fn()) -> Result<u32> {
-        Ok(sys::vfork_exec(self.path()?, &self.vector(), before)?)
+        Ok(sys::vfork_exec_after(self.path()?, &self.vector(), before)?)
     }
 
     /// Execs it with `memory` as the argument at `index`, or else returns the code to exit with.

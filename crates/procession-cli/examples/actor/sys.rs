@@ -46,11 +46,16 @@ fn finish(child: impl FnOnce() -> i32) -> ! {
     exit_process(catch_unwind(AssertUnwindSafe(child)).unwrap_or(FAILED))
 }
 
-/// Forks as vfork does, the parent stopped until the child has exec'd `path`, which it does after `before`.
+/// Forks as vfork does, the parent stopped until the child has exec'd `path`.
+pub(crate) fn vfork_exec(path: &CStr, arguments: &Vector<'_>) -> io::Result<u32> {
+    vfork_exec_after(path, arguments, &|| {})
+}
+
+/// The same, but the child does something before it execs.
 ///
 /// The child has a stack of its own, which vfork(2) does not give it; to the kernel, and to its
 /// observers, the two are one call with the same flags.
-pub(crate) fn vfork_exec(path: &CStr, arguments: &Vector<'_>, before: &dyn Fn()) -> io::Result<u32> {
+pub(crate) fn vfork_exec_after(path: &CStr, arguments: &Vector<'_>, before: &dyn Fn()) -> io::Result<u32> {
     type Call<'a> = (&'a CStr, &'a Vector<'a>, &'a dyn Fn());
     extern "C" fn child(call: *mut c_void) -> c_int {
         // SAFETY: the parent passes a `Call`, and does not run while the child can use it.

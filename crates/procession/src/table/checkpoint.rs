@@ -21,9 +21,15 @@ use super::{Table, TableConfig};
 /// The state of a [`Table`] at one moment, free of it.
 ///
 /// A table that is [restored](Table::restore) from it and told the rest of a log knows what a table
-/// knows that was told all of it, as long as neither is ever short of memory. What goes for want of
-/// memory, and when, also depends on what was there before: then the two may differ in what they have
-/// [dropped early, folded or evicted](crate::Explanation), and in nothing else.
+/// knows that was told all of it, as long as neither is ever short of memory.
+///
+/// Under pressure the two may differ in what they have
+/// [dropped early, folded or evicted](crate::Explanation), and in nothing else. What goes first is decided by
+/// what the entries are: ended ones in the order in which they ended, then the youngest of the living. When
+/// it goes is decided by the bytes that are allocated, which depend on the past: a table that has shrunk has
+/// pages that are not full and indexes that have grown, where its copy is dense. Neither that nor how much
+/// was dropped since shared values were last swept is in the copy; to charge entries by their number instead
+/// would break the promise that the budget holds for what is allocated.
 ///
 /// Handles belong to the table that gave them: what only they keep is in the copy, and goes with the
 /// next [`Table::advance`] for which it is due.
