@@ -220,6 +220,7 @@ fn do_it(table: &mut Table, deed: &Deed) {
         Deed::Advance(time) => table.advance(*time),
         Deed::Hold(pid) => drop(table.get_live(*pid).map(Entry::id).and_then(|id| table.hold(id))),
         Deed::LetGo => {}
+        Deed::HandOver => *table = Table::restore(&table.checkpoint()),
     }
 }
 
