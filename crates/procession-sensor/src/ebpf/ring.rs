@@ -61,14 +61,13 @@ impl Ring {
         // A ring that holds anything counts as readable. Only the kernel's wake-ups are asked for.
         let on_wake = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&wakes, map, epoll::EventData::new_u64(0), on_wake)?;
-        let (position, broken) = match first(&memory) {
-            Some(position) => (position, 0),
-            None => {
-                // Else the kernel would wait for ever for room that nobody gives up.
-                let produced = memory.produced();
-                memory.consume(produced);
-                (produced, 1)
-            }
+        let (position, broken) = if let Some(position) = first(&memory) {
+            (position, 0)
+        } else {
+            // Else the kernel would wait for ever for room that nobody gives up.
+            let produced = memory.produced();
+            memory.consume(produced);
+            (produced, 1)
         };
         Ok(Self { memory, wakes, position, keeps: false, steps: VecDeque::new(), unfinished: None, broken })
     }

@@ -19,7 +19,6 @@ struct Pins(PathBuf);
 
 impl Pins {
     /// `None` where there can be none.
-    #[expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
     fn new() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
