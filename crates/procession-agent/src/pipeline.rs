@@ -148,14 +148,13 @@ impl Pipeline {
             journal.goes_on_from(bookmark.as_deref().unwrap_or_default());
             journal.send_state_if_due(&pipeline.state.table);
         }
-        match bookmark {
-            Some(bookmark) => pipeline.resume(&bookmark, out)?,
-            None => {
-                pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?;
-                // Whoever is only known from others may be on its way out, and its exit told already.
-                if pipeline.table().entries().any(|it| it.is_running() && it.origin() == Origin::Inferred) {
-                    pipeline.schedule.want();
-                }
+        if let Some(bookmark) = bookmark {
+            pipeline.resume(&bookmark, out)?;
+        } else {
+            pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?;
+            // Whoever is only known from others may be on its way out, and its exit told already.
+            if pipeline.table().entries().any(|it| it.is_running() && it.origin() == Origin::Inferred) {
+                pipeline.schedule.want();
             }
         }
         pipeline.begin()?;

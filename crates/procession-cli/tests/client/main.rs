@@ -122,7 +122,7 @@ fn events_as_json_are_one_object_a_line() {
     assert_eq!(actions, [FieldFilterAction::Include, FieldFilterAction::Exclude]);
 
     let said = agent.run(&["events", "-f", "process.pid"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
     assert!(said.err.contains("-o json"), "{}", said.err);
 }
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::Test;
 use crate::agent::{run_marked, wait_until};
 use crate::site::{Site, Written, end, run_marked_long};
 use crate::stopped::Sleeper;
-use crate::Test;
 
 pub(crate) const TESTS: [Test; 3] = [
     ("memory::a_limit_below_the_options_is_told", no_groups, a_limit_below_the_options_is_told),
@@ -58,7 +58,10 @@ fn a_limit_below_the_options_is_told() {
     let group = Group::new("told", 150);
     let agent = site.setup().by(&["sh", "-c", &group.script(), "sh"]).start();
     let said = end(agent);
-    assert!(said.contains("has a limit of 150 MiB of memory, and with these options it may need 216"), "{said}");
+    assert!(
+        said.contains("has a limit of 150 MiB of memory, and with these options it may need 216"),
+        "{said}"
+    );
     drop(group);
     let site = Site::new();
     let group = Group::new("enough", 216);

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -92,7 +92,8 @@ fn is_killed_while_it_writes() {
 /// The reader of the pipe is gone: that is said once, events go on elsewhere.
 fn nobody_reads_its_output_any_more() {
     let site = Site::new();
-    let mut cat = Command::new("head").args(["-c", "100"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut cat =
+        Command::new("head").args(["-c", "100"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let pipe = cat.stdin.take().unwrap();
     let agent = site.setup().export("-").stdout(Stdio::from(pipe)).start();
     run_marked("pipe", 50);
@@ -132,7 +133,11 @@ fn reads_its_output_slowly() {
     slow.wait().unwrap();
     let lines = fs::read_to_string(&output).unwrap();
     let told: Vec<_> = (0..900).filter(|mark| lines.contains(&format!("\"slow-{mark} "))).collect();
-    assert!(lost > 0 && told.len() < 900 && (900 - told.len()) as u64 <= lost, "{lost} {}: {said}", told.len());
+    assert!(
+        lost > 0 && told.len() < 900 && (900 - told.len()) as u64 <= lost,
+        "{lost} {}: {said}",
+        told.len()
+    );
     let written = Written::read(&site.journal(), "slow");
     assert!(written.has_all(900) && written.missing() == 0, "the journal has all: {said}");
 }
