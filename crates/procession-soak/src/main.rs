@@ -8,8 +8,6 @@
 //!              plan(seed, act) ───────────────────▶ book: told once, and right, or counted as lost
 //! ```
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
-
 mod agent;
 mod args;
 mod book;
