@@ -1,5 +1,4 @@
 //! A soak: the agent under a storm of processes for as long as wanted, compared with the truth.
-
 //!
 //! ```text
 //! performers ──▶ processes ──▶ kernel ──▶ agent ──▶ reader, slow reader, asker, export, journal

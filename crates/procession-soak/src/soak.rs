@@ -78,7 +78,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let seed = args.seed.unwrap_or_else(random_seed);
     tell(&format!("seed {seed}, {} lives a second for {:?}", args.rate, args.duration));
     let mut soak = Soak::start(args, &programs, seed, is_over)?;
-    soak.storm_until_it_is_over()?;
+    let outcome = soak.storm_until_it_is_over().and_then(|()| soak.checkpoint());
+    if let Err(error) = outcome.and_then(|()| soak.final_checks()) {
+        // What was measured until then is told all the same.
+        soak.verdict.failures.push(format!("{error:#}"));
+    }
     soak.end()
 }
 
@@ -252,9 +256,7 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<bool> {
-        self.checkpoint()?;
-        self.final_checks()?;
+    fn end(self) -> Result<bool> {
         let samples = self.sampler.all();
         if let Some(path) = &self.args.samples {
             samples::write(path, &samples)?;
