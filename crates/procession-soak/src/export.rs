@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
+use procession::BootTime;
 use serde_json::Value;
 
 use crate::book::{Book, Missing};
@@ -30,7 +31,7 @@ pub(crate) struct Exported {
 pub(crate) fn read(
     folder: &Path,
     mut book: Book,
-    pages: &[(SystemTime, u64)],
+    pages: &[(BootTime, u64)],
     end: u64,
     held: &[u64],
 ) -> Result<Exported> {
@@ -66,7 +67,7 @@ fn oldest_first(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Exported {
-    fn enter(&mut self, event: &Value, book: &mut Book, pages: &[(SystemTime, u64)], from: &mut Option<u64>) {
+    fn enter(&mut self, event: &Value, book: &mut Book, pages: &[(BootTime, u64)], from: &mut Option<u64>) {
         let lost = &event["rate_limit_info"]["number_of_dropped_process_events"];
         if !lost.is_null() {
             let text = lost.as_str().and_then(|text| text.parse().ok());

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use procession::BootTime;
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::runtime::{self, Runtime};
@@ -48,8 +49,8 @@ struct Soak<'a> {
     book: Arc<Mutex<Book>>,
     subjects: Arc<Subjects>,
     verdict: Verdict,
-    /// Which act was the next to be played at which time.
-    pages: Vec<(SystemTime, u64)>,
+    /// Which act was the next to be played at which time since boot.
+    pages: Vec<(BootTime, u64)>,
     /// Marks that were made.
     mark: u64,
     /// The mark of the checkpoint before.
@@ -136,7 +137,7 @@ impl<'a> Soak<'a> {
             book,
             subjects,
             verdict,
-            pages: vec![(SystemTime::now(), 0)],
+            pages: vec![(machine::now(), 0)],
             mark: 0,
             last_mark: 0,
             unsettled: (0, 0),

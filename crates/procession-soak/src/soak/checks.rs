@@ -98,7 +98,7 @@ impl Soak<'_> {
         self.check_told()?;
         self.check_live()?;
         self.check_sums()?;
-        self.pages.push((SystemTime::now(), self.storm.limit));
+        self.pages.push((machine::now(), self.storm.limit));
         self.unsettled = (self.storm.limit, self.containers_played());
         self.last_mark = mark;
         tell(&format!("checkpoint {}: {}", self.verdict.checkpoints, self.progress()));
