@@ -146,6 +146,11 @@ impl Soak<'_> {
         if count > lost && !has_hole {
             self.verdict.fail_each(&format!("{count} not told, {lost} counted as lost"), &missing.examples);
         }
+        if is_excused || has_hole {
+            let examples =
+                deviations.examples.iter().take(4).map(|example| format!("after losses: {example}"));
+            self.verdict.notes.extend(examples);
+        }
         self.verdict.deviations += deviations.count;
         self.verdict.missing.lives += missing.counts.lives;
         self.verdict.missing.execs += missing.counts.execs;
