@@ -7,9 +7,14 @@
 mod args;
 mod catalogue;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod layers;
 mod life;
+mod memory;
+mod pins;
 mod print;
+mod privileges;
 mod reload;
 mod settings;
 mod strangers;
@@ -17,22 +22,24 @@ mod strangers;
 mod tests;
 mod wiring;
 
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use procession_agent::Agent;
+use procession_agent::{Account, Agent};
 
 pub(crate) use args::Typed;
 use config::{AgentConfig, Destination};
 use layers::Layers;
 use life::{Life, Turn};
+use pins::Pins;
+use privileges::Privileges;
 use reload::Reloader;
 use settings::Settings;
 pub(crate) use strangers::in_reference;
 
 use crate::log;
+use crate::output::write_whole;
 use crate::summary;
 
 /// The status when an option is wrong, as for what is typed wrongly.
@@ -55,7 +62,7 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     if typed.places.print_config {
-        return print_config(&print::print(&reading));
+        return write_whole(print::print(&reading).as_bytes());
     }
     if typed.places.detach_all {
         return detach_all(Path::new(&reading.pin_dir));
@@ -65,25 +72,32 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
     observe(&reading.config, &settings, life, &log)
 }
 
-/// Who stops reading has seen enough.
-fn print_config(text: &str) -> anyhow::Result<ExitCode> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
-}
-
 /// Removes what an earlier agent left in the kernel. That there is nothing is no failure.
 fn detach_all(pin_dir: &Path) -> anyhow::Result<ExitCode> {
     let place = pin_dir.display();
+    let pins = names_in(pin_dir);
+    if !pins.is_empty() {
+        summary::tell(format_args!("removing from {place}: {}", pins.join(", ")));
+    }
     let was_there = procession_sensor::detach_all(pin_dir)
         .with_context(|| format!("cannot remove what is in {place}"))?;
     if was_there {
-        summary::tell(format_args!("the eBPF programs in {place} are detached, and nothing is left of them"));
+        summary::tell(format_args!(
+            "the eBPF programs in {place} are detached, and nothing is left of them; what happened since their \
+             agent stopped is not known to the next one"
+        ));
     } else {
         summary::tell(format_args!("there is nothing to detach in {place}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is in a directory; nothing if it cannot be read.
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Runs the agent from its start to its end.
@@ -93,12 +107,18 @@ fn observe(
     mut life: Life,
     log: &log::Control,
 ) -> anyhow::Result<ExitCode> {
-    let agent = wiring::start(config, settings, log)?;
+    let privileges = Privileges::begin(config)?;
+    let started = wiring::start(config, settings, log, privileges);
+    let agent = started.map_err(|error| privileges.explain(error))?;
     let mut level = config.log.level;
     tell_where(&agent, config);
+    let mut pins = Pins::new(config.pin_dir.as_deref());
     while !agent.has_failed() {
         match life.next()? {
-            Turn::Tick => life.is_well(),
+            Turn::Tick => {
+                life.is_well();
+                pins.look();
+            }
             Turn::Reload(config) => reload(&agent, config.as_deref(), log, &mut level),
             Turn::Stop => break,
         }
@@ -106,6 +126,7 @@ fn observe(
     let has_failed = agent.has_failed();
     let account = agent.stop().context("the source of events failed")?;
     tracing::info!("{}", summary::account_line(&account));
+    tell_what_is_not_written(&account);
     ensure!(!has_failed, "the agent has broken down, and ends");
     Ok(ExitCode::SUCCESS)
 }
@@ -124,6 +145,16 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
     }
     if let Some(journal) = &config.journal {
         tracing::info!("keeping a journal in {}", journal.path.display());
+    }
+}
+
+/// Those that still wait are not written any more.
+fn tell_what_is_not_written(account: &Account) {
+    let missing = account.journal.map_or(0, |journal| journal.lost_events + journal.waiting_events);
+    if missing > 0 {
+        let (events, are) =
+            (summary::count(missing, "event", "events"), if missing == 1 { "is" } else { "are" });
+        tracing::warn!("{events} {are} missing in the journal, because it could not be written");
     }
 }
 
