@@ -68,7 +68,7 @@ impl Agent {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the agent has ended with {status}:\n{}", log_of(place));
             }
-            let is_there = Metrics::of(&self.metrics).is_ok_and(|it| it.get("procession_observing") == 1.0);
+            let is_there = Metrics::of(&self.metrics).is_ok_and(|it| it.count("procession_observing") == 1);
             if is_there && place.socket().exists() {
                 return Ok(());
             }

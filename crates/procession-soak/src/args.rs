@@ -66,11 +66,11 @@ pub(crate) struct Args {
     pub(crate) ring_size: String,
 
     /// The agent's --table-budget: so little that what has ended goes early
-    #[arg(long, value_name = "SIZE", default_value = "6M", help_heading = "Limits of the agent")]
+    #[arg(long, value_name = "SIZE", default_value = "3M", help_heading = "Limits of the agent")]
     pub(crate) table_budget: String,
 
     /// The agent's --journal-max-size-mb
-    #[arg(long, value_name = "MIB", default_value_t = 64, help_heading = "Limits of the agent")]
+    #[arg(long, value_name = "MIB", default_value_t = 32, help_heading = "Limits of the agent")]
     pub(crate) journal_mb: u32,
 
     /// The agent's --export-file-max-size-mb

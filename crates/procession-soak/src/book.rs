@@ -156,11 +156,8 @@ impl Book {
             .or_else(|| wrong_owner(token, image, process).filter(|_| is_of_parent));
         if let Some(complaint) = wrong {
             // What is found may show no more than its beginning.
-            if is_found {
-                self.deviations.add(|| complaint)
-            } else {
-                self.faults.add(|| complaint)
-            };
+            let complaints = if is_found { &mut self.deviations } else { &mut self.faults };
+            complaints.add(|| complaint);
         }
         if let Some(complaint) = wrong_parent(open, token, process, event.parent.as_ref()) {
             self.deviations.add(|| complaint);
@@ -462,39 +459,39 @@ fn wrong_parent(
     parent: Option<&Process>,
 ) -> Option<String> {
     let own = (token.life, token.image + 1);
-    let mut complaint = name_is_another(&mut open.names, own, &process.exec_id)
-        .map(|known| format!("{token}: it is called {}, and was {known}", decoded(&process.exec_id)));
+    if let Some(known) = name_is_another(&mut open.names, own, &process.exec_id) {
+        return Some(format!("{token}: it is called {}, and was {known}", decoded(&process.exec_id)));
+    }
     let told = &process.parent_exec_id;
     let shown = parent.filter(|parent| parent.exec_id == *told);
-    match expected_parent(&open.plan, token) {
-        Some((life, execs)) => {
-            let known = name_is_another(&mut open.names, (life, execs), told);
-            let is_its = |parent: &Process| {
-                let shown = parent.arguments.split(' ').next().and_then(|word| word.parse::<Token>().ok());
-                let expected = open.plan.image_at(life, execs);
-                shown.map(|shown| (shown.act, Some((shown.life, shown.image)))) == Some((token.act, expected))
-            };
-            if let Some(known) = known {
-                let (told, known) = (decoded(told), decoded(&known));
-                complaint = Some(format!(
-                    "{token}: its parent is {known}, life {life} after {execs} execs; {told} is told"
-                ));
-            } else if !shown.is_none_or(is_its) {
-                let shown = shown.map(|shown| shortened(&shown.arguments));
-                complaint = Some(format!("{token}: its parent, life {life}, is told to run {shown:?}"));
-            }
-        }
-        // Whoever performs acts, or a runtime of containers.
-        None => {
-            let performer = format!("soak {} {} ", token.run, token.seed);
-            let is_performer = |parent: &Process| parent.arguments.starts_with(&performer);
-            if open.plan.kind != Kind::Container && !shown.is_some_and(is_performer) {
-                let shown = shown.map(|shown| shortened(&shown.arguments));
-                complaint = Some(format!("{token}: its parent performs acts, and is told to run {shown:?}"));
-            }
-        }
+    let Some((life, execs)) = expected_parent(&open.plan, token) else {
+        return wrong_performer(open.plan.kind, token, shown);
+    };
+    if let Some(known) = name_is_another(&mut open.names, (life, execs), told) {
+        let (told, known) = (decoded(told), decoded(&known));
+        let complaint =
+            format!("{token}: its parent is {known}, life {life} after {execs} execs; {told} is told");
+        return Some(complaint);
     }
-    complaint
+    let is_its = |parent: &Process| {
+        let shown = parent.arguments.split(' ').next().and_then(|word| word.parse::<Token>().ok());
+        let expected = open.plan.image_at(life, execs);
+        shown.map(|shown| (shown.act, Some((shown.life, shown.image)))) == Some((token.act, expected))
+    };
+    (!shown.is_none_or(is_its)).then(|| {
+        let shown = shown.map(|shown| shortened(&shown.arguments));
+        format!("{token}: its parent, life {life}, is told to run {shown:?}")
+    })
+}
+
+/// What is wrong with the parent of an act's root: who performs acts, or a runtime of containers.
+fn wrong_performer(kind: Kind, token: Token, shown: Option<&Process>) -> Option<String> {
+    let performer = format!("soak {} {} ", token.run, token.seed);
+    let is_performer = |parent: &Process| parent.arguments.starts_with(&performer);
+    (kind != Kind::Container && !shown.is_some_and(is_performer)).then(|| {
+        let shown = shown.map(|shown| shortened(&shown.arguments));
+        format!("{token}: its parent performs acts, and is told to run {shown:?}")
+    })
 }
 
 fn decoded(exec_id: &str) -> String {

@@ -1,10 +1,9 @@
 //! The journal against the truth: each exec of each act that it remembers is in it once.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use procession::EventKind;
+use procession::{BootTime, EventKind};
 use procession_journal::{Journal, Piece};
 
 use crate::book::{Book, Missing};
@@ -23,23 +22,24 @@ pub(crate) struct Recorded {
     pub(crate) faults: Vec<String>,
 }
 
-/// Reads all of it. `pages` says which act was the next to be played at which time.
+/// Reads all of it. `pages` says which act was the next to be played at which time since boot.
 pub(crate) fn read(
     directory: &Path,
     mut book: Book,
-    pages: &[(SystemTime, u64)],
+    pages: &[(BootTime, u64)],
     end: u64,
     held: &[u64],
 ) -> Result<Recorded> {
     let journal = Journal::open(directory).context("cannot open the journal")?;
-    let (first, _) = journal.span();
-    let from = pages.iter().find(|(time, _)| *time > first).map_or(end, |(_, act)| *act);
-    let mut recorded = Recorded { from, ..Recorded::default() };
+    let (mut recorded, mut from) = (Recorded::default(), None);
     let visit = &mut |piece: Piece<'_>| {
         let Piece::Event(event) = piece else { return true };
         recorded.events += 1;
         match &event.kind {
             EventKind::Exec(exec) => {
+                // What happened since the first that is told is all there.
+                let page = || pages.iter().find(|(time, _)| *time > event.time).map_or(end, |(_, act)| *act);
+                let from = *from.get_or_insert_with(page);
                 let words = exec.program.arguments.bytes.split(|byte| *byte == 0).nth(1);
                 let token = words.and_then(|word| str::from_utf8(word).ok()?.parse::<Token>().ok());
                 if let Some(token) = token.filter(|token| token.act >= from) {
@@ -53,7 +53,8 @@ pub(crate) fn read(
         true
     };
     journal.read(None, visit).context("cannot read the journal")?;
+    recorded.from = from.unwrap_or(end);
     recorded.faults = book.faults.take().examples;
-    recorded.missing = book.settle_images(from, end, held);
+    recorded.missing = book.settle_images(recorded.from, end, held);
     Ok(recorded)
 }

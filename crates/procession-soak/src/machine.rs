@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use procession::BootTime;
+use rustix::time::{ClockId, clock_gettime};
+
 /// A process that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Running {
@@ -41,6 +44,13 @@ fn look(pid: u32) -> Option<Running> {
 fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(") ")?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The time since boot.
+pub(crate) fn now() -> BootTime {
+    let time = clock_gettime(ClockId::Boottime);
+    let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    BootTime::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// What a process takes of the machine.

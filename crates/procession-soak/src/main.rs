@@ -1,5 +1,4 @@
 //! A soak: the agent under a storm of processes for as long as wanted, compared with the truth.
-
 //!
 //! ```text
 //! performers ──▶ processes ──▶ kernel ──▶ agent ──▶ reader, slow reader, asker, export, journal
@@ -7,8 +6,6 @@
 //!     └── storm                                          ▼
 //!              plan(seed, act) ───────────────────▶ book: told once, and right, or counted as lost
 //! ```
-
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
 
 mod agent;
 mod args;

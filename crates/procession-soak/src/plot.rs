@@ -11,6 +11,9 @@ use crate::samples::{Sample, to_float};
 /// Of the picture.
 const SIZE: (u32, u32) = (960, 720);
 
+/// Of a line at most: more could not be told apart.
+const POINTS: usize = 300;
+
 /// A line of a chart: what it is called, its colour, and its value at a sample.
 type Line = (&'static str, RGBColor, fn(&Sample) -> f64);
 
@@ -56,13 +59,21 @@ fn chart(area: &Area<'_>, caption: &str, samples: &[Sample], lines: &[Line]) -> 
         .map_err(|error| failed(&error))?;
     // What is drawn first is behind.
     for (name, color, value) in lines.iter().rev() {
-        let points = samples.iter().map(|sample| (sample.time / 60.0, value(sample)));
+        let points = samples.chunks(samples.len() / POINTS + 1).map(|chunk| mean(chunk, *value));
         let series = chart.draw_series(LineSeries::new(points, color)).map_err(|error| failed(&error))?;
         let color = *color;
         series.label(*name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
     }
     let mut legend = chart.configure_series_labels();
     legend.background_style(WHITE.mix(0.8)).draw().map_err(|error| failed(&error))
+}
+
+/// When a stretch of samples was, in minutes, and what they come to.
+fn mean(samples: &[Sample], value: fn(&Sample) -> f64) -> (f64, f64) {
+    let of = |value: fn(&Sample) -> f64| {
+        samples.iter().map(value).sum::<f64>() / to_float(samples.len().max(1) as u64)
+    };
+    (of(|sample| sample.time / 60.0), of(value))
 }
 
 /// Both as text.

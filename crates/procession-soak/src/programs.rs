@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::args::Args;
+use crate::tell::tell;
 
 /// The agent under test, and who performs acts.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 fn build(cargo: &str, profile: &str, what: &[&str]) -> Result<()> {
+    tell(&format!("building {} ({profile})", what.join(" ")));
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", "procession-cli"]).args(what);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));

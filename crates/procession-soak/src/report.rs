@@ -79,7 +79,16 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
     let exported = &verdict.exported;
     row(
         "export",
-        format!("{} lines in {} files left, {} rotations", exported.lines, exported.files, verdict.rotations),
+        format!(
+            "{} lines in {} files left, whole from act {} on ({} execs), {} known to be lost, {} missing; {} rotations",
+            exported.lines,
+            exported.files,
+            exported.from,
+            exported.execs,
+            exported.lost,
+            exported.missing.counts.execs,
+            verdict.rotations
+        ),
     );
     row("asked of the journal", format!("{} histories and trees", verdict.histories));
     row("restarts", verdict.restarts.to_string());

@@ -1,5 +1,6 @@
 //! What the agent takes of the machine, second by second.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -175,7 +176,7 @@ fn as_csv(samples: &[Sample]) -> String {
         let rest =
             [it.descriptors, it.threads, it.table_bytes, it.entries, it.journal_bytes, it.records, it.lost];
         let rest = rest.map(|number| number.to_string()).join(",");
-        text.push_str(&format!("{times},{rest}\n"));
+        let _ = writeln!(text, "{times},{rest}");
     }
     text
 }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use procession::BootTime;
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::runtime::{self, Runtime};
@@ -48,8 +49,8 @@ struct Soak<'a> {
     book: Arc<Mutex<Book>>,
     subjects: Arc<Subjects>,
     verdict: Verdict,
-    /// Which act was the next to be played at which time.
-    pages: Vec<(SystemTime, u64)>,
+    /// Which act was the next to be played at which time since boot.
+    pages: Vec<(BootTime, u64)>,
     /// Marks that were made.
     mark: u64,
     /// The mark of the checkpoint before.
@@ -78,7 +79,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let seed = args.seed.unwrap_or_else(random_seed);
     tell(&format!("seed {seed}, {} lives a second for {:?}", args.rate, args.duration));
     let mut soak = Soak::start(args, &programs, seed, is_over)?;
-    soak.storm_until_it_is_over()?;
+    let outcome = soak.storm_until_it_is_over().and_then(|()| soak.checkpoint());
+    if let Err(error) = outcome.and_then(|()| soak.final_checks()) {
+        // What was measured until then is told all the same.
+        soak.verdict.failures.push(format!("{error:#}"));
+    }
     soak.end()
 }
 
@@ -132,7 +137,7 @@ impl<'a> Soak<'a> {
             book,
             subjects,
             verdict,
-            pages: vec![(SystemTime::now(), 0)],
+            pages: vec![(machine::now(), 0)],
             mark: 0,
             last_mark: 0,
             unsettled: (0, 0),
@@ -252,9 +257,7 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<bool> {
-        self.checkpoint()?;
-        self.final_checks()?;
+    fn end(self) -> Result<bool> {
         let samples = self.sampler.all();
         if let Some(path) = &self.args.samples {
             samples::write(path, &samples)?;

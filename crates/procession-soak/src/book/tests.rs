@@ -152,8 +152,8 @@ fn acts_of_every_kind_that_are_told_well_leave_nothing_to_say() {
         assert_eq!((book.faults.count, book.deviations.count), (0, 0), "{act}: {book:#?}");
         assert!(book.is_done(act), "{act}");
         assert_eq!(book.seen, plan.counts(), "{act}");
-        let played = if act == crate::plan::FIRST_HELD { 0..0 } else { act..act + 1 };
-        assert_eq!(book.settle(played, &[]).acts, 0);
+        let played = (act < crate::plan::FIRST_HELD).then_some(act);
+        assert_eq!(book.settle(played.into_iter(), &[]).acts, 0);
     }
     assert_eq!(kinds.len(), 19, "all but containers: {kinds:?}");
 }
@@ -167,12 +167,12 @@ fn whatever_is_left_out_is_missing() {
         fewer.remove(out);
         let mut book = book_of(&fewer);
         assert!(!book.is_done(act), "{out}");
-        let missing = book.settle(act..act + 1, &[]);
+        let missing = book.settle(act..=act, &[]);
         assert_eq!(missing.acts, 1);
         assert_eq!(missing.counts.lives + missing.counts.execs, 1, "{out}: {missing:?}");
         assert_eq!(book.faults.count, 0, "{out}: {book:#?}");
     }
-    let untold = book_of(&[]).settle(act..act + 1, &[]).counts;
+    let untold = book_of(&[]).settle(act..=act, &[]).counts;
     assert_eq!(untold, Plan::new(SEED, act).counts());
 }
 
@@ -193,7 +193,7 @@ fn whatever_is_told_twice_is_a_fault() {
 
 #[test]
 fn what_is_told_wrongly_is_noticed() {
-    let wrongs: [(&str, fn(&mut Told) -> bool); 6] = [
+    let wrongs: [(&str, Wrong); 6] = [
         ("binary", |told| change(told, |process| process.binary.push('x'))),
         ("arguments", |told| change(told, |process| process.arguments.push('x'))),
         ("pid", |told| change(told, |process| process.pid = Some(1))),
@@ -211,13 +211,16 @@ fn what_is_told_wrongly_is_noticed() {
                 }
                 let mut book = book_of(&wrongly);
                 let act = first_act(kind);
-                let missing = book.settle(act..act + 1, &[]).acts;
+                let missing = book.settle(act..=act, &[]).acts;
                 let noticed = book.faults.count + book.deviations.count + missing;
                 assert!(noticed > 0, "{kind:?}: another {what} of {:?}", told[at]);
             }
         }
     }
 }
+
+/// Makes something else of what is told; whether it could.
+type Wrong = fn(&mut Told) -> bool;
 
 /// Changes the process of an exec, if it is one of which its pid is in its arguments.
 fn change(told: &mut Told, change: fn(&mut Process)) -> bool {

@@ -153,11 +153,11 @@ impl Asking {
             1 => drop(client.get_status(GetStatusRequest {}).await?),
             2 => drop(client.get_ledger(GetLedgerRequest {}).await?),
             3 => {
-                let request = GetTreeRequest { root: self.target(), with_ended: true };
+                let request = GetTreeRequest { root: Some(self.target()), with_ended: true };
                 let mut tree = client.get_tree(request).await?.into_inner();
                 while tree.message().await?.is_some() {}
             }
-            _ => drop(client.get_lineage(GetLineageRequest { target: self.target() }).await?),
+            _ => drop(client.get_lineage(GetLineageRequest { target: Some(self.target()) }).await?),
         }
         Ok(())
     }
@@ -176,10 +176,10 @@ impl Asking {
     }
 
     /// One of those that ran a moment ago.
-    fn target(&self) -> Option<Target> {
+    fn target(&self) -> Target {
         let at = usize::try_from(self.turn.wrapping_mul(7_919)).unwrap_or(0) % self.pids.len().max(1);
         let pid = self.pids.get(at).copied().unwrap_or(1);
-        Some(Target { name: Some(target::Name::Pid(pid)) })
+        Target { name: Some(target::Name::Pid(pid)) }
     }
 }
 

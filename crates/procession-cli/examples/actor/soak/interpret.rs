@@ -32,13 +32,12 @@ pub(super) fn settle(plan: &Plan, wards: Vec<usize>, known: Option<(u32, usize)>
         let (pid, status) = sys::wait_any_status()?;
         let seen = outcome(status);
         let of_known = known.filter(|(known, _)| *known == pid).map(|(_, life)| life);
-        let position = match of_known {
-            Some(life) => expected.iter().position(|it| *it == (life, seen)),
-            None => {
-                let is_other = |life| known.is_none_or(|(_, known)| life != known);
-                expected.iter().position(|(life, outcome)| is_other(*life) && *outcome == seen)
-            }
+        let is_it = |(life, outcome): &(usize, Outcome)| {
+            let may_be =
+                of_known.map_or_else(|| known.is_none_or(|(_, known)| *life != known), |it| *life == it);
+            may_be && *outcome == seen
         };
+        let position = expected.iter().position(is_it);
         is_as_planned &= position.is_some();
         expected.swap_remove(position.unwrap_or(0));
     }
@@ -171,8 +170,8 @@ impl Play<'_> {
             }
             FileKind::Script => {
                 let script = self.beside("script", life)?;
-                let line = format!("#!{} {}\n", env::current_exe()?.display(), self.token(life, number));
-                fs::write(&script, line)?;
+                let first = format!("#!{} {}\n", env::current_exe()?.display(), self.token(life, number));
+                fs::write(&script, first)?;
                 fs::set_permissions(&script, Permissions::from_mode(0o755))?;
                 sys::exec(&c_path(&script)?, &vector)
             }

@@ -5,6 +5,7 @@
 
 mod interpret;
 mod performer;
+#[allow(dead_code, reason = "who checks what was seen needs more of it")]
 mod plan;
 
 use std::ffi::OsStr;
@@ -20,8 +21,8 @@ pub(crate) fn run(arguments: &[impl AsRef<OsStr>]) -> Option<i32> {
     let token = str::from_utf8(arguments.get(1)?.as_ref().as_bytes()).ok()?;
     let token: Token = token.parse().ok()?;
     let plan = Plan::new(token.seed, token.act);
-    let play = interpret::Play { plan: &plan, run: token.run, seed: token.seed, act: token.act };
-    Some(play.go_on(token.life, token.image + 1).unwrap_or(sys::FAILED))
+    let whole = interpret::Play { plan: &plan, run: token.run, seed: token.seed, act: token.act };
+    Some(whole.go_on(token.life, token.image + 1).unwrap_or(sys::FAILED))
 }
 
 /// Performs every `of`-th act from `first` on, as far as it is allowed to by numbers on standard input.

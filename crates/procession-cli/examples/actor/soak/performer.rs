@@ -76,8 +76,8 @@ impl Performer {
     }
 
     fn fork_root(&self, plan: &Plan, act: u64) -> Result<u32> {
-        let play = Play { plan, run: self.run, seed: self.seed, act };
-        sys::fork(|| play.go_on(0, 0).unwrap_or(sys::FAILED)).context("cannot fork")
+        let whole = Play { plan, run: self.run, seed: self.seed, act };
+        sys::fork(|| whole.go_on(0, 0).unwrap_or(sys::FAILED)).context("cannot fork")
     }
 
     /// Waits until nothing is left of the act.
@@ -99,10 +99,10 @@ impl Performer {
         let (end, gate) = io::pipe()?;
         let end = File::from(std::os::fd::OwnedFd::from(end));
         let root = {
-            let play = Play { plan: &plan, run: self.run, seed: self.seed, act };
+            let whole = Play { plan: &plan, run: self.run, seed: self.seed, act };
             let begin = || {
                 sys::become_standard_input(&end)?;
-                play.go_on(0, 0)
+                whole.go_on(0, 0)
             };
             sys::fork(|| begin().unwrap_or(sys::FAILED)).context("cannot fork")?
         };

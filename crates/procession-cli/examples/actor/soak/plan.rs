@@ -446,7 +446,7 @@ impl Draft {
 
     fn execs(&mut self, root: usize) {
         self.lives[root].wave = if self.random.below(2) == 0 { Wave::AtOnce } else { Wave::Sequential };
-        for _ in 0..1 + self.random.below(4) {
+        for _ in 0..=self.random.below(4) {
             self.truth(root);
             let shell = self.program(root);
             self.child(shell);
@@ -465,7 +465,7 @@ impl Draft {
 
     fn exec_chain(&mut self, root: usize) {
         let child = self.program(root);
-        for _ in 0..1 + self.random.below(6) {
+        for _ in 0..=self.random.below(6) {
             self.child(child);
             self.lives[child].images.push(image());
         }
@@ -498,10 +498,10 @@ impl Draft {
             self.lives[root].steps.push(Step::Subreaper);
             self.lives[root].wave = Wave::AtOnce;
         }
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..=self.random.below(3) {
             let parent = self.child(root);
             self.lives[parent].wave = Wave::Leaves;
-            for _ in 0..1 + self.random.below(2) {
+            for _ in 0..=self.random.below(2) {
                 let orphan =
                     if self.random.below(2) == 0 { self.program(parent) } else { self.child(parent) };
                 self.lives[orphan].steps.push(Step::AwaitAdoption);
