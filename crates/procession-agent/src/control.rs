@@ -60,6 +60,7 @@ impl Control for AgentControl {
     }
 
     fn set_log_level(&self, level: Level) -> Result<(), ControlError> {
+        tracing::info!(%level, "a client sets the log level");
         self.log_level.set(level).map_err(ControlError::Unavailable)
     }
 
@@ -72,6 +73,7 @@ impl Control for AgentControl {
         let Some((export, rotation)) = export else {
             return Err(ControlError::Unavailable("events are not exported to a file".into()));
         };
+        tracing::info!(?changes, "a client sets how the export rotates");
         export.set_rotation(changed(rotation, changes));
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! * `feed` is the pipeline's side: it makes blocks, and never waits.
 //! * `scribe` is the thread: it writes them, and tries again when that fails.
+//! * `stall` sees when it hangs.
 //! * `medium` is where they go: a directory, or one file.
 //! * `roll` notes whose the containers are.
 //! * `redact` hides secrets before anything is written.
@@ -13,8 +14,9 @@ mod redact;
 mod restore;
 mod roll;
 mod scribe;
+mod stall;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use procession::{BootId, TableConfig};
@@ -22,6 +24,7 @@ use procession_journal::{DirectoryConfig, Recording, Restored};
 use procession_sensor::Source;
 
 use crate::clock::{boot_id, wall_clock};
+use crate::holder::holder_of_lock;
 use crate::redaction::SharedRedaction;
 
 pub(crate) use feed::Feed;
@@ -102,8 +105,14 @@ impl JournalConfig {
     ///
     /// The place cannot be made or written, or another holds its lock.
     pub fn open(self) -> io::Result<OpenJournal> {
-        let medium = medium::open(&self.target)?;
-        Ok(OpenJournal { config: self, medium })
+        match medium::open(&self.target) {
+            Ok(medium) => Ok(OpenJournal { config: self, medium }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let holder = holder_of_lock(&self.target.lock());
+                Err(io::Error::new(error.kind(), format!("{error}{holder}")))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -113,6 +122,14 @@ impl JournalTarget {
         match self {
             Self::Directory(config) => &config.path,
             Self::File(path) => path,
+        }
+    }
+
+    /// The file that is locked by who writes.
+    fn lock(&self) -> PathBuf {
+        match self {
+            Self::Directory(config) => config.lock(),
+            Self::File(path) => path.clone(),
         }
     }
 }

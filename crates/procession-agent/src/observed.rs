@@ -8,6 +8,7 @@ use crate::export::ExportHandle;
 use crate::metrics::{EventMetrics, Measurements, Usage};
 use crate::node::Node;
 use crate::pipeline::Account;
+use crate::privileges;
 use crate::server::ServerCounters;
 use crate::web::{Health, Observed};
 
@@ -44,6 +45,7 @@ impl Observed for NodeObserved {
             last_event: status.last_event,
             filter_errors: server.unfiltered + export.failed_fields,
             usage: Usage::read().ok(),
+            capabilities: privileges::held(),
             server,
             export,
             ..Measurements::default()

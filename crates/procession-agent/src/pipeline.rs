@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use procession::{
     BootTime, Entry, Event, EventKind, Fact, FactKind, Gap, Gone, Image, Ledger, LineageDetail, Namespaces,
-    Nature, Outcome, Pid, ProcessId, Table, TableConfig,
+    Nature, Origin, Outcome, Pid, ProcessId, Suspects, Table, TableConfig,
 };
 use procession_filter::Filter;
 use procession_journal::Restored;
@@ -63,6 +63,9 @@ pub struct PipelineConfig {
     /// From where to go on, in place of what runs already. Its table stays as it is.
     pub resume: Option<Restored>,
 }
+
+/// How long a survey may wait for records that are still being written.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// What events are folded into.
 struct State {
@@ -147,7 +150,13 @@ impl Pipeline {
         }
         match bookmark {
             Some(bookmark) => pipeline.resume(&bookmark, out)?,
-            None => pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?,
+            None => {
+                pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?;
+                // Whoever is only known from others may be on its way out, and its exit told already.
+                if pipeline.table().entries().any(|it| it.is_running() && it.origin() == Origin::Inferred) {
+                    pipeline.schedule.want();
+                }
+            }
         }
         pipeline.begin()?;
         Ok(pipeline)
@@ -184,10 +193,11 @@ impl Pipeline {
         if source.resume(bookmark)? == Resumed::Continued {
             self.drain(out)?;
         }
+        // What is lost from here on is looked for once more.
+        self.schedule.accept(self.losses());
         if !self.survey(Gap::Absence, out)? {
             self.walk_again(out)?;
         }
-        self.schedule.accept(self.losses());
         Ok(())
     }
 
@@ -251,14 +261,36 @@ impl Pipeline {
         }
     }
 
-    /// Events that are missing for sure.
+    /// Events that are missing for sure, and how often others may be.
     fn losses(&self) -> u64 {
-        self.table().ledger().lost() + self.source.malformed()
+        self.table().ledger().lost() + self.source.malformed() + self.source.doubts()
+    }
+
+    /// Takes in what has happened until the end of the last survey. False: some of it is still to come.
+    fn catch_up(&mut self, out: &mut dyn FnMut(Fact)) -> Result<bool, SourceError> {
+        let deadline = Instant::now() + CATCH_UP;
+        loop {
+            let mut is_empty = true;
+            self.source.poll(Duration::ZERO, &mut |event| {
+                is_empty = false;
+                self.state.fold(event, out);
+            })?;
+            if self.source.has_told_survey() {
+                return Ok(true);
+            }
+            if is_empty {
+                if Instant::now() >= deadline {
+                    return Ok(false);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// Takes in what has happened until now. What happens without end meanwhile is for later.
     fn drain(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
-        const MOST: usize = 64;
+        // Each takes thousands: it is more than a ring of the usual size holds.
+        const MOST: usize = 8;
         for _ in 0..MOST {
             let mut is_empty = true;
             self.source.poll(Duration::ZERO, &mut |event| {
@@ -277,16 +309,14 @@ impl Pipeline {
         let start = Instant::now();
         let Self { source, state, .. } = self;
         let mut seen = Sightings::new();
-        // In full: a change of rights may have been missed of a process however old.
-        let began = source.survey(BootTime::ZERO, &mut |event| {
+        let began = source.survey(&mut |event| {
             if let EventKind::Running(running) = &event.kind {
                 seen.saw(event.time, running, &state.table);
             }
         });
         let took = start.elapsed();
         match began {
-            Ok(Some(began)) => {
-                self.drain(out)?;
+            Ok(Some(began)) if self.catch_up(out)? => {
                 let start = Instant::now();
                 self.repair(seen, began, gap, out);
                 let took = took + start.elapsed();
@@ -294,39 +324,51 @@ impl Pipeline {
                 self.schedule.done(Instant::now(), took);
             }
             Ok(None) => return Ok(false),
+            Ok(Some(_)) => self.look_again(took),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "cannot look at what runs: it is tried again");
-                self.schedule.done(Instant::now(), took);
-                self.schedule.want();
+                self.look_again(took);
             }
         }
         Ok(true)
     }
 
+    /// A survey that took so long came to nothing.
+    fn look_again(&mut self, took: Duration) {
+        self.schedule.done(Instant::now(), took);
+        self.schedule.want();
+    }
+
     /// Applies what a survey saw that the table has otherwise, when that was told all that happened until
     /// the survey's end.
     fn repair(&mut self, mut seen: Sightings, began: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) {
-        let Self { state, schedule, repaired, .. } = self;
+        let Self { source, state, schedule, repaired } = self;
         repaired.surveys += 1;
-        let suspects = seen.suspects(&state.table, began);
+        let Suspects { gone, missing, changed, young, .. } = seen.suspects(&state.table, began);
+        if young > 0 {
+            schedule.want();
+        }
         // First those that are gone: their pids may have new owners.
-        for process in suspects.gone {
+        for process in gone {
+            if source.still_runs(process) {
+                // It was kept out of the survey, or its exit is about to be told.
+                schedule.want();
+                continue;
+            }
             repaired.gone += 1;
             state.fold(&Event { time: began, kind: EventKind::Gone(Gone { process, gap }) }, out);
         }
-        for process in suspects.missing {
-            match seen.found(&process, gap) {
-                Some(event) => {
-                    repaired.missing += 1;
-                    state.fold(&event, out);
+        for (processes, count) in [(missing, &mut repaired.missing), (changed, &mut repaired.changed)] {
+            for process in processes {
+                match seen.found(&process, gap) {
+                    Some(event) => {
+                        *count += 1;
+                        state.fold(&event, out);
+                    }
+                    // It was as it should be when it was seen: it is looked at again.
+                    None => schedule.want(),
                 }
-                // It was as it should be when it was seen: it is looked at again.
-                None => schedule.want(),
             }
-        }
-        for event in suspects.changed.iter().filter_map(|process| seen.changed(process)) {
-            repaired.changed += 1;
-            state.fold(&event, out);
         }
     }
 

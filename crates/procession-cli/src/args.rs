@@ -519,17 +519,22 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn parse_size(text: &str) -> Result<u32, String> {
-    let (number, scale) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
+    let bytes = parse_bytes(text).and_then(|bytes| u32::try_from(bytes).ok());
+    bytes
+        .filter(|bytes| (MIN_RING..=MAX_RING).contains(bytes))
+        .ok_or_else(|| "expected a size from 64K to 1G, for example 8M".to_owned())
+}
+
+/// A number of bytes, as `48M`.
+pub(crate) fn parse_bytes(text: &str) -> Option<usize> {
+    let (number, shift) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 20),
+        b'g' | b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
     };
-    let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(scale));
-    match bytes {
-        Some(bytes) if (MIN_RING..=MAX_RING).contains(&bytes) => Ok(bytes),
-        _ => Err("expected a size from 64K to 1G, for example 8M".to_owned()),
-    }
+    let is_plain = number.bytes().all(|digit| digit.is_ascii_digit());
+    number.parse::<usize>().ok().filter(|_| is_plain)?.checked_mul(1 << shift)
 }
 
 const MIN_RING: u32 = 64 << 10;
@@ -565,7 +570,7 @@ mod tests {
         assert_eq!(parse_size("8M"), Ok(8 << 20));
         assert_eq!(parse_size("65536"), Ok(65_536));
         assert_eq!(parse_size("1G"), Ok(1 << 30));
-        for bad in ["", "M", "1", "2G", "2048M", "99999999999"] {
+        for bad in ["", "M", "1", "+1M", "2G", "2048M", "99999999999", "99999999999G"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }

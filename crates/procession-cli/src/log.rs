@@ -18,6 +18,7 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::credentials;
 use crate::render::Sentence;
 
 /// Which messages are wanted, as `TARGET=LEVEL,...`.
@@ -207,6 +208,7 @@ where
             Some(said) => text = said,
             None => context.format_fields(Writer::new(&mut text), event)?,
         }
+        let text = credentials::hidden(&text);
         writeln!(line, "procession: {}{}", mark(*event.metadata().level()), Sentence(&text))
     }
 }
@@ -234,7 +236,7 @@ where
         let mut members = Members::default();
         event.record(&mut members);
         let object = object(&jiff::Timestamp::now().to_string(), event, members);
-        writeln!(line, "{}", Visible(&object.to_string()))
+        writeln!(line, "{}", Visible(&credentials::hidden(&object.to_string())))
     }
 }
 

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, never, select};
 use procession_agent::{
-    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
+    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection, holder_of_lock,
 };
 use procession_filter::{Filter, Kinds};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tempfile::TempPath;
 
 use crate::args::RecordArgs;
@@ -101,8 +103,20 @@ pub(crate) fn refuse_what_is_there(path: &Path, is_forced: bool) -> anyhow::Resu
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot write {}", path.display()))
         }
-        _ if is_forced => Ok(()),
+        _ if is_forced => refuse_what_is_written(path),
         _ => bail!("{} is there already: `--force` replaces it", path.display()),
+    }
+}
+
+/// Refuses to replace what is being recorded: whoever does that would go on, and nobody could read it.
+fn refuse_what_is_written(path: &Path) -> anyhow::Result<()> {
+    let Ok(file) = fs::File::open(path) else { return Ok(()) };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => {
+            let holder = holder_of_lock(path);
+            bail!("another program writes {}{holder}: stop it, or name another file", path.display())
+        }
+        _ => Ok(()),
     }
 }
 

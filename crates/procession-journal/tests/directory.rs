@@ -3,9 +3,10 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/small_disk.rs"]
+mod small_disk;
 mod support;
 
-use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use procession::{Arguments, BootTime, Event, EventKind, Pid, ProcessKey, Program, Running, Subject};
 use procession_journal::{Directory, DirectoryConfig, Fsync, Journal, JournalError, RawBlock, state_hash};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use small_disk::SmallDisk;
 use support::{Machine, Random, Recorder, clock, config, fold, recording};
 use tempfile::TempDir;
 
@@ -171,11 +172,13 @@ fn a_file_goes_when_nobody_wrote_to_it_for_too_long() {
     };
     age(&files[0], 3);
     age(&files[1], 2);
+    let (config, recording) =
+        (DirectoryConfig { max_age, ..config(directory.path()) }, recorder.recording.clone());
+    drop(recorder);
+    let mut recorder = Recorder::new(config.clone(), recording.clone());
     recorder.begin();
     assert_eq!(files.iter().map(|file| file.exists()).collect::<Vec<_>>(), [false, false, true, true]);
     // Even if all are old: the newest one stays.
-    let (config, recording) =
-        (DirectoryConfig { max_age, ..config(directory.path()) }, recorder.recording.clone());
     drop(recorder);
     let left = self::files(directory.path());
     for file in &left {
@@ -185,6 +188,73 @@ fn a_file_goes_when_nobody_wrote_to_it_for_too_long() {
     recorder.begin();
     let exist: Vec<_> = left.iter().map(|file| file.exists()).collect();
     assert_eq!(exist, [false, false, true]);
+}
+
+/// To whoever looks at the wall clock, all files are as old when it is set forward.
+#[test]
+fn no_file_is_old_because_a_clock_was_set() {
+    let directory = TempDir::new().unwrap();
+    let max_age = Some(Duration::from_hours(1));
+    let config = DirectoryConfig { max_age, ..config(directory.path()) };
+    Recorder::new(config.clone(), recording(clock(0))).begin();
+    let mut recorder = Recorder::new(config, recording(clock(0)));
+    recorder.begin();
+    recorder.begin();
+    let files = files(directory.path());
+    for file in &files {
+        let time = SystemTime::now() - Duration::from_hours(24 * 365);
+        File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+    }
+    recorder.begin();
+    assert!(files.iter().all(|file| file.exists()), "those of this process, and of the one before");
+}
+
+/// Pushes events into blocks until a block is refused; returns why.
+fn record_until_refused(recorder: &mut Recorder, machine: &mut Machine) -> io::Error {
+    loop {
+        recorder.push_all(&machine.events(10));
+        let bookmark = recorder.builder.sequence().to_le_bytes();
+        let block = recorder.builder.take(&recorder.recording, &bookmark);
+        if let Err(error) = recorder.directory.append(&block) {
+            return error;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whoever takes the file away, alone or with its directory, is noticed, and the next file is begun as if
+/// nothing was there.
+#[test]
+fn a_file_that_somebody_takes_away_is_missed() {
+    let above = TempDir::new().unwrap();
+    let (path, moved) = (above.path().join("journal"), above.path().join("moved"));
+    let take_away: [&dyn Fn(); 3] =
+        [&|| fs::remove_file(&files(&path)[0]).unwrap(), &|| fs::remove_dir_all(&path).unwrap(), &|| {
+            fs::rename(&path, &moved).unwrap()
+        }];
+    let mut machine = Machine::new(1, 60);
+    let mut recorder = Recorder::new(config(&path), recording(clock(0)));
+    for take_away in take_away {
+        recorder.begin();
+        record(&mut recorder, &mut machine, 20);
+        take_away();
+        let error = record_until_refused(&mut recorder, &mut machine);
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("somebody has removed or replaced the journal file"), "{error}");
+        assert!(recorder.directory.is_full(), "another is to be begun");
+        assert!(recorder.directory.sync_if_due().is_err(), "also who is at rest says so");
+        recorder.begin();
+        recorder.push_all(&machine.events(10));
+        recorder.flush();
+        assert_eq!((recorder.directory.files(), files(&path).len()), (1, 1));
+        assert_eq!(recorder.directory.bytes(), bytes(&path));
+        let latest = Journal::open(&path).unwrap().latest().unwrap();
+        assert_eq!(state_hash(&latest.table), state_hash(&recorder.table));
+        // The lock is as new as the directory.
+        assert_eq!(Directory::open(config(&path)).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+    let number: u64 = names(&path)[0][..10].parse().unwrap();
+    assert!(number >= 6, "numbers go on: {number}");
 }
 
 #[test]
@@ -323,36 +393,11 @@ fn nothing_is_appended_to_no_file() {
     assert!(matches!(Journal::open(directory.path()), Err(JournalError::Nothing { .. })));
 }
 
-/// A file system of a few bytes, in memory.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None`, with the reason said: this process may not. Where all tests have to run, that is a failure.
-    fn mount(bytes: usize) -> Option<Self> {
-        let directory = TempDir::new().unwrap();
-        let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-        match mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())) {
-            Ok(()) => Some(Self(directory)),
-            Err(error) => {
-                assert!(env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_none(), "mount: {error}");
-                eprintln!("SKIPPED: needs to mount a file system: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
-    }
-}
-
 #[test]
 fn a_full_disk_costs_nothing_that_was_written() {
     let Some(disk) = SmallDisk::mount(256 << 10) else { return };
-    let path = disk.0.path().join("journal");
-    let filler = disk.0.path().join("filler");
+    let path = disk.path().join("journal");
+    let filler = disk.path().join("filler");
     let mut recorder = Recorder::new(config(&path), recording(clock(0)));
     recorder.begin();
     let mut machine = Machine::new(5, 60);

@@ -13,6 +13,19 @@ static __always_inline u64 args_size(struct mm_struct *mm)
 	return end > start ? end - start : 0;
 }
 
+/*
+ * Whoever execs with megabytes of arguments again and again would leave no room for what others do. So
+ * parts of arguments take the last quarter of the ring from nobody; they are then counted as lost, and the
+ * exec record says how much is missing.
+ */
+static __always_inline bool has_room_for_args(void)
+{
+	u64 taken = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	u64 size = bpf_ringbuf_query(&events, BPF_RB_RING_SIZE);
+
+	return taken + sizeof(struct args_record) + ARGS_CHUNK <= size - size / 4;
+}
+
 static __always_inline bool send_next_args(struct buffer *buffer)
 {
 	struct args_record *record = &buffer->args;
@@ -24,6 +37,11 @@ static __always_inline bool send_next_args(struct buffer *buffer)
 	barrier_var(len);
 	if (len == 0 || len > ARGS_CHUNK)
 		return true;
+	if (!has_room_for_args()) {
+		next_seq(RECORD_ARGS);
+		count(STAT_LOST(RECORD_ARGS));
+		return true;
+	}
 	if (bpf_probe_read_user(record + 1, len, (void *)at->address)) {
 		count(STAT_READ_FAILED);
 		return true;

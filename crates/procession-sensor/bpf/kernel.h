@@ -41,7 +41,7 @@ enum {
 enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
-enum { BPF_RB_PROD_POS = 3 };
+enum { BPF_RB_AVAIL_DATA = 0, BPF_RB_RING_SIZE = 1, BPF_RB_PROD_POS = 3 };
 
 /* Kernel constants that BTF does not carry. All are older than the oldest kernel we load on. */
 enum { PIDTYPE_PGID = 2, PIDTYPE_SID = 3 };

@@ -92,14 +92,6 @@ struct {
 	__type(value, u64);
 } active SEC(".maps");
 
-/* Of which images a walk tells in full: those that began at this time or later. 0 = all. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u64);
-} walk_since SEC(".maps");
-
 /*
  * One buffer per CPU: the loader sets max_entries to their number. A real per-CPU map would not do,
  * its values are limited to 32 kB.

@@ -18,7 +18,6 @@ enum record_kind {
 	RECORD_ARGS = 4, /* struct args_record: part of the arguments of an exec record to come */
 	RECORD_WALK = 5, /* struct image_record: a process that the task walk found alive */
 	RECORD_CHANGE = 6, /* struct change_record */
-	RECORD_BRIEF = 7, /* struct brief_record: likewise found by the task walk, of which enough is known */
 };
 
 /* How a text in the data area relates to the truth. */
@@ -208,12 +207,6 @@ struct image_record {
 	struct args args;
 };
 
-struct brief_record {
-	struct header header;
-	struct process_ref subject; /* the image that runs now */
-	struct process_ref owner;   /* as in a walk record */
-};
-
 /* --- counts --- */
 
 /* Slots of the per-CPU map `stats`; each is a u64 that only grows. */
@@ -271,7 +264,6 @@ _Static_assert(sizeof(struct change_record) == 264, "change_record");
 _Static_assert(sizeof(struct exit_record) == 128, "exit_record");
 _Static_assert(sizeof(struct args_record) == 72, "args_record");
 _Static_assert(sizeof(struct image_record) == 472, "image_record");
-_Static_assert(sizeof(struct brief_record) == 80, "brief_record");
 
 _Static_assert(__builtin_offsetof(struct header, seq) == 16, "header.seq");
 _Static_assert(__builtin_offsetof(struct facts, cgroup_id) == 128, "facts.cgroup_id");

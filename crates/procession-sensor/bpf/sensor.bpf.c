@@ -251,32 +251,13 @@ static __always_inline void write_record(struct bpf_iter_meta *meta, const void 
 		count(STAT_WALK);
 }
 
-static __always_inline void write_brief(struct bpf_iter_meta *meta, struct task_struct *task, u64 now)
-{
-	struct brief_record record = {};
-
-	fill_header(&record.header, RECORD_BRIEF, sizeof(record), now, meta->seq_num);
-	fill_ref_of(&record.subject, task, task);
-	fill_owner_in_walk(&record.owner, task->real_parent);
-	write_record(meta, &record, sizeof(record));
-}
-
-static __always_inline u64 asked_since(void)
-{
-	u32 zero = 0;
-	u64 *since = bpf_map_lookup_elem(&walk_since, &zero);
-
-	return since ? *since : 0;
-}
-
 /*
- * A dead group waits for its parent only; a dead leader of living threads is still a process. A group
- * is dead for some time before its exit is told of. Who compares a walk with what was told must not
- * miss it meanwhile, and is not misled by one whose exit was told: so what still has memory counts then.
+ * A dead group waits for its parent only; a dead leader of living threads is still a process. A group is
+ * dead for some time before its exit is told of.
  */
-static __always_inline bool is_alive(struct task_struct *task, u64 since)
+static __always_inline bool is_alive(struct task_struct *task)
 {
-	return task->signal->live.counter != 0 || (since && task->mm);
+	return task->signal->live.counter != 0;
 }
 
 /* For every task, when user space reads the iterator. */
@@ -287,17 +268,12 @@ int on_walk(struct bpf_iter__task *ctx)
 	struct buffer *buffer = buffer_of(BUFFER_WALK);
 	/* Before anything is read: what happened up to then is contained. */
 	u64 now = bpf_ktime_get_boot_ns();
-	u64 since = asked_since();
 	struct image_record *image;
 	struct mm_struct *mm;
 	u32 len;
 
-	if (!task || !buffer || task->pid != task->tgid || !is_alive(task, since))
+	if (!task || !buffer || task->pid != task->tgid || !is_alive(task))
 		return 0;
-	if (image_start_of(task) < since) {
-		write_brief(ctx->meta, task, now);
-		return 0;
-	}
 	image = &buffer->image;
 	mm = task->mm;
 	buffer->used = 0;

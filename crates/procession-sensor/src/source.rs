@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use procession::{BootTime, Event};
+use procession::{BootTime, Event, Subject};
 
 use crate::error::SourceError;
 
@@ -60,15 +60,28 @@ pub trait Source: Send {
         Ok(Resumed::Afresh)
     }
 
-    /// Tells of every process that runs ([`procession::EventKind::Running`]), in no order: in full of
-    /// those whose image began at `since` or later; of the others only who they are and whose child,
-    /// with an empty program and context.
+    /// Tells of every process that runs ([`procession::EventKind::Running`]), in no order.
     ///
-    /// Returns when it began. All events up to its end, and perhaps some after, are handed over by the
-    /// next [`poll`](Self::poll)s until one hands over nothing. `None`: this source cannot.
-    fn survey(&mut self, since: BootTime, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
-        let _ = (since, sink);
+    /// Returns when it began: of what is younger it may know more or less than events have told by its end.
+    /// All events up to its end, and perhaps some after, are handed over by the next [`poll`](Self::poll)s
+    /// until [`has_told_survey`](Self::has_told_survey). `None`: this source cannot.
+    fn survey(&mut self, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+        let _ = sink;
         Ok(None)
+    }
+
+    /// Whether all that happened until the end of the last [`survey`](Self::survey) is handed over, or
+    /// reported as lost. Asked after a poll; a source whose polls hold nothing back always says so.
+    fn has_told_survey(&self) -> bool {
+        true
+    }
+
+    /// Whether `process` is still there, though a survey did not see it. Whoever is on its way out is.
+    ///
+    /// The last word before it is called gone.
+    fn still_runs(&self, process: Subject) -> bool {
+        let _ = process;
+        false
     }
 
     /// Stops observing, and hands over what was observed until then.
@@ -81,6 +94,11 @@ pub trait Source: Send {
 
     /// Records so far that were not as they should be. Each of them is an event that is missing.
     fn malformed(&self) -> u64 {
+        0
+    }
+
+    /// How often so far something may have been missed that is not counted as lost.
+    fn doubts(&self) -> u64 {
         0
     }
 

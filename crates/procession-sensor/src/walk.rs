@@ -53,32 +53,18 @@ impl Sighting {
         sink(&Event { time, kind: EventKind::Running(running) });
     }
 
-    /// Tells of the process by name only.
-    pub(crate) fn tell_in_brief(&self, owner: ProcessKey, sink: Sink<'_>) {
-        let running = Running { process: self.subject(), owner: owner.into(), ..Running::default() };
-        sink(&Event { time: self.seen, kind: EventKind::Running(running) });
-    }
-}
-
-/// Tells of processes in full that began at `since` or later, and of the others in brief.
-///
-/// An exec does not make a process younger here: when it was is not in `/proc`.
-pub(crate) fn tell_since(
-    procfs: &Procfs,
-    sightings: &mut [Sighting],
-    owners: &Owners,
-    since: BootTime,
-    sink: Sink<'_>,
-) {
-    let mut details = Details::default();
-    for sighting in sightings {
-        let owner = owners.key_of(sighting.stat.parent);
-        // Its own beginning is known to the tick.
-        if sighting.stat.began.as_ticks() >= since.as_ticks() {
-            sighting.tell(procfs, owner, &mut details, sink);
-        } else {
-            sighting.tell_in_brief(owner, sink);
+    /// Whether it has begun to end: no thread will run its program again. That shows some time before its
+    /// exit is told, and until some time after.
+    pub(crate) fn is_ending(&self, procfs: &Procfs) -> bool {
+        if !self.stat.leader_is_ending() || self.stat.threads <= 1 {
+            return self.stat.leader_is_ending();
         }
+        let Some(process) = procfs.process(self.pid) else { return true };
+        let mut buffer = Vec::new();
+        process.threads().into_iter().all(|thread| {
+            let stat = process.stat_of_thread(thread, &mut buffer);
+            stat.is_none_or(|stat| stat.leader_is_ending())
+        })
     }
 }
 

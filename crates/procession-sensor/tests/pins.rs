@@ -6,6 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
+#[path = "support/trials.rs"]
+mod trials;
+
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -16,9 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use procession::{BootTime, Event, EventKind, Pid};
 use procession_sensor::{EbpfConfig, EbpfError, EbpfSource, Resumed, Source, SourceError, detach_all};
+
+use trials::{Test, gate, trial};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
@@ -31,39 +36,27 @@ fn main() -> ExitCode {
     // They observe the whole machine, and would see one another.
     arguments.test_threads = Some(1);
     let unable = EbpfSource::open(Pins::new().config()).err().map(|error| error.to_string());
-    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    if let Some(reason) = unable.as_ref().filter(|_| !required) {
-        eprintln!("SKIPPED: all tests of pins: {reason}");
-    }
-    let tests: [(&str, fn()); _] = [
-        ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
-        ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
-        ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
-        ("what_was_not_released_is_told_again", what_was_not_released_is_told_again),
-        ("who_keeps_too_much_loses_no_event", who_keeps_too_much_loses_no_event),
-        ("a_second_reader_is_refused", a_second_reader_is_refused),
-        ("programs_of_another_build_are_replaced", programs_of_another_build_are_replaced),
-        ("what_is_incomplete_is_begun_again", what_is_incomplete_is_begun_again),
-        ("what_is_detached_is_gone", what_is_detached_is_gone),
-        ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
-        ("a_walk_after_a_takeover_tells_what_runs", a_walk_after_a_takeover_tells_what_runs),
-        ("a_survey_tells_in_full_of_what_is_young", a_survey_tells_in_full_of_what_is_young),
-        ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
-        ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
-    ];
-    let trial = |(name, test): (&str, fn())| match &unable {
-        None => Trial::test(name, move || {
-            test();
-            Ok(())
-        }),
-        Some(reason) if required => {
-            let reason = reason.clone();
-            Trial::test(name, move || Err(Failed::from(reason)))
-        }
-        Some(_) => Trial::test(name, || Ok(())).with_ignored_flag(true),
-    };
-    libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
+    let trials = gate("all tests of pins", unable.as_deref(), TESTS.iter().map(trial));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
+
+const TESTS: [Test; 15] = [
+    ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
+    ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
+    ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
+    ("what_was_not_released_is_told_again", what_was_not_released_is_told_again),
+    ("who_keeps_too_much_loses_no_event", who_keeps_too_much_loses_no_event),
+    ("a_second_reader_is_refused", a_second_reader_is_refused),
+    ("programs_of_another_build_are_replaced", programs_of_another_build_are_replaced),
+    ("what_is_incomplete_is_begun_again", what_is_incomplete_is_begun_again),
+    ("what_is_detached_is_gone", what_is_detached_is_gone),
+    ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
+    ("a_walk_after_a_takeover_tells_what_runs", a_walk_after_a_takeover_tells_what_runs),
+    ("a_survey_tells_of_all_that_runs", a_survey_tells_of_all_that_runs),
+    ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
+    ("long_arguments_leave_room_for_events", long_arguments_leave_room_for_events),
+    ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
+];
 
 /// A directory of pins, which is gone when this is.
 struct Pins(PathBuf);
@@ -344,13 +337,22 @@ fn what_was_lost_while_nobody_read_is_told_first() {
         is_balanced
     });
     assert!(balances, "{:?} and {} received", after.source.kernel_counts(), after.received);
-    // Each is told of once: who comes after has nothing to report.
+    // Each is told of once: who comes after tells of what was lost since, if anything was.
+    let lost = |told: &[String]| -> u64 {
+        told.iter().filter_map(|line| line.strip_prefix("lost ")?.parse::<u64>().ok()).sum()
+    };
     let bookmark = after.source.bookmark();
+    let before = lost(&after.told);
     drop(after);
-    let marks = run_marks(400..402);
     let mut third = Reader::open(config).resume(&bookmark);
-    third.read();
-    assert_eq!(third.told, marks);
+    let is_told = (0..1_000).any(|_| {
+        third.poll();
+        let counts = third.source.kernel_counts().unwrap();
+        let in_all: u64 =
+            [counts.fork, counts.exec, counts.exit, counts.change].iter().map(|count| count.lost).sum();
+        before + lost(&third.told) == in_all
+    });
+    assert!(is_told, "{before} and {:?} of {:?}", third.told, third.source.kernel_counts());
 }
 
 fn what_was_not_released_is_told_again() {
@@ -525,43 +527,45 @@ fn a_walk_after_a_takeover_tells_what_runs() {
     assert!(counts.exec.attempted >= 3 && counts.exec.lost == 0);
 }
 
-fn a_survey_tells_in_full_of_what_is_young() {
+fn a_survey_tells_of_all_that_runs() {
     let pins = Pins::new();
     let mut reader = pins.open().begin();
-    let old = Sleeper::start(1001);
+    let sleeper = Sleeper::start(1001);
     run_marks(0..1);
-    let since = clock();
-    let young = Sleeper::start(1002);
+    let before = clock();
     let mut told = Vec::new();
-    let began = reader.source.survey(since, &mut |event| {
+    let began = reader.source.survey(&mut |event| {
         let EventKind::Running(running) = &event.kind else { panic!("{event:?}") };
         let arguments = running.program.arguments.bytes.to_vec();
         told.push((running.process, running.owner.key.pid, arguments));
     });
-    let began = began.unwrap().unwrap();
-    assert!(began > since && began < clock());
+    assert!(began.unwrap().unwrap() < clock());
+    assert!(!reader.source.has_told_survey(), "what has happened meanwhile is still in the ring");
+    while !reader.source.has_told_survey() {
+        reader.poll();
+    }
     let of = |pid: u32| {
         let mut of_pid = told.iter().filter(|it| it.0.key.pid == Pid(pid));
         let one = of_pid.next().unwrap_or_else(|| panic!("{pid} is missing"));
         assert!(of_pid.next().is_none());
         one
     };
-    let own = Pid(std::process::id());
-    let (subject, owner, arguments) = of(old.id());
-    assert!(arguments.is_empty() && *owner == own && subject.key.start < since);
+    let (subject, owner, arguments) = of(sleeper.id());
+    assert_eq!((&arguments[..], *owner), (&b"sleep\x001001\0"[..], Pid(std::process::id())));
     assert!(subject.key.start > subject.began, "which image it runs is told");
-    let (subject, owner, arguments) = of(young.id());
-    assert_eq!((&arguments[..], *owner), (&b"sleep\x001002\0"[..], own));
-    assert!(subject.key.start > since);
-    // Everybody is there, in brief or in full.
+    assert!(reader.source.still_runs(*subject));
+    drop(sleeper);
+    assert!(!reader.source.still_runs(*subject));
+    // Everybody is there.
     for entry in fs::read_dir("/proc").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let Ok(pid) = name.parse::<u32>() else { continue };
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let is_alive = stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X']));
+        // Whoever sleeps is not about to end.
+        let is_alive = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
         let has_begun = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
         let ticks = has_begun.and_then(|ticks| ticks.parse::<u64>().ok());
-        if is_alive && ticks.is_some_and(|ticks| ticks < since.as_ticks()) {
+        if is_alive && ticks.is_some_and(|ticks| ticks < before.as_ticks()) {
             of(pid);
         }
     }
@@ -590,6 +594,32 @@ fn long_arguments_outlive_their_reader() {
     let whole = long.len() + "true".len() + 2;
     assert_eq!(read(reader), [(whole, whole)]);
     assert_eq!(read(pins.open().resume(&start)), [(whole, whole)]);
+}
+
+/// An exec with megabytes of arguments would fill the ring, and what others do would be lost.
+fn long_arguments_leave_room_for_events() {
+    let pins = Pins::new();
+    let mut reader = Reader::open(EbpfConfig { ring_bytes: 2 << 20, ..pins.config() }).begin();
+    let words = vec!["x".repeat(100_000); 10];
+    let mut lengths = Vec::new();
+    for _ in 0..2 {
+        assert!(Command::new("true").args(&words).status().unwrap().success());
+    }
+    let marks = run_marks(0..2);
+    let sink = &mut |event: &Event<'_>| {
+        reader.told.extend(line(event));
+        if let EventKind::Exec(exec) = &event.kind
+            && exec.program.arguments.total_len > 1_000_000
+        {
+            lengths.push(exec.program.arguments.bytes.len());
+        }
+    };
+    reader.source.poll(Duration::ZERO, sink).unwrap();
+    assert_eq!(reader.told, marks);
+    assert_eq!(lengths.len(), 2, "each exec is told, with the first part of its arguments: {lengths:?}");
+    assert!((10_000..1_000_000).contains(&lengths[1]), "{lengths:?}");
+    let counts = reader.source.kernel_counts().unwrap();
+    assert!(counts.arguments.lost > 0 && counts.exec.lost == 0, "{counts:?}");
 }
 
 fn an_orderly_end_leaves_the_programs_at_work() {

@@ -44,6 +44,13 @@ impl BootTime {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The moment `span` earlier; the moment of boot when that does not fit.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// The moment `span` later; the end of time when that does not fit.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {

@@ -10,9 +10,11 @@ mod support;
 use std::fmt::Write as _;
 
 use procession::reference::parent_of_exec;
-use procession::{Event, EventKind, Origin, ParentLink, Pid, Process, ProcessKey, Provenance, Table};
+use procession::{
+    BootTime, Event, EventKind, Origin, ParentLink, Pid, Process, ProcessKey, Provenance, Table, TableConfig,
+};
 
-use support::{apply, check_ledger, event, key, let_grace_pass, show_entry, show_key, table};
+use support::{apply, check_ledger, event, key, let_grace_pass, show, show_entry, show_key, table};
 
 const PID: Pid = Pid(10);
 
@@ -428,4 +430,44 @@ fn sorted(images: &[Process]) -> Vec<String> {
     let mut lines: Vec<_> = images.iter().map(show_entry).collect();
     lines.sort();
     lines
+}
+
+const HOUR: u64 = 3_600_000_000_000;
+
+/// A false clock, or a file that somebody made: one such event changes nothing for others.
+#[test]
+fn an_event_from_the_far_future_ends_the_grace_time_of_nobody() {
+    let mut table = table("running 1@1 /sbin/init\nfork 1@1 > 10@5\nfork 1@1 > 11@6\n20: exit 10@5 3");
+    let _ = apply(&mut table, &format!("{}: exit 11@6 4", 9_000 * HOUR));
+    assert_eq!(table.len(), 3, "{}", show(&table));
+    // What comes after it has its own time.
+    let _ = apply(&mut table, "30: fork 1@1 > 12@30\n31: exit 12@30 0");
+    let end = |name: &str| table.get(key(name)).unwrap().snapshot().end.unwrap().time.as_nanos();
+    assert_eq!((end("10@5"), end("12@30")), (20, 31));
+    assert_eq!(table.now().as_nanos(), 31);
+    // And who has ended in the future holds up nobody.
+    table.advance(BootTime::from_nanos(40).after(TableConfig::default().grace));
+    assert_eq!(table.len(), 2, "{}", show(&table));
+    table.advance(BootTime::from_nanos(HOUR));
+    assert_eq!(table.len(), 1, "{}", show(&table));
+}
+
+#[test]
+fn after_a_long_silence_time_goes_on() {
+    let mut table = table("running 1@1 /sbin/init\nfork 1@1 > 10@5\nfork 1@1 > 11@6\n20: exit 10@5 3");
+    let _ = apply(&mut table, &format!("{}: exit 11@6 4", 9_000 * HOUR));
+    let end = table.get(key("11@6")).unwrap().snapshot().end.unwrap().time.as_nanos();
+    assert_eq!(end, 9_000 * HOUR, "the time of the first event is right all the same");
+    assert_eq!(table.now().as_nanos(), end);
+    let _ = apply(&mut table, &format!("{}: fork 1@1 > 12@{0}", 9_000 * HOUR + 5));
+    assert!(table.get(key("10@5")).is_none(), "its grace time is over long since");
+    // A copy that is made in between goes on in the same way.
+    let _ = apply(&mut table, &format!("{}: fork 1@1 > 13@{0}", 9_900 * HOUR));
+    let copy = Table::restore(&table.checkpoint());
+    assert_eq!(copy.now(), table.now());
+    for mut table in [table, copy] {
+        let _ = apply(&mut table, &format!("{}: exit 13@{} 0", 9_900 * HOUR + 1, 9_900 * HOUR));
+        table.advance(BootTime::ZERO);
+        assert_eq!(table.now().as_nanos(), 9_900 * HOUR + 1);
+    }
 }

@@ -20,7 +20,7 @@ use std::fmt;
 
 use procession::{
     BootTime, Counted, EndKind, Entry, Event, EventKind, FactKind, Gap, Gone, Origin, Outcome, ParentLink,
-    ProcessKey, Provenance, Survey, Suspects, Table, TableConfig,
+    Pid, ProcessKey, Provenance, Running, Survey, Suspects, Table, TableConfig,
 };
 use proptest::prelude::*;
 
@@ -231,8 +231,13 @@ fn is_repaired(damaged: &Damaged) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// How many histories; `PROCESSION_TIMES=100` tries a hundred times as many.
+fn cases() -> u32 {
+    200 * std::env::var("PROCESSION_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1_u32)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn of_each_kind_alone(
@@ -290,4 +295,46 @@ fn what_happens_meanwhile_is_no_suspect() {
         64: change 10@60 uid 2 began 5"
     ));
     assert_eq!(table.suspects(&survey), Suspects::default());
+}
+
+/// Of a process that was forked while somebody looked, the events may still be on the way.
+#[test]
+fn what_is_younger_than_the_survey_is_looked_at_again() {
+    let table = support::table("running 1@1 /sbin/init");
+    let mut survey = Survey::new(BootTime::from_nanos(50));
+    for name in ["1@1", "10@49", "11@50", "12@51"] {
+        survey.saw(support::subject(key(name), key(name).start));
+    }
+    let suspects = table.suspects(&survey);
+    assert_eq!(suspects.missing, [support::subject(key("10@49"), key("10@49").start)]);
+    assert_eq!(suspects.young, 2);
+}
+
+/// Nothing tells when a session began; but a process begins one for itself only.
+#[test]
+fn a_session_that_was_missed_is_found_whenever_it_was_looked() {
+    let mut table = support::table("running 1@1 /sbin/init\nfork 1@1 > 10@5\nfork 10@5 > 11@6");
+    let of = |name: &str, began: &str| support::subject(key(name), key(began).start);
+    let saw = |session: Option<u32>| {
+        let session = session.map(Pid);
+        let context = procession::Context { session, ..procession::Context::default() };
+        let mut survey = Survey::new(BootTime::from_nanos(50));
+        survey.saw_as(of("1@1", "1@1"), &procession::Context::default());
+        survey.saw_as(of("11@6", "11@6"), &procession::Context::default());
+        survey.saw_as(of("10@5", "10@5"), &context);
+        (survey, context)
+    };
+    assert!(table.suspects(&saw(None).0).is_empty(), "nobody said");
+    let (survey, context) = saw(Some(10));
+    assert_eq!(table.suspects(&survey).changed, [of("10@5", "10@5")]);
+    let running =
+        Running { process: of("10@5", "10@5"), context, gap: Some(Gap::Loss), ..Running::default() };
+    let event = Event { time: BootTime::from_nanos(51), kind: EventKind::Running(running) };
+    let applied = table.apply(&event);
+    assert_eq!((applied.outcome, applied.kind), (Outcome::Applied, Some(FactKind::Change)));
+    assert_eq!(table.get_live(Pid(10)).unwrap().session(), Some(Pid(10)));
+    assert!(table.suspects(&survey).is_empty());
+    assert_eq!(table.apply(&event).outcome, Outcome::Duplicate);
+    // Who looked before it began its own, and compares after that.
+    assert!(table.suspects(&saw(Some(1)).0).is_empty());
 }

@@ -1,7 +1,7 @@
 //! What becomes of backups, apart from the thread that writes events: the oldest are removed, the others
 //! compressed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -17,6 +17,7 @@ use tracing::dispatcher;
 
 use super::backup::{BackupNames, Forms, Stamp};
 use super::counts::{Counters, count};
+use super::open::{NO_LINK, NO_WAIT};
 
 /// How much is compressed before it is asked again whether to go on.
 const BLOCK: usize = 64 << 10;
@@ -165,8 +166,11 @@ fn remove(path: &Path) -> io::Result<()> {
 /// Compresses a file into another that nobody but the owner of the first may read either. False: it was
 /// broken off.
 fn gzip(from: &Path, to: &Path, is_over: &AtomicBool) -> io::Result<bool> {
-    let mut plain = File::open(from)?;
+    let mut plain = OpenOptions::new().read(true).custom_flags(NO_LINK | NO_WAIT).open(from)?;
     let metadata = plain.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
     let options = OpenOptions::new().write(true).create_new(true).mode(metadata.mode() & 0o777).open(to)?;
     options.set_permissions(metadata.permissions())?;
     let mut encoder = GzEncoder::new(options, Compression::default());

@@ -8,11 +8,24 @@ use std::os::unix::fs::{
 use std::path::Path;
 use std::time::SystemTime;
 
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
 use super::outbox::Tail;
+use crate::holder::holder_of_lock;
+use crate::trust;
 
 /// The longest piece of a line for whose begin is searched, and a piece of that.
 const LONGEST_PIECE: u64 = 4 << 20;
 const SEARCHED_AT_ONCE: u64 = 64 << 10;
+
+/// Opens no symbolic link.
+#[expect(clippy::cast_possible_wrap, reason = "flags are bits")]
+pub(super) const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
+/// Does not wait for who is at the other end of a pipe.
+#[expect(clippy::cast_possible_wrap, reason = "flags are bits")]
+pub(super) const NO_WAIT: i32 = OFlags::NONBLOCK.bits() as i32;
 
 /// A file that is open.
 #[derive(Debug)]
@@ -45,10 +58,10 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
             "a pipe cannot be exported to; `-` is standard output",
         ));
     }
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(mode).open(path)?;
-    let mut metadata = file.metadata()?;
+    let (file, mut metadata) = open_ours(path, mode)?;
     let is_regular = metadata.is_file();
     if is_regular {
+        refuse_what_is_in_use(&file, path)?;
         if metadata.mode() & 0o7777 != mode {
             permit(&file, path, mode);
         }
@@ -63,6 +76,61 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
         since: metadata.created().unwrap_or_else(|_| SystemTime::now()),
         is_regular,
     })
+}
+
+/// Opens or makes it. Where others can make files, one that they may have made is refused.
+fn open_ours(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
+    let is_shared = trust::is_shared(directory(path))?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(mode);
+    if is_shared {
+        options.custom_flags(NO_LINK);
+    }
+    let file = options.open(path).map_err(explain)?;
+    let metadata = file.metadata()?;
+    if is_shared && metadata.is_file() {
+        refuse_planted(&metadata)?;
+    }
+    Ok((file, metadata))
+}
+
+/// Where the file is.
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file that somebody else owns, or that has another name elsewhere, need not be one of ours.
+fn refuse_planted(metadata: &Metadata) -> io::Result<()> {
+    if metadata.uid() != geteuid().as_raw() {
+        return Err(planted("another user's"));
+    }
+    if metadata.nlink() > 1 {
+        return Err(planted("a file that has other names too"));
+    }
+    Ok(())
+}
+
+fn planted(what: &str) -> io::Error {
+    let text = format!(
+        "it is {what}, in a directory where others can write: remove it, or export to a directory that is \
+         root's alone"
+    );
+    io::Error::new(ErrorKind::InvalidInput, text)
+}
+
+fn explain(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) { planted("a symbolic link") } else { error }
+}
+
+/// Two who write the same file cut each other's lines. Where files cannot be locked, nobody is refused.
+fn refuse_what_is_in_use(file: &File, path: &Path) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!("another program exports to it{}", holder_of_lock(path));
+            Err(io::Error::new(ErrorKind::ResourceBusy, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The umask does not count, nor what a file of that name had before.
@@ -107,7 +175,36 @@ fn torn_line(file: &File, length: u64) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::permitted;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_others_may_have_put_there_is_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.log");
+        let victim = tempfile::NamedTempFile::new().unwrap();
+        let refused = || {
+            let error = open(&path, 0o600).unwrap_err();
+            fs::remove_file(&path).unwrap();
+            error.to_string()
+        };
+        let permit = |mode| fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+        permit(0o1777);
+        symlink(victim.path(), &path).unwrap();
+        assert!(refused().contains("a symbolic link"));
+        fs::write(directory.path().join("other"), "{").unwrap();
+        fs::hard_link(directory.path().join("other"), &path).unwrap();
+        assert!(refused().contains("other names"));
+        assert_eq!(fs::read(directory.path().join("other")).unwrap(), b"{", "it is not mended");
+        open(&path, 0o600).unwrap();
+        open(&path, 0o600).unwrap();
+        fs::remove_file(&path).unwrap();
+        // Who made a link where only root can knew what it leads to.
+        permit(0o755);
+        symlink(victim.path(), &path).unwrap();
+        open(&path, 0o600).unwrap();
+    }
 
     #[test]
     fn nobody_executes_it_not_everybody_writes_it_and_its_owner_may() {

@@ -78,6 +78,7 @@ pub(super) fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::NotFound | ErrorKind::NotADirectory => "make its directory again",
         ErrorKind::IsADirectory => "remove the directory of that name",
         ErrorKind::ReadOnlyFilesystem => "make the file system writable, or export to another one",
+        ErrorKind::ResourceBusy => "stop it, or export to another file",
         ErrorKind::BrokenPipe => "nobody reads the output any more",
         _ => "see what is wrong with the file or its device",
     }

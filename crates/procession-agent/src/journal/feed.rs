@@ -12,6 +12,7 @@ use procession_sensor::Source;
 
 use super::medium::{End, State};
 use super::scribe::{Events, Job, Scribe, SharedProgress, Trouble};
+use super::stall::Stall;
 use super::{JournalCounts, OpenJournal};
 use crate::clock::renewed;
 
@@ -48,6 +49,7 @@ pub(crate) struct Feed {
     owes_state: bool,
     /// How often the state was sent: each time another file begins.
     parts: u64,
+    stall: Stall,
 }
 
 /// What was sent so far.
@@ -69,7 +71,7 @@ impl Feed {
             medium: journal.medium,
             jobs: to_write,
             progress: progress.clone(),
-            trouble: Trouble::new(place),
+            trouble: Trouble::new(place.clone()),
             is_there,
         };
         let thread = thread::Builder::new().name("journal".into()).spawn(move || scribe.run())?;
@@ -85,6 +87,7 @@ impl Feed {
             sent: Sent::default(),
             owes_state: true,
             parts: 0,
+            stall: Stall::new(place),
         })
     }
 
@@ -126,6 +129,16 @@ impl Feed {
         self.owes_state |= self.is_full();
         self.send_state_if_due(table);
         self.release(source);
+        self.watch(now);
+    }
+
+    /// Looks whether anything comes of what was sent.
+    fn watch(&mut self, now: Instant) {
+        let progress = self.progress.lock();
+        let waits = self.sent.events != progress.handled_events || self.parts != progress.handled_states;
+        let done = progress.counts.errors + progress.handled_events + progress.handled_states;
+        drop(progress);
+        self.stall.note(now, done, waits);
     }
 
     /// Whether the file is full. One that a state under way is to end is not full anew.
@@ -166,6 +179,11 @@ impl Feed {
         self.parts
     }
 
+    /// Whether something more can be sent, however small.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.jobs.is_full()
+    }
+
     /// Sends what is known of containers. Whether it found room.
     pub(crate) fn send_names(&mut self, containers: &[Container]) -> bool {
         self.renew_clock();
@@ -196,7 +214,8 @@ impl Feed {
     pub(crate) fn counts(&self) -> JournalCounts {
         let progress = self.progress.lock();
         let waiting = self.sent.events - progress.handled_events + u64::from(self.builder.events());
-        JournalCounts { waiting_events: waiting, ..progress.counts }
+        let is_failing = progress.counts.is_failing || self.stall.is_there();
+        JournalCounts { waiting_events: waiting, is_failing, ..progress.counts }
     }
 
     fn send_events(&mut self) {

@@ -3,9 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
 use procession::{Checkpoint, Ledger};
 use procession_journal::{Directory, RawBlock, Recording};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::JournalTarget;
 
@@ -56,11 +59,25 @@ pub(super) trait Medium: Send {
 pub(super) fn open(target: &JournalTarget) -> io::Result<Box<dyn Medium>> {
     Ok(match target {
         JournalTarget::Directory(config) => Box::new(Directory::open(config.clone())?),
-        JournalTarget::File(path) => {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-            Box::new(OneFile { file, len: 0, len_of_part: 0 })
-        }
+        JournalTarget::File(path) => Box::new(OneFile { file: open_alone(path)?, len: 0, len_of_part: 0 }),
     })
+}
+
+/// Opens a file that nobody else writes, and empties it.
+fn open_alone(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!("another program writes {}: stop it, or choose another file", path.display());
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+        }
+        // Not everything that can be written can be locked.
+        Ok(()) | Err(_) => {}
+    }
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 impl Medium for Directory {

@@ -11,22 +11,31 @@ use super::Feed;
 /// What a journal was told of containers.
 ///
 /// Each part of a journal has those of which its events speak, so that it can be read by itself.
+///
+/// However long a journal cannot be written, this holds no more than [`LEAST`] or twice the containers in which
+/// something runs.
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
-    /// What was written, or is about to be.
+    /// What was written, or is about to be. Of containers in which nothing runs any more it is forgotten now
+    /// and then.
     known: HashMap<ContainerId, Whose>,
-    /// What is to be written next.
-    news: Vec<Container>,
+    /// What is to be written next: some of them.
+    news: HashSet<ContainerId>,
+    /// How many may be known before it is looked which are of no use.
+    most: usize,
     /// The part of the journal that has them.
     part: u64,
     /// Whether there is no journal.
     is_idle: bool,
 }
 
+/// So many are never too many.
+const LEAST: usize = 1_024;
+
 impl Roll {
     /// For a journal, or for nobody.
     pub(crate) fn new(has_journal: bool) -> Self {
-        Self { is_idle: !has_journal, ..Self::default() }
+        Self { is_idle: !has_journal, most: LEAST, ..Self::default() }
     }
 
     /// Takes note of containers of which something was told.
@@ -38,7 +47,7 @@ impl Roll {
             // Mostly it is the very same as before, which is seen without looking inside.
             if self.known.get(whose.id()) != Some(whose) {
                 self.known.insert(*whose.id(), whose.clone());
-                self.news.push(container(whose));
+                self.news.insert(*whose.id());
             }
         }
     }
@@ -49,9 +58,15 @@ impl Roll {
         if feed.parts() != self.part {
             self.part = feed.parts();
             self.forget_all_but(table);
-            self.news = self.known.values().map(container).collect();
+            self.news = self.known.keys().copied().collect();
+        } else if self.known.len() > self.most {
+            self.forget_all_but(table);
         }
-        if !self.news.is_empty() && feed.send_names(&self.news) {
+        if self.news.is_empty() || !feed.has_room() {
+            return;
+        }
+        let news = self.news.iter().filter_map(|id| self.known.get(id));
+        if feed.send_names(&news.map(container).collect::<Vec<_>>()) {
             self.news.clear();
         }
     }
@@ -63,6 +78,8 @@ impl Roll {
         let paths: HashSet<_> = table.entries().filter_map(Entry::image).map(Image::cgroup_path).collect();
         let used: HashSet<_> = paths.into_iter().filter_map(ContainerId::of_cgroup).collect();
         self.known.retain(|id, _| used.contains(id));
+        self.news.retain(|id| self.known.contains_key(id));
+        self.most = LEAST.max(2 * self.known.len());
     }
 }
 

@@ -97,6 +97,7 @@ impl Scribe {
         if let Err(error) = self.medium.rest() {
             // What was written is there all the same; it may not survive a loss of power.
             let _ = self.trouble.failed(&error, &self.progress);
+            self.note_size();
         }
     }
 
@@ -110,6 +111,7 @@ impl Scribe {
                 Ok(written) => break Some(written),
                 Err(error) => {
                     let pause = self.trouble.failed(&error, &self.progress);
+                    self.note_size();
                     if self.is_hopeless(&job, &error) || !self.pause(pause) {
                         break None;
                     }
@@ -117,6 +119,10 @@ impl Scribe {
             }
         };
         self.note(job, written);
+        self.note_size();
+    }
+
+    fn note_size(&self) {
         let mut progress = self.progress.lock();
         (progress.counts.disk_bytes, progress.counts.files) = self.medium.size();
         progress.is_full = self.medium.is_full();
@@ -265,7 +271,9 @@ fn advice(kind: ErrorKind) -> &'static str {
             "free some space, or keep less with journal-max-size-mb"
         }
         ErrorKind::PermissionDenied => "let the agent write there, or set journal-dir to another directory",
-        ErrorKind::NotFound | ErrorKind::NotADirectory => "make its directory again",
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            "nobody but the agent may remove its files and directory"
+        }
         ErrorKind::ReadOnlyFilesystem => "make the file system writable, or set journal-dir to another one",
         _ => "see what is wrong with the file or its device",
     }

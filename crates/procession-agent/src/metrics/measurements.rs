@@ -60,6 +60,8 @@ pub struct Measurements {
     pub filter_errors: u64,
     /// The server of this page.
     pub web: WebCounts,
+    /// Rights of root that this process holds, by name.
+    pub capabilities: Vec<String>,
     /// What this process takes of the machine. `None`: that could not be read.
     pub usage: Option<Usage>,
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use procession::{
-    Arguments, BootTime, Cgroup, Change, Context, Event, EventKind, Gap, Origin, ProcessKey, Program,
-    Running, Subject, Survey, Suspects, Table, WorkingDirectory,
+    Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, Origin, ProcessKey, Program, Running,
+    Subject, Survey, Suspects, Table, WorkingDirectory,
 };
 
 /// Processes that were seen running.
@@ -55,25 +55,19 @@ impl Sightings {
     pub(crate) fn found(&self, subject: &Subject, gap: Gap) -> Option<Event<'_>> {
         self.strangers.get(&subject.key).map(|sighting| sighting.event(gap))
     }
-
-    /// The event that tells as whom and where it runs.
-    pub(crate) fn changed(&self, subject: &Subject) -> Option<Event<'_>> {
-        let Event { time, kind } = self.found(subject, Gap::Loss)?;
-        let EventKind::Running(Running { process, context, .. }) = kind else { return None };
-        Some(Event { time, kind: EventKind::Change(Change { process, context }) })
-    }
 }
 
 /// Whether there may be something to tell `table` of a process. It costs less than to keep all.
 fn is_strange(table: &Table, running: &Running<'_>) -> bool {
     let Some(entry) = table.get(running.process.key) else { return true };
     let Some(image) = entry.image() else { return true };
-    let Context { credentials, namespaces, cgroup, .. } = running.context;
+    let Context { credentials, namespaces, cgroup, session, .. } = running.context;
     entry.origin() == Origin::Inferred
         || image.binary().is_empty()
         || credentials.is_some_and(|it| image.credentials() != Some(&it))
         || namespaces.is_some_and(|it| image.namespaces() != Some(&it))
-        || cgroup.is_some_and(|it| image.cgroup_path() != it.path)
+        || cgroup.is_some_and(|it| (image.cgroup_id(), image.cgroup_path()) != (it.id, it.path))
+        || session.is_some() && entry.session() != session
 }
 
 impl Sighting {

@@ -1,6 +1,7 @@
 //! A connection that was let in.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -54,6 +55,16 @@ impl Connection {
     pub(super) fn new(stream: Stream, admission: Admission, deadline: Instant) -> Self {
         let opening = Opening { left: OPENING_BYTES, deadline: Box::pin(sleep_until(deadline)) };
         Self { stream, opening: Some(opening), lingering: None, admission }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_fd(),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! From an address to connections.
 
+use std::fmt;
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Admission, Connection, Stream};
 use super::counters::ServerCounters;
+use super::tls::Tls;
 use super::unix::{self, SocketFile};
 use super::{ServerAddress, ServerConfig};
 use crate::tcp;
@@ -20,7 +23,7 @@ use crate::tcp;
 /// Listens on one address.
 pub(super) enum Listener {
     Unix(UnixListener, SocketFile),
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Option<Tls>),
 }
 
 /// Lets connections in, as long as there is room. Each listener has its own: whoever reaches one address
@@ -36,8 +39,14 @@ pub(super) struct Gate {
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What keeps clients out is said no more often than that.
+const SAY_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+/// Open files that clients leave to the agent.
+const OWN_FILES: u64 = 24;
+
 impl Listener {
-    pub(super) async fn bind(address: &ServerAddress, tls: Option<&TlsAcceptor>) -> io::Result<Self> {
+    pub(super) async fn bind(address: &ServerAddress, tls: Option<&Tls>) -> io::Result<Self> {
         let bound = match address {
             ServerAddress::Unix(path) => {
                 unix::listen(path).await.map(|(listener, file)| Self::Unix(listener, file))
@@ -78,12 +87,22 @@ impl Listener {
     pub(super) async fn run(self, gate: Gate, connections: mpsc::Sender<Connection>) {
         let mut handshakes = JoinSet::new();
         let mut pause = PAUSE;
+        let mut complaint = Complaint::default();
         while !connections.is_closed() {
             let accepted = self.accept().await;
             while handshakes.try_join_next().is_some() {}
             match accepted {
                 Ok(stream) => {
                     pause = PAUSE;
+                    if let Some(limit) = too_few_files(&stream) {
+                        gate.counters.refused();
+                        complaint.say(format_args!(
+                            "clients are turned away: the agent has nearly all of the {limit} files open that it may, \
+                             and needs the rest itself. Raise its limit (LimitNOFILE, ulimit -n), or lower \
+                             server-max-connections"
+                        ));
+                        continue;
+                    }
                     let Some(admission) = gate.admit() else { continue };
                     let deadline = Instant::now() + gate.opening_timeout;
                     let open = self.open(stream, admission, deadline, connections.clone());
@@ -93,7 +112,8 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     gate.counters.accept_error();
-                    tracing::warn!(%error, "cannot take a connection; trying again");
+                    complaint
+                        .say(format_args!("clients must wait, because no connection can be taken: {error}"));
                     tokio::time::sleep(pause).await;
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }
@@ -103,7 +123,13 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                if let Ok(client) = stream.peer_cred() {
+                    tracing::debug!(uid = client.uid(), pid = client.pid(), "a client of the socket");
+                }
+                Ok(Stream::Unix(stream))
+            }
             Self::Tcp(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 // Only for speed.
@@ -122,7 +148,7 @@ impl Listener {
     ) -> impl Future<Output = ()> + Send + 'static {
         let acceptor = match self {
             Self::Unix(..) => None,
-            Self::Tcp(_, acceptor) => acceptor.clone(),
+            Self::Tcp(_, tls) => tls.as_ref().map(Tls::acceptor),
         };
         async move {
             let secured = tokio::time::timeout_at(deadline, secure(stream, acceptor)).await;
@@ -134,6 +160,29 @@ impl Listener {
             let _ = connections.send(Connection::new(stream, admission, deadline)).await;
         }
     }
+}
+
+/// Says what keeps clients out: there may be many, and often.
+#[derive(Debug, Default)]
+struct Complaint {
+    said: Option<Instant>,
+}
+
+impl Complaint {
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN_AFTER) {
+            self.said = Some(Instant::now());
+            tracing::warn!("{text}");
+        }
+    }
+}
+
+/// The limit of open files, if it is too close for a connection that is one: the journal and the export must be
+/// able to begin other files whoever comes. It may be another than when the agent began.
+fn too_few_files(stream: &Stream) -> Option<u64> {
+    // The system gives the lowest number that is free.
+    let number = u64::try_from(stream.as_fd().as_raw_fd()).unwrap_or_default();
+    getrlimit(Resource::Nofile).current.filter(|limit| number + OWN_FILES >= *limit)
 }
 
 async fn secure(stream: Stream, acceptor: Option<TlsAcceptor>) -> io::Result<Stream> {

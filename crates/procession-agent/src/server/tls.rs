@@ -1,9 +1,10 @@
 //! Who the server is, and who may be its client.
 
 use std::fmt::Display;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -15,8 +16,58 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::TlsConfig;
 
+/// Secures connections by the certificates as they are in the files at the time.
+#[derive(Clone)]
+pub(super) struct Tls(Arc<Mutex<Current>>);
+
+struct Current {
+    config: TlsConfig,
+    /// As they were when they were read.
+    files: Vec<Option<Stamp>>,
+    acceptor: TlsAcceptor,
+}
+
+/// Device, inode and modification of a file: another when it was written or replaced.
+type Stamp = (u64, u64, i64, i64);
+
+impl Tls {
+    /// Reads the files. Here they must be good.
+    pub(super) fn new(config: &TlsConfig) -> io::Result<Self> {
+        let files = stamps(config);
+        let current = Current { files, acceptor: acceptor(config)?, config: config.clone() };
+        Ok(Self(Arc::new(Mutex::new(current))))
+    }
+
+    /// Reads files again that have changed. If they are not good, as when only one of two is replaced yet,
+    /// what was read before stays.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = stamps(&current.config);
+        if files != current.files {
+            current.files = files;
+            match acceptor(&current.config) {
+                Ok(acceptor) => {
+                    tracing::info!("the certificates have changed, and are used from now on");
+                    current.acceptor = acceptor;
+                }
+                Err(error) => tracing::warn!(%error, "the certificates have changed, and the old ones stay"),
+            }
+        }
+        current.acceptor.clone()
+    }
+}
+
+fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
+    let TlsConfig { cert, key, client_ca, .. } = config;
+    let stamp = |path: &PathBuf| {
+        let file = fs::metadata(path).ok()?;
+        Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
+    };
+    [cert, key].into_iter().chain(client_ca).map(stamp).collect()
+}
+
 /// Reads certificates and keys.
-pub(super) fn acceptor(config: &TlsConfig) -> io::Result<TlsAcceptor> {
+fn acceptor(config: &TlsConfig) -> io::Result<TlsAcceptor> {
     let provider = Arc::new(ring::default_provider());
     let verifier = verifier(config, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider)

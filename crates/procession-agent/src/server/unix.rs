@@ -3,16 +3,21 @@
 //! A socket is made under another name and renamed, so that its path never leads to one that is not
 //! ready or whose permissions are too wide.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
+
+use crate::holder::told;
+use crate::trust;
 
 /// A socket's file; it is removed with this, unless it is another's by then.
 #[derive(Debug)]
@@ -47,6 +52,13 @@ pub(super) async fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)
         let text = format!("the path is too long for a socket by {} bytes", longest - LONGEST_PATH);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
+    if trust::is_replaceable(directory)? {
+        let path = path.display();
+        tracing::warn!(
+            "others can replace the socket {path}, and answer in the agent's name: put it into a directory \
+             that is root's alone, such as /run/procession"
+        );
+    }
     refuse_what_is_in_use(path).await?;
     let listener = make(&temporary).and_then(|listener| {
         fs::rename(&temporary, path)?;
@@ -75,9 +87,20 @@ fn make(path: &Path) -> io::Result<StdListener> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     // Before it listens nobody can connect, whatever the permissions are.
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+    permit(path)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(StdListener::from(socket))
+}
+
+/// Whoever can write in the directory may have put something else there by now: that is left alone.
+fn permit(path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !made.metadata()?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "somebody has replaced it"));
+    }
+    let itself = format!("/proc/self/fd/{}", made.as_raw_fd());
+    fs::set_permissions(itself, Permissions::from_mode(SOCKET_MODE))
 }
 
 async fn refuse_what_is_in_use(path: &Path) -> io::Result<()> {
@@ -90,16 +113,17 @@ async fn refuse_what_is_in_use(path: &Path) -> io::Result<()> {
         let text = "there is a file that is not a socket; remove it or choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    let is_stale = match tokio::time::timeout(ANSWER, UnixStream::connect(path)).await {
-        Ok(Err(error)) => {
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+    let listener = match tokio::time::timeout(ANSWER, UnixStream::connect(path)).await {
+        Ok(Err(error))
+            if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+        {
+            return Ok(());
         }
-        Ok(Ok(_)) | Err(_) => false,
+        Ok(Ok(stream)) => stream.peer_cred().ok().and_then(|listener| listener.pid()?.try_into().ok()),
+        Ok(Err(_)) | Err(_) => None,
     };
-    if is_stale {
-        return Ok(());
-    }
-    let text = "another agent listens there; stop it or choose another path";
+    let holder = told(listener);
+    let text = format!("another agent listens there{holder}; stop it or choose another path");
     Err(io::Error::new(io::ErrorKind::AddrInUse, text))
 }
 

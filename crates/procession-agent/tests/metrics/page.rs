@@ -68,6 +68,7 @@ fn the_page_says_what_was_measured() {
         ("tetragon_export_ratelimit_events_dropped_total", 3_003.0),
         (r#"tetragon_watcher_errors_total{watcher="k8s",error="failed_to_get_pod"}"#, 163.0),
         (r#"procession_source_info{source="eBPF"}"#, 1.0),
+        (r#"procession_capability_info{capability="CAP_SYS_PTRACE"}"#, 1.0),
         (r#"procession_table_bytes{kind="shared"}"#, 405.0),
         (r#"procession_table_evictions_total{kind="folded"}"#, 70.0),
         (r#"procession_released_facts_total{outcome="expired"}"#, 7.0),

@@ -92,6 +92,7 @@ pub(crate) fn measurements() -> Measurements {
             changed: 56,
         },
         usage: Some(Usage::read().unwrap()),
+        capabilities: vec!["CAP_SYS_PTRACE".to_owned()],
         ..Measurements::default()
     }
 }

@@ -80,6 +80,26 @@ async fn several_may_vouch_for_clients() {
 }
 
 #[tokio::test]
+async fn files_that_change_count_from_then_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    let replace = |content: &[u8]| {
+        fs::write(directory.path().join("new"), content).unwrap();
+        fs::rename(directory.path().join("new"), &file).unwrap();
+    };
+    replace(&fs::read(tls_file("ca.pem")).unwrap());
+    let lab = lab(tls(true, vec![file.clone()])).await;
+    assert!(answers(&lab, Some("client")).await);
+    assert!(!answers(&lab, Some("stranger")).await);
+    replace(&fs::read(tls_file("other-ca.pem")).unwrap());
+    assert!(answers(&lab, Some("stranger")).await);
+    assert!(!answers(&lab, Some("client")).await);
+    replace(b"nothing of use");
+    assert!(answers(&lab, Some("stranger")).await, "what was read before stays");
+    assert!(!answers(&lab, Some("client")).await);
+}
+
+#[tokio::test]
 async fn without_a_ca_nobody_is_asked() {
     let lab = lab(tls(false, Vec::new())).await;
     assert!(answers(&lab, None).await);

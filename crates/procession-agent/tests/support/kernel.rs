@@ -1,13 +1,13 @@
 //! A kernel that a test makes processes in, as a source that keeps, loses and is taken over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
 use procession::{
-    BootTime, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey, Program, Relative, Running,
-    Subject,
+    BootTime, Context, Event, EventKind, Exec, Exit, ExitStatus, Fork, Pid, ProcessKey, Program, Relative,
+    Running, Subject,
 };
 use procession_sensor::{KernelCounts, Resumed, Sink, Source, SourceError, SourceKind};
 
@@ -25,12 +25,21 @@ struct State {
     keeps: bool,
     /// Events that were lost since the last that was recorded.
     lost: u64,
+    /// Events that were lost, and are told of by the next poll whatever is recorded.
+    counted: u64,
     is_losing: bool,
     is_attached: bool,
     running: BTreeMap<u32, Process>,
     /// In milliseconds since boot.
     clock: u64,
-    surveys: Vec<BootTime>,
+    surveys: usize,
+    /// How much was recorded when the last of them ended.
+    surveyed: usize,
+    /// A record that another processor is still writing, and for how many polls: those from there on
+    /// cannot be read.
+    unfinished: Option<(usize, u32)>,
+    /// Processes that surveys pass over though they run.
+    hidden: BTreeSet<u32>,
 }
 
 /// A process that runs.
@@ -38,6 +47,7 @@ struct State {
 struct Process {
     subject: Subject,
     owner: u32,
+    session: Option<Pid>,
 }
 
 impl Kernel {
@@ -45,7 +55,7 @@ impl Kernel {
     pub(crate) fn new() -> Self {
         let kernel = Self::default();
         let init = ProcessKey::new(Pid(1), BootTime::from_nanos(1));
-        let init = Process { subject: Subject::exact(init, init.start), owner: 0 };
+        let init = Process { subject: Subject::exact(init, init.start), owner: 0, session: Some(Pid(1)) };
         let mut state = kernel.state();
         state.running.insert(1, init);
         (state.is_attached, state.clock) = (true, 1_000);
@@ -60,13 +70,13 @@ impl Kernel {
     pub(crate) fn fork(&self, parent: u32, child: u32) {
         let mut state = self.state();
         let time = state.tick();
-        let parent = state.running[&parent].subject;
+        let Process { subject: parent, session, .. } = state.running[&parent];
         let key = ProcessKey::new(Pid(child), time);
         let owner = Relative { key: parent.key, began: Some(parent.began) };
         let subject = Subject::exact(key, time);
         let fork =
             Fork { child: subject, parent: owner, parent_tid: parent.key.pid, owner, ..Fork::default() };
-        state.running.insert(child, Process { subject, owner: parent.key.pid.0 });
+        state.running.insert(child, Process { subject, owner: parent.key.pid.0, session });
         state.record(Event { time, kind: EventKind::Fork(fork) });
     }
 
@@ -76,7 +86,7 @@ impl Kernel {
         let process = state.running.get_mut(&pid).unwrap();
         let former = process.subject.key;
         process.subject.key = ProcessKey::new(Pid(pid), time);
-        let Process { subject, owner } = *process;
+        let Process { subject, owner, .. } = *process;
         let program = Program { binary: b"/bin/ls", ..Program::default() };
         let (replaces, owner) = (Some(former), state.relative(owner));
         let exec = Exec { process: subject, replaces, tid: Pid(pid), owner, program, ..Exec::default() };
@@ -86,7 +96,7 @@ impl Kernel {
     pub(crate) fn exit(&self, pid: u32) {
         let mut state = self.state();
         let time = state.tick();
-        let Process { subject, owner } = state.running.remove(&pid).unwrap();
+        let Process { subject, owner, .. } = state.running.remove(&pid).unwrap();
         let (owner, status) = (state.relative(owner), Some(ExitStatus::from_raw(0)));
         for child in state.running.values_mut().filter(|child| child.owner == pid) {
             child.owner = 1;
@@ -98,6 +108,29 @@ impl Kernel {
     /// From now on events are lost, or are no longer.
     pub(crate) fn lose(&self, is_losing: bool) {
         self.state().is_losing = is_losing;
+    }
+
+    /// What is lost comes to light before anything else is recorded.
+    pub(crate) fn count_losses(&self) {
+        let mut state = self.state();
+        state.counted += std::mem::take(&mut state.lost);
+    }
+
+    /// The next record is still being written for so many polls after this.
+    pub(crate) fn write_slowly(&self, polls: u32) {
+        let mut state = self.state();
+        state.unfinished = Some((state.ring.len(), polls));
+    }
+
+    /// Surveys pass over the process, or do no longer.
+    pub(crate) fn hide(&self, pid: u32, is_hidden: bool) {
+        let hidden = &mut self.state().hidden;
+        let _ = if is_hidden { hidden.insert(pid) } else { hidden.remove(&pid) };
+    }
+
+    /// The process begins a session, of which nothing is told.
+    pub(crate) fn set_session(&self, pid: u32) {
+        self.state().running.get_mut(&pid).unwrap().session = Some(Pid(pid));
     }
 
     /// Time passes.
@@ -118,9 +151,9 @@ impl Kernel {
         self.state().running.values().map(|process| process.subject.key).collect()
     }
 
-    /// From when on each survey was to tell of processes in full.
-    pub(crate) fn surveys(&self) -> Vec<BootTime> {
-        self.state().surveys.clone()
+    /// How often it was looked at all that runs.
+    pub(crate) fn surveys(&self) -> usize {
+        self.state().surveys
     }
 
     /// How many records are not yet known to be safe.
@@ -148,6 +181,13 @@ impl State {
         process.map_or(Relative::NONE, |subject| Relative { key: subject.key, began: Some(subject.began) })
     }
 
+    /// Up to where the ring can be read.
+    fn readable(&mut self) -> usize {
+        let (end, polls) = self.unfinished.unwrap_or((self.ring.len(), 0));
+        self.unfinished = polls.checked_sub(1).map(|polls| (end, polls));
+        if self.unfinished.is_some() { end.min(self.ring.len()) } else { self.ring.len() }
+    }
+
     #[expect(clippy::large_types_passed_by_value, reason = "it is kept")]
     fn record(&mut self, event: Event<'static>) {
         if !self.is_attached {
@@ -163,11 +203,12 @@ impl State {
 
     fn found(&self) -> Vec<Event<'static>> {
         let time = BootTime::from_nanos(self.clock * 1_000_000);
-        let found = self.running.values().map(|process| {
+        let shown = self.running.iter().filter(|(pid, _)| !self.hidden.contains(pid));
+        let found = shown.map(|(_, process)| {
             let program = Program { binary: b"/bin/sh", ..Program::default() };
-            let Process { subject, owner } = *process;
-            let owner = self.relative(owner);
-            let running = Running { process: subject, owner, program, ..Running::default() };
+            let Process { subject, owner, session } = *process;
+            let (owner, context) = (self.relative(owner), Context { session, ..Context::default() });
+            let running = Running { process: subject, owner, context, program, ..Running::default() };
             Event { time, kind: EventKind::Running(running) }
         });
         found.collect()
@@ -196,12 +237,14 @@ impl Source for Observer {
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
         let (new, lost) = {
             let mut state = self.0.state();
-            let new: Vec<_> = state.ring[state.read..].to_vec();
-            state.read = state.ring.len();
+            let end = state.readable();
+            let new: Vec<_> = state.ring[state.read.min(end)..end].to_vec();
+            state.read = state.read.max(end);
             if !state.keeps {
                 state.released = state.read;
             }
             let lost = if state.is_losing { 0 } else { std::mem::take(&mut state.lost) };
+            let lost = lost + std::mem::take(&mut state.counted);
             (new, lost)
         };
         let report = |count| self.0.state().lost(count);
@@ -244,19 +287,23 @@ impl Source for Observer {
         Ok(Resumed::Continued)
     }
 
-    fn survey(&mut self, since: BootTime, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+    fn survey(&mut self, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
         let mut state = self.0.state();
-        state.surveys.push(since);
-        for mut event in state.found() {
-            if let EventKind::Running(running) = &mut event.kind
-                && running.process.key.start < since
-            {
-                let Running { process, owner, .. } = *running;
-                *running = Running { process, owner, ..Running::default() };
-            }
-            sink(&event);
-        }
+        state.surveys += 1;
+        state.surveyed = state.ring.len();
+        state.found().iter().for_each(sink);
         Ok(Some(state.tick()))
+    }
+
+    fn has_told_survey(&self) -> bool {
+        let state = self.0.state();
+        state.read >= state.surveyed
+    }
+
+    fn still_runs(&self, process: Subject) -> bool {
+        let state = self.0.state();
+        let running = state.running.get(&process.key.pid.0);
+        running.is_some_and(|it| it.subject.began == process.began)
     }
 
     fn kernel_counts(&self) -> Option<KernelCounts> {

@@ -391,6 +391,9 @@ pub struct GetStatusResponse {
     /// Streams of clients.
     #[prost(uint64, tag = "10")]
     pub clients: u64,
+    /// Rights of root that the agent holds, such as `CAP_SYS_PTRACE`.
+    #[prost(string, repeated, tag = "11")]
+    pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How a program came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -12,7 +12,7 @@ use procession_journal::Fsync;
 
 use super::catalogue::{Catalogue, Kind};
 use super::settings::{Origin, Setting};
-use crate::args::{ContainerArgs, SourceArg, parse_duration, parse_size};
+use crate::args::{ContainerArgs, SourceArg, parse_bytes, parse_duration, parse_size};
 use crate::log;
 
 /// Observe this node, and serve what happens to others.
@@ -71,6 +71,14 @@ pub(crate) struct AgentArgs {
     /// Let the programs end with the agent: what happens until the next one starts is only found out
     #[arg(long, help_heading = JOURNAL)]
     pub(crate) no_pin: bool,
+
+    /// Keep all of root's rights: the agent can then write where root has no permission, dumps core, and
+    /// whoever takes it over has the machine
+    ///
+    /// Without it the agent gives up what its work does not need: it passes over no permissions of files,
+    /// and when the eBPF programs are attached it can attach no more. What is left, it says when it starts.
+    #[arg(long, help_heading = RIGHTS)]
+    pub(crate) keep_privileges: bool,
 
     /// A name for the cluster that this node is in, to be put into each event
     #[arg(long, value_name = "NAME", default_value = "", help_heading = EVENTS)]
@@ -232,6 +240,7 @@ pub(crate) struct PlaceArgs {
 
 const SOURCE: &str = "What to observe";
 const JOURNAL: &str = "What is kept on disk";
+const RIGHTS: &str = "What the agent may do";
 const EVENTS: &str = "What events tell";
 const SERVER: &str = "The API";
 const METRICS: &str = "Metrics";
@@ -346,27 +355,15 @@ fn labels() -> PossibleValuesParser {
 }
 
 fn parse_budget(text: &str) -> Result<usize, String> {
-    bytes(text).filter(|bytes| *bytes >= procession::MINIMUM_BUDGET).ok_or_else(|| {
+    parse_bytes(text).filter(|bytes| *bytes >= procession::MINIMUM_BUDGET).ok_or_else(|| {
         format!("expected a size from {}K on, for example 48M", procession::MINIMUM_BUDGET >> 10)
     })
 }
 
 fn parse_queue_bytes(text: &str) -> Result<usize, String> {
-    bytes(text)
+    parse_bytes(text)
         .filter(|bytes| *bytes >= 1 << 20)
         .ok_or_else(|| "expected a size from 1M on, for example 64M".to_owned())
-}
-
-/// A number of bytes, as `48M`.
-fn bytes(text: &str) -> Option<usize> {
-    let (number, shift) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 10),
-        b'm' | b'M' => (&text[..text.len() - 1], 20),
-        b'g' | b'G' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let is_plain = number.bytes().all(|digit| digit.is_ascii_digit());
-    number.parse::<usize>().ok().filter(|_| is_plain)?.checked_mul(1 << shift)
 }
 
 fn parse_age(text: &str) -> Result<Duration, String> {
@@ -409,12 +406,12 @@ mod tests {
     #[test]
     fn sizes_have_a_unit_and_no_sign() {
         for (text, size) in [("1", 1), ("2k", 2 << 10), ("48M", 48 << 20), ("3G", 3 << 30)] {
-            assert_eq!(bytes(text), Some(size), "{text}");
+            assert_eq!(parse_bytes(text), Some(size), "{text}");
         }
         for bad in
             ["", "M", "+1M", "-1", "1.5M", "1MB", "99999999999999999999", "18446744073709551615G", "1é"]
         {
-            assert_eq!(bytes(bad), None, "{bad}");
+            assert_eq!(parse_bytes(bad), None, "{bad}");
         }
         assert!(parse_budget("1").is_err() && parse_queue_bytes("1023K").is_err());
     }

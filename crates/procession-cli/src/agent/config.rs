@@ -30,6 +30,8 @@ pub(crate) struct AgentConfig {
     pub(crate) journal: Option<JournalConfig>,
     /// Where the eBPF programs stay when the agent ends. `None`: they do not.
     pub(crate) pin_dir: Option<PathBuf>,
+    /// Whether nothing of root's rights is given up.
+    pub(crate) keeps_privileges: bool,
     /// Who is asked whose a container is.
     pub(crate) containers: ContainerArgs,
     /// Put into each event, unless it is empty.
@@ -190,6 +192,7 @@ impl AgentConfig {
             table_budget: args.table_budget,
             pin_dir: Some(args.pin_dir.into()).filter(|_| journal.is_some() && !args.no_pin),
             journal,
+            keeps_privileges: args.keep_privileges,
             containers: args.containers,
             cluster_name: args.cluster_name,
             detail: DetailConfig {

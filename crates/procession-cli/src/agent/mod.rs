@@ -7,9 +7,14 @@
 mod args;
 mod catalogue;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod layers;
 mod life;
+mod memory;
+mod pins;
 mod print;
+mod privileges;
 mod reload;
 mod settings;
 mod strangers;
@@ -21,12 +26,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use procession_agent::Agent;
+use procession_agent::{Account, Agent};
 
 pub(crate) use args::Typed;
 use config::{AgentConfig, Destination};
 use layers::Layers;
 use life::{Life, Turn};
+use pins::Pins;
+use privileges::Privileges;
 use reload::Reloader;
 use settings::Settings;
 pub(crate) use strangers::in_reference;
@@ -100,12 +107,18 @@ fn observe(
     mut life: Life,
     log: &log::Control,
 ) -> anyhow::Result<ExitCode> {
-    let agent = wiring::start(config, settings, log)?;
+    let privileges = Privileges::begin(config)?;
+    let started = wiring::start(config, settings, log, privileges);
+    let agent = started.map_err(|error| privileges.explain(error))?;
     let mut level = config.log.level;
     tell_where(&agent, config);
+    let mut pins = Pins::new(config.pin_dir.as_deref());
     while !agent.has_failed() {
         match life.next()? {
-            Turn::Tick => life.is_well(),
+            Turn::Tick => {
+                life.is_well();
+                pins.look();
+            }
             Turn::Reload(config) => reload(&agent, config.as_deref(), log, &mut level),
             Turn::Stop => break,
         }
@@ -113,6 +126,7 @@ fn observe(
     let has_failed = agent.has_failed();
     let account = agent.stop().context("the source of events failed")?;
     tracing::info!("{}", summary::account_line(&account));
+    tell_what_is_not_written(&account);
     ensure!(!has_failed, "the agent has broken down, and ends");
     Ok(ExitCode::SUCCESS)
 }
@@ -131,6 +145,16 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
     }
     if let Some(journal) = &config.journal {
         tracing::info!("keeping a journal in {}", journal.path.display());
+    }
+}
+
+/// Those that still wait are not written any more.
+fn tell_what_is_not_written(account: &Account) {
+    let missing = account.journal.map_or(0, |journal| journal.lost_events + journal.waiting_events);
+    if missing > 0 {
+        let (events, are) =
+            (summary::count(missing, "event", "events"), if missing == 1 { "is" } else { "are" });
+        tracing::warn!("{events} {are} missing in the journal, because it could not be written");
     }
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::args::Typed;
 use super::catalogue::{Catalogue, Kind};
-use super::config::{Destination, RateLimit};
+use super::config::{AgentConfig, Destination, RateLimit};
 use super::layers::{Layers, Places, Problems, Reading};
 use super::print::print;
 use super::reload::{self, Reloader};
@@ -80,6 +80,11 @@ fn typed(args: &[String]) -> Typed {
         Command::Agent(typed) => typed,
         other => panic!("{other:?}"),
     }
+}
+
+/// What options mean where nothing else is configured.
+pub(super) fn config(typed: &[&str]) -> AgentConfig {
+    Machine::new().typed(typed).read().unwrap().config
 }
 
 fn values<'r>(reading: &'r Reading, name: &str) -> &'r [String] {
@@ -167,7 +172,7 @@ fn the_highest_of_any_layers_wins() {
 }
 
 /// A value for each option, other than its default and than [`with_everything`] has it.
-const SAMPLES: [(&str, &str); 48] = [
+const SAMPLES: [(&str, &str); 49] = [
     ("source", "polling"),
     ("ring-size", "1M"),
     ("table-budget", "9M"),
@@ -177,6 +182,7 @@ const SAMPLES: [(&str, &str); 48] = [
     ("journal-fsync", "always"),
     ("pin-dir", "/pins"),
     ("no-pin", "true"),
+    ("keep-privileges", "true"),
     ("kubernetes", "true"),
     ("kubeconfig", "/k"),
     ("node-name", "n"),

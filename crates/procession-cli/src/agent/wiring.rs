@@ -9,7 +9,7 @@ use procession_agent::server::{ServerAddress, ServerConfig, TlsConfig};
 use procession_agent::web::WebConfig;
 use procession_agent::{
     Agent, AgentConfig, Detail, ExportConfig, ExportFilter, ExportSink, FileConfig, Form, HoldConfig,
-    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope,
+    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope, trust,
 };
 use procession_filter::{
     EventFilter, FieldFilters, FilterOptions, Redaction, parse_field_filters, parse_filters,
@@ -20,6 +20,8 @@ use tracing::Level;
 
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
+use super::memory;
+use super::privileges::Privileges;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
 use crate::{containers, display, log, source};
@@ -29,15 +31,18 @@ pub(super) fn start(
     config: &config::AgentConfig,
     settings: &Settings,
     log: &log::Control,
+    privileges: Privileges,
 ) -> anyhow::Result<Agent> {
-    // Pods are listed while the programs are loaded.
-    let inventory = containers::inventory(&config.containers)?;
+    memory::warn_if_short(config);
     let config_of_agent = agent(config, settings, log)?;
     // Before the source: who else writes the journal reads the same ring.
     let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
     let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
     let source = source::open_logged(config.source, config.ring_size, pin)?;
+    // Before the inventory, which starts threads.
+    privileges.settle();
+    let inventory = containers::inventory(&config.containers)?;
     Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
 }
 
@@ -117,9 +122,10 @@ fn journal(
     node_name: &str,
 ) -> anyhow::Result<Option<OpenJournal>> {
     let config::JournalConfig { path, max_bytes, max_age, fsync } = config.clone();
+    let is_ours = trust::refuse_shared(&path);
     let directory = DirectoryConfig { max_bytes, max_age, fsync, ..DirectoryConfig::new(path) };
     let target = JournalTarget::Directory(directory);
-    let opened = JournalConfig::new(target, node_name).and_then(JournalConfig::open);
+    let opened = is_ours.and_then(|()| JournalConfig::new(target, node_name)?.open());
     let origin = settings.get("journal-dir").map(|setting| &setting.origin);
     match opened {
         Ok(journal) => Ok(Some(journal)),

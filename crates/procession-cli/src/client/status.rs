@@ -58,6 +58,9 @@ pub(super) fn told(status: &GetStatusResponse, ledger: &GetLedgerResponse, momen
     let last = status.last_event.as_ref().map(timestamp);
     lines.put("last event", last.map_or("none yet".to_owned(), |last| moment.at_and_ago(last)));
     lines.put("clients", thousands(status.clients));
+    if !status.capabilities.is_empty() {
+        lines.put("rights", Sentence(&status.capabilities.join(", ")));
+    }
     events(ledger, &mut lines);
     memory(ledger, &mut lines);
     lines.text

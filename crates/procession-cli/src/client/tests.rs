@@ -334,6 +334,7 @@ fn a_status() -> v1::GetStatusResponse {
         last_event: at(599),
         is_observing: true,
         clients: 2,
+        capabilities: vec!["CAP_SYS_PTRACE".to_owned()],
     }
 }
 
@@ -374,6 +375,7 @@ source      the proc connector
 processes   1,312 running
 last event  12:09:59, 1 second ago
 clients     2
+rights      CAP_SYS_PTRACE
 events      1,500 received = 1,498 applied + 0 duplicate + 2 late + 0 rejected
 lost        12 before they were received, 5 by readers that were too slow
 inferred    0 processes and 3 exits, of which no event came

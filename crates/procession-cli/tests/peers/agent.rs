@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     export: PathBuf,
     stdout: Stdio,
     options: Vec<String>,
+    wrapper: Vec<String>,
 }
 
 impl Setup {
@@ -37,7 +38,14 @@ impl Setup {
             export: folder.path().join("events.log"),
             stdout: Stdio::null(),
             options: Vec::new(),
+            wrapper: Vec::new(),
         }
+    }
+
+    /// Started by a program that changes something and then becomes the agent, such as `prlimit`.
+    pub(crate) fn by(mut self, words: &[&str]) -> Self {
+        self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
+        self
     }
 
     pub(crate) fn option(mut self, option: impl Into<String>) -> Self {
@@ -69,11 +77,13 @@ impl Setup {
         (status, agent.errors())
     }
 
-    fn spawn(self) -> Agent {
-        let Self { folder, export, stdout, options } = self;
+    /// Starts it, whatever becomes of that.
+    pub(crate) fn spawn(self) -> Agent {
+        let Self { folder, export, stdout, options, wrapper } = self;
         let [port, web] = [free_port(), free_port()];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-        command.arg("agent").args(["--no-runtimes", "--node-name", "peer"]);
+        let words = [&*wrapper, &[env!("CARGO_BIN_EXE_procession").to_owned()]].concat();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("agent").args(["--no-runtimes", "--node-name", "peer"]);
         command.arg(format!("--server-address=unix://{}", folder.path().join("socket").display()));
         command.arg(format!("--server-address=localhost:{port}"));
         command.arg(format!("--metrics-server=localhost:{web}"));
@@ -111,7 +121,7 @@ impl Agent {
         options.iter().fold(Setup::new(), |setup, option| setup.option(*option)).start()
     }
 
-    fn wait_until_ready(&mut self) {
+    pub(crate) fn wait_until_ready(&mut self) {
         let begin = Instant::now();
         // It listens before it observes.
         while self.metric("procession_observing") != Some(1) {
@@ -134,7 +144,7 @@ impl Agent {
         self.web
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -214,6 +224,11 @@ impl Agent {
         let _ = kill_process(pid(&self.child), signal);
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Ends it without a word.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
@@ -240,7 +255,7 @@ impl Drop for Agent {
 }
 
 /// Waits until that is so; `why` is said when it does not become so.
-pub(crate) fn wait_until(is_so: impl Fn() -> bool, why: impl Fn() -> String) {
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool, why: impl Fn() -> String) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < PATIENCE, "{}", why());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::explain;
 
@@ -50,6 +51,34 @@ struct Known {
     number: u64,
     path: PathBuf,
     bytes: u64,
+    /// When it was last written to.
+    written: Moment,
+}
+
+/// A time on a clock that nobody steps. The wall clock is asked once, for files that were there before: whoever
+/// sets it, however far, makes no file old.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// How long before `boot`.
+    ago: Duration,
+    /// Since boot, sleep included.
+    boot: Duration,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let boot = Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
+        Self { ago: Duration::ZERO, boot }
+    }
+
+    /// One that lies ahead is called now.
+    fn at(time: SystemTime) -> Self {
+        Self { ago: time.elapsed().unwrap_or_default(), ..Self::now() }
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().boot.saturating_sub(self.boot).saturating_add(self.ago)
+    }
 }
 
 impl Files {
@@ -61,13 +90,23 @@ impl Files {
             if is_hidden(&path) {
                 std::fs::remove_file(&path)?;
             } else if let Some(number) = number_of(&path) {
-                let bytes = path.symlink_metadata()?.len();
-                files.push(Known { number, path, bytes });
+                let metadata = path.symlink_metadata()?;
+                // A file that cannot be looked at is not called old.
+                let written = metadata.modified().map_or_else(|_| Moment::now(), Moment::at);
+                files.push(Known { number, path, bytes: metadata.len(), written });
             }
         }
         files.sort_by_key(|file| file.number);
         let next = files.last().map_or(1, |last| last.number.saturating_add(1));
         Ok(Self { directory: directory.into(), known: files.into(), next })
+    }
+
+    /// Looks again, where others may have been at work. No number is given twice.
+    pub(super) fn find_again(&mut self) -> io::Result<()> {
+        let next = self.next;
+        *self = Self::find(&self.directory)?;
+        self.next = self.next.max(next);
+        Ok(())
     }
 
     /// Where the next file will be, when what is in it begins at `began`.
@@ -79,7 +118,7 @@ impl Files {
 
     /// Counts the file at [`next_path`](Self::next_path).
     pub(super) fn add(&mut self, path: PathBuf, bytes: u64) {
-        self.known.push_back(Known { number: self.next, path, bytes });
+        self.known.push_back(Known { number: self.next, path, bytes, written: Moment::now() });
         self.next = self.next.saturating_add(1);
     }
 
@@ -87,6 +126,7 @@ impl Files {
     pub(super) fn grow(&mut self, bytes: u64) {
         if let Some(newest) = self.known.back_mut() {
             newest.bytes += bytes;
+            newest.written = Moment::now();
         }
     }
 
@@ -95,10 +135,10 @@ impl Files {
     pub(super) fn prune(&mut self, max_bytes: u64, max_age: Option<Duration>) {
         let mut oldest = 0;
         while oldest + 1 < self.known.len()
-            && let Some(path) = self.known.get(oldest).map(|file| &file.path)
-            && (self.bytes() > max_bytes || max_age.is_some_and(|age| is_older(path, age)))
+            && let Some(file) = self.known.get(oldest)
+            && (self.bytes() > max_bytes || max_age.is_some_and(|age| file.written.elapsed() > age))
         {
-            match std::fs::remove_file(path) {
+            match std::fs::remove_file(&file.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => oldest += 1,
                 _ => drop(self.known.remove(oldest)),
             }
@@ -123,12 +163,6 @@ impl Files {
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
-}
-
-/// A file that cannot be looked at is not called old.
-fn is_older(path: &Path, age: Duration) -> bool {
-    let written = path.symlink_metadata().and_then(|metadata| metadata.modified());
-    written.is_ok_and(|written| written.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
 /// So that a new name survives a loss of power. Some file systems see to that by themselves, and cannot be

@@ -84,9 +84,17 @@ pub struct Directory {
     segment: Option<Segment>,
     /// A loss of power may cost the name of a file.
     has_new_names: bool,
+    /// When it was last seen that the file is in its place.
+    looked: Instant,
     /// Closing it gives the lock back.
-    _lock: File,
+    lock: File,
 }
+
+/// Within the directory.
+const LOCK: &str = "lock";
+
+/// How often it is looked whether the file is still in its place.
+const LOOK: Duration = Duration::from_millis(400);
 
 impl DirectoryConfig {
     /// With 8 MiB a file, 1 GiB in all, 7 days, and what was written of the last 5 seconds at stake.
@@ -101,6 +109,11 @@ impl DirectoryConfig {
             max_age: Some(Duration::from_hours(7 * 24)),
             fsync: Fsync::Every(Duration::from_secs(5)),
         }
+    }
+
+    /// The file whose lock is held by who writes.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join(LOCK)
     }
 
     /// One file is not to be all that is remembered.
@@ -120,7 +133,8 @@ impl Directory {
         let lock = lock(&config.path)?;
         let files =
             Files::find(&config.path).map_err(|error| explain(&error, "read the directory", &config.path))?;
-        Ok(Self { config, files, segment: None, has_new_names: false, _lock: lock })
+        let looked = Instant::now();
+        Ok(Self { config, files, segment: None, has_new_names: false, looked, lock })
     }
 
     /// Whether the next block should begin another file: [`begin`](Self::begin).
@@ -148,14 +162,15 @@ impl Directory {
         sequence: u64,
         bookmark: &[u8],
     ) -> io::Result<()> {
+        self.return_to_its_place()?;
         self.prune(self.segment.as_ref().map_or(0, Segment::preamble));
         let path = self.files.next_path(recording.clock.at(made(checkpoint, recording)));
         let hidden = files::hidden(&path);
         let begun = self.write_first_blocks(&hidden, recording, checkpoint, sequence, bookmark);
-        let named = begun.and_then(|segment| {
+        let named = begun.and_then(|mut segment| {
             self.prune(segment.length());
             self.sync_current()?;
-            std::fs::rename(&hidden, &path)?;
+            segment.rename(&path)?;
             Ok(segment)
         });
         let segment = named.map_err(|error| {
@@ -165,9 +180,35 @@ impl Directory {
         })?;
         self.files.add(path, segment.length());
         self.segment = Some(segment);
+        self.looked = Instant::now();
         self.has_new_names = self.config.fsync.is_ever();
         self.sync_names();
         Ok(())
+    }
+
+    /// Makes the directory and its lock again, if somebody has removed them, or put something else there.
+    fn return_to_its_place(&mut self) -> io::Result<()> {
+        let path = &self.config.path;
+        let is_locked = segment::is_at(&self.lock, &self.config.lock());
+        if is_locked && self.segment.as_ref().is_none_or(|segment| !segment.is_gone()) {
+            return Ok(());
+        }
+        if !is_locked {
+            make(path).map_err(|error| explain(&error, "make the directory", path))?;
+            self.lock = lock(path)?;
+        }
+        self.files.find_again().map_err(|error| explain(&error, "read the directory", path))
+    }
+
+    /// Looks now and then whether the file is still in its place. To write to one that has no name any more
+    /// would go well, and nobody would ever read it.
+    fn look(&mut self) -> io::Result<()> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        if self.looked.elapsed() >= LOOK {
+            segment.look();
+            self.looked = Instant::now();
+        }
+        if segment.is_gone() { Err(segment.gone()) } else { Ok(()) }
     }
 
     /// The files are there, whatever becomes of this: who tried to make them again would fill the disk.
@@ -209,9 +250,11 @@ impl Directory {
     /// # Errors
     ///
     /// The disk is full or the like, or no file was begun. A block that was written in part is taken back, so
-    /// that the call may be repeated. Or the file is [full](Self::is_full) and takes `max_bytes` alone, and
-    /// three times what its checkpoint does: another is to be begun.
+    /// that the call may be repeated. Or another file is to be begun: this one is [full](Self::is_full) and
+    /// takes `max_bytes` alone, and three times what its checkpoint does; or somebody has removed it, which is
+    /// seen within half a second.
     pub fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
+        self.look()?;
         self.make_room()?;
         let fsync = self.config.fsync;
         let Some(segment) = &mut self.segment else { return Err(not_begun()) };
@@ -253,8 +296,10 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// The disk fails. What was written of late may be lost, so the file is [full](Self::is_full).
+    /// The disk fails, and what was written of late may be lost; or somebody has removed the file. So it is
+    /// [full](Self::is_full).
     pub fn sync_if_due(&mut self) -> io::Result<()> {
+        self.look()?;
         self.sync_names();
         match &self.segment {
             Some(segment) if segment.is_sync_due(self.config.fsync) => self.sync_current(),
@@ -314,7 +359,7 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 fn lock(directory: &Path) -> io::Result<File> {
-    let path = directory.join("lock");
+    let path = directory.join(LOCK);
     let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = open.map_err(|error| explain(&error, "open", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -27,9 +27,11 @@ use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use blocks::Item;
-use boot::{Boot, FOREVER};
+pub(crate) use boot::Boot;
+use boot::FOREVER;
 pub use error::JournalError;
-pub(crate) use fold::{Witness, made};
+pub(crate) use fold::made;
+pub use fold::{Fold, Moment, Witness};
 use segment::{Segment, failed};
 
 /// A journal, to be read.
@@ -90,7 +92,8 @@ impl Journal {
         let (mut segments, mut unread, mut error) = (Vec::new(), Vec::new(), None);
         for file in files(path)? {
             match Segment::scan(&file) {
-                Ok(segment) => segments.extend(segment),
+                Ok(Some(segment)) => segments.push(segment),
+                Ok(None) => unread.extend(segment::damage_of(&file)),
                 Err(why) => {
                     unread.push(Damage::of_file(file.metadata().map_or(0, |metadata| metadata.len())));
                     error.get_or_insert(why);
@@ -99,7 +102,11 @@ impl Journal {
         }
         let boots = boots(segments);
         let Some(recording) = boots.last().map(|boot| boot.recording.clone()) else {
-            return Err(error.unwrap_or_else(|| JournalError::Nothing { path: path.into() }));
+            // What is no journal at all is none.
+            let damage = unread.into_iter().find(Damage::is_newer);
+            let unreadable = damage.map(|damage| io::Error::new(io::ErrorKind::InvalidData, damage));
+            let unreadable = unreadable.map(|source| failed(path, source));
+            return Err(error.or(unreadable).unwrap_or_else(|| JournalError::Nothing { path: path.into() }));
         };
         Ok(Self { path: path.into(), boots, recording, unread })
     }

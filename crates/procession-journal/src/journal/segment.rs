@@ -9,7 +9,7 @@ use procession::{BootTime, WallClock};
 
 use crate::block::{Header, Kind};
 use crate::names::Names;
-use crate::reader::{Block, Content, Reader};
+use crate::reader::{Block, Content, Damage, Reader};
 use crate::recording::Recording;
 
 use super::JournalError;
@@ -169,6 +169,16 @@ fn open_regular(path: &Path) -> io::Result<File> {
 
 pub(crate) fn failed(path: &Path, source: io::Error) -> JournalError {
     JournalError::Io { path: path.into(), source }
+}
+
+/// What is wrong with a file in which no block can be read. `None`: it has gone, or there is nothing in it.
+pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
+    let bytes = path.metadata().ok()?.len();
+    let block = open(path).ok()??.next().ok()??;
+    match block.content {
+        Content::Damage(damage) => Some(Damage { bytes, ..damage }),
+        _ => None,
+    }
 }
 
 fn block_at(reader: &mut Reader<File>, offset: u64) -> io::Result<Option<Block>> {

@@ -418,6 +418,9 @@ pub struct State {
     pub folded: u64,
     #[prost(uint64, tag = "5")]
     pub evicted_live: u64,
+    /// The time of the latest event, where that is later: it is believed when the next one agrees.
+    #[prost(fixed64, tag = "6")]
+    pub latest: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ledger {

@@ -53,6 +53,11 @@ impl Losses {
         new.saturating_add(std::mem::take(&mut self.unkept))
     }
 
+    /// Whether by the counts `stats` there is anything to report.
+    pub(super) fn has_news(&self, stats: &[u64; stat::COUNT]) -> bool {
+        self.unkept > 0 || lost(stats) > self.reported
+    }
+
     pub(super) fn reported(&self) -> u64 {
         self.reported
     }
@@ -87,4 +92,35 @@ pub(super) fn recorded(stats: &[u64; stat::COUNT]) -> u64 {
 
 fn sum(stats: &[u64; stat::COUNT], slots: [usize; 4]) -> u64 {
     slots.into_iter().map(|slot| stats[slot]).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::layout::kind;
+    use procession::{BootTime, Pid, ProcessKey};
+
+    fn record(cpu: u32, seq: u64) -> RecordId {
+        let subject = ProcessKey::new(Pid(7), BootTime::ZERO);
+        let time = BootTime::ZERO;
+        RecordId { kind: kind::FORK, len: 0, time, cpu, seq, subject, began: time }
+    }
+
+    #[test]
+    fn a_loss_that_no_record_comes_after_is_news_once() {
+        let mut losses = Losses::default();
+        let mut stats = [0; stat::COUNT];
+        assert!(!losses.has_gap_before(record(0, 1)) && !losses.has_news(&stats));
+        // Three records of the first CPU find no room, and then it is silent.
+        stats[stat::EXIT_LOST] = 3;
+        assert!(!losses.has_gap_before(record(1, 1)), "the other one misses nothing");
+        assert!(losses.has_news(&stats));
+        assert_eq!(losses.since_last_report(&stats), 3);
+        assert!(!losses.has_news(&stats));
+        assert!(losses.has_gap_before(record(0, 5)), "it comes to light again");
+        assert_eq!(losses.since_last_report(&stats), 0, "and is not told again");
+        stats[stat::FORK_LOST] = 1;
+        assert!(losses.has_news(&stats));
+        assert_eq!(losses.since_last_report(&stats), 1);
+    }
 }

@@ -1,18 +1,20 @@
 //! The best source: programs in the kernel that tell of every fork, exec and exit, and of changes
 //! between execs.
 
-mod bookmark;
+pub(crate) mod bookmark;
 mod losses;
 mod pin;
 pub(crate) mod raw;
 mod reader;
-mod ring;
+pub(crate) mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use procession::{BootTime, Pid, ProcessKey};
+use procession::{BootTime, Pid, ProcessKey, Subject};
 
 use crate::clock;
 use crate::error::{SourceError, chain};
@@ -57,6 +59,14 @@ pub struct EbpfSource {
     /// The kernel's number of the ring.
     ring_id: u32,
     reader: Reader,
+    /// When the kernel was last asked what it has lost and skipped.
+    counted: Instant,
+    /// Something is lost. It is told of when all that lies before this position has been.
+    loss_at: Option<u64>,
+    /// What the last survey saw was written into the ring before this position.
+    surveyed: u64,
+    /// Programs that the kernel has skipped, when it was last asked.
+    doubts: u64,
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
 }
@@ -64,6 +74,13 @@ pub struct EbpfSource {
 /// The most records that are handed over before others get their turn: while processes start without end
 /// the ring is never empty.
 const MOST_AT_ONCE: usize = 1 << 13;
+
+/// How often the kernel is asked what it has lost: a CPU that falls silent says nothing of its losses.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+
+/// A kernel lists a new process, and lets it do an exec, some moments before the programs are called. So much
+/// older is what a survey can be sure about.
+const SETTLED: Duration = Duration::from_millis(20);
 
 /// How often to look for a moment in which no program is about to write.
 const LOOKS: usize = 200;
@@ -76,7 +93,17 @@ impl EbpfSource {
         let (raw, ring) = RawSensor::load(&RawConfig { ring_bytes, pin, ..RawConfig::default() })?;
         release_loader_memory();
         let ring_id = raw.ring_id()?;
-        let mut source = Self { raw, ring, ring_id, reader: Reader::default(), skipped: 0 };
+        let mut source = Self {
+            raw,
+            ring,
+            ring_id,
+            reader: Reader::default(),
+            counted: Instant::now(),
+            loss_at: None,
+            surveyed: 0,
+            doubts: 0,
+            skipped: 0,
+        };
         if source.raw.was_at_work() {
             let behind = source.counts_behind()?;
             source.reader.begin_after(behind);
@@ -95,7 +122,26 @@ impl EbpfSource {
         if !any {
             self.reader.report_overdue(&self.raw, sink)?;
         }
+        self.report_quiet_losses(sink)?;
         Ok(any)
+    }
+
+    /// Reports what was lost where no record comes after it, behind the events that came before.
+    fn report_quiet_losses(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.counted) >= COUNT_EVERY {
+            self.counted = now;
+            self.doubts = self.raw.skipped();
+            if self.loss_at.is_none() && self.reader.losses.has_news(&self.raw.stats()?) {
+                self.loss_at = Some(self.ring.produced());
+            }
+        }
+        if self.loss_at.is_none_or(|at| self.ring.position() < at) {
+            return Ok(());
+        }
+        self.loss_at = None;
+        // Nothing, if a record of that CPU has shown it meanwhile.
+        self.reader.report_losses(&self.raw, clock::now(), sink)
     }
 
     /// The kernel's counts without what lies ahead in the ring: of what others have read, or lost.
@@ -162,11 +208,14 @@ impl Source for EbpfSource {
         }
         let procfs = Procfs::open(Path::new("/proc"))?;
         if self.raw.walk_refused().is_some() {
-            let seen = walk::walk(&procfs, sink)?;
-            self.forget_what_was_found(&seen.iter().map(|it| (it.pid, it.seen)).collect());
+            let mut sightings = walk::survey(&procfs)?;
+            let owners = Owners::of(&sightings);
+            sightings.retain(|it| !it.is_ending(&procfs));
+            walk::tell(&procfs, &mut sightings, &owners, sink);
+            self.forget_what_was_found(&sightings.iter().map(|it| (it.pid, it.seen)).collect());
             return Ok(());
         }
-        let records = self.raw.walk(0).map_err(SourceError::io(WALK))?;
+        let records = self.raw.walk().map_err(SourceError::io(WALK))?;
         // In a pid namespace /proc calls processes by other numbers than the kernel does.
         let is_comparable = own_pid_namespace().is_none();
         let mut sightings = if is_comparable { walk::survey(&procfs)? } else { Vec::new() };
@@ -179,6 +228,8 @@ impl Source for EbpfSource {
         let found_pids: HashSet<Pid> = found.iter().map(|(id, _)| id.subject.pid).collect();
         let owners = Owners::of(&sightings);
         sightings.retain(|it| !found_pids.contains(&it.pid) && !born_pids.contains(&it.pid));
+        // The exit of such a one may have been told before anybody listened: /proc shows it for longer.
+        sightings.retain(|it| !it.is_ending(&procfs));
         walk::tell(&procfs, &mut sightings, &owners, sink);
 
         // A process whose birth is in the ring is told of by that. Of the others, parents began
@@ -252,29 +303,43 @@ impl Source for EbpfSource {
     }
 
     /// The iterator passes every process that runs all the while. One that begins or ends meanwhile is
-    /// found or not; but then the record of its fork or exit is written before the iterator is done, or a
-    /// moment after. So who has read the ring until it is empty knows of it, but for two cases: the kernel
-    /// lists a new process shortly before it tells of its fork, and takes a dying one off the list shortly
-    /// before its exit is told. The first are younger than the survey, as a rule. The second are seen here
-    /// as long as they have memory, which they give back after that on kernels since 6.16, and just before
-    /// on others.
-    fn survey(&mut self, since: BootTime, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
+    /// found or not; but then the record of its fork or exit has its place in the ring before the iterator
+    /// is done, or a moment after. The kernel lists a new process shortly before it tells of its fork:
+    /// that one is younger than what counts as the survey's begin. It takes a dying one off the list
+    /// shortly before its exit is told: that one is still to be seen in `/proc`
+    /// ([`still_runs`](Source::still_runs)).
+    fn survey(&mut self, sink: Sink<'_>) -> Result<Option<BootTime>, SourceError> {
         let began = clock::now();
         if self.raw.walk_refused().is_some() {
             let procfs = Procfs::open(Path::new("/proc"))?;
             let mut sightings = walk::survey(&procfs)?;
             let owners = Owners::of(&sightings);
-            walk::tell_since(&procfs, &mut sightings, &owners, since, sink);
-            return Ok(Some(began));
+            sightings.retain(|it| !it.is_ending(&procfs));
+            walk::tell(&procfs, &mut sightings, &owners, sink);
+        } else {
+            let records = self.raw.walk().map_err(SourceError::io(WALK))?;
+            let found = split(&records, &mut self.reader.malformed);
+            let pids = found.iter().map(|(id, _)| id.subject.pid).collect();
+            for (_, record) in found {
+                self.reader.decode(record, sink);
+            }
+            tell_hidden(&pids, began, sink)?;
         }
-        let records = self.raw.walk(since.as_nanos()).map_err(SourceError::io(WALK))?;
-        let found = split(&records, &mut self.reader.malformed);
-        let pids = found.iter().map(|(id, _)| id.subject.pid).collect();
-        for (_, record) in found {
-            self.reader.decode(record, sink);
-        }
-        tell_hidden(&pids, began, since, sink)?;
-        Ok(Some(began))
+        self.surveyed = self.ring.produced();
+        Ok(Some(began.before(SETTLED)))
+    }
+
+    /// A record that another CPU is still writing holds up those behind it: so it is the position that
+    /// counts, and not that nothing more comes.
+    fn has_told_survey(&self) -> bool {
+        self.ring.position() >= self.surveyed
+    }
+
+    fn still_runs(&self, process: Subject) -> bool {
+        // In a pid namespace /proc calls processes by other numbers than the kernel does.
+        let procfs = Procfs::open(Path::new("/proc")).ok().filter(|_| own_pid_namespace().is_none());
+        let stat = procfs.and_then(|procfs| procfs.stat(process.key.pid, &mut Vec::new()));
+        stat.is_some_and(|stat| !stat.has_ended() && stat.began.as_ticks() == process.began.as_ticks())
     }
 
     /// With pins the programs go on.
@@ -304,6 +369,10 @@ impl Source for EbpfSource {
         self.reader.malformed + self.ring.broken()
     }
 
+    fn doubts(&self) -> u64 {
+        self.doubts
+    }
+
     fn unseen_changes(&self) -> Option<String> {
         let refused = self.raw.changes_refused();
         let what: Vec<_> = refused.iter().map(|(what, _)| *what).collect();
@@ -323,24 +392,20 @@ const WALK: &str = "walk over the running processes";
 /// Kernels can keep processes out of the iterator; such a one is known from `/proc` alone.
 ///
 /// What began before the iterator did and was not found is one of them, if it still runs.
-fn tell_hidden(
-    found: &HashSet<Pid>,
-    began: BootTime,
-    since: BootTime,
-    sink: Sink<'_>,
-) -> Result<(), SourceError> {
+fn tell_hidden(found: &HashSet<Pid>, began: BootTime, sink: Sink<'_>) -> Result<(), SourceError> {
     // In a pid namespace /proc calls processes by other numbers than the kernel does.
     if own_pid_namespace().is_some() {
         return Ok(());
     }
     let procfs = Procfs::open(Path::new("/proc"))?;
     let mut hidden = walk::survey_others(&procfs, found)?;
-    hidden.retain(|it| it.stat.began.as_ticks() < began.as_ticks());
+    // The iterator leaves out who ends, and so must this: its exit was told, or is about to be.
+    hidden.retain(|it| it.stat.began.as_ticks() < began.as_ticks() && !it.is_ending(&procfs));
     if hidden.is_empty() {
         return Ok(());
     }
     let owners = Owners::of(&hidden);
-    walk::tell_since(&procfs, &mut hidden, &owners, since, sink);
+    walk::tell(&procfs, &mut hidden, &owners, sink);
     Ok(())
 }
 

@@ -178,6 +178,8 @@ pub(crate) struct RawSensor {
     changes_refused: Vec<(&'static str, EbpfError)>,
     /// The live programs, if another process has loaded them.
     taken_over: Vec<ProgramFd>,
+    /// Those that are pinned: whoever removes the pins detaches nothing while this process works.
+    links: Vec<FdLink>,
     /// Keeps other processes off the pins.
     pins: Option<PinDirectory>,
     was_at_work: bool,
@@ -252,10 +254,8 @@ impl RawSensor {
         }
     }
 
-    /// One walk over all processes: the bytes of its records, one after the other. Of images from before
-    /// `since` they are brief; 0 gives all in full.
-    pub(crate) fn walk(&mut self, since: u64) -> io::Result<Vec<u8>> {
-        set_number(&mut self.ebpf, "walk_since", since).map_err(io::Error::other)?;
+    /// One walk over all processes: the bytes of its records, one after the other.
+    pub(crate) fn walk(&mut self) -> io::Result<Vec<u8>> {
         let program = program::<Iter>(&mut self.ebpf, WALK).map_err(io::Error::other)?;
         let id = program.attach().map_err(io::Error::other)?;
         let link = program.take_link(id).map_err(io::Error::other)?;
@@ -316,6 +316,7 @@ impl Start<'_> {
             walk_refused,
             changes_refused: Vec::new(),
             taken_over: Vec::new(),
+            links: Vec::new(),
             pins: None,
             was_at_work: false,
         };
@@ -368,11 +369,13 @@ impl Start<'_> {
         let loaded = CHANGES.map(|(program, function, _)| load_change(ebpf, program, function, self.btf));
         let links = self.pins.map(PinDirectory::begin).transpose()?;
         for ((program, _, what), loaded) in CHANGES.into_iter().zip(loaded) {
-            let attached = loaded.and_then(|()| attach_change(ebpf, program, links.as_deref()));
-            sensor.changes_refused.extend(attached.err().map(|error| (what, error)));
+            match loaded.and_then(|()| attach_change(ebpf, program, links.as_deref())) {
+                Ok(link) => sensor.links.extend(link),
+                Err(error) => sensor.changes_refused.push((what, error)),
+            }
         }
         for (program, _) in HOOKS {
-            attach_hook(ebpf, program, links.as_deref())?;
+            sensor.links.extend(attach_hook(ebpf, program, links.as_deref())?);
         }
         if let Some(pins) = self.pins {
             pins.finish_links(OBJECT, generation)?;
@@ -387,12 +390,16 @@ impl Start<'_> {
             CHANGES.into_iter().partition(|(program, ..)| standing.links.join(program).exists());
         for (program, function, what) in missing {
             let loaded = load_change(&mut sensor.ebpf, program, function, self.btf);
-            let attached =
-                loaded.and_then(|()| attach_change(&mut sensor.ebpf, program, Some(&standing.links)));
-            sensor.changes_refused.extend(attached.err().map(|error| (what, error)));
+            match loaded.and_then(|()| attach_change(&mut sensor.ebpf, program, Some(&standing.links))) {
+                Ok(link) => sensor.links.extend(link),
+                Err(error) => sensor.changes_refused.push((what, error)),
+            }
         }
         let names = HOOKS.map(|(program, _)| program).into_iter().chain(there.into_iter().map(|it| it.0));
-        sensor.taken_over = attached_programs(names.map(|name| standing.links.join(name)));
+        let links = names.filter_map(|name| PinnedLink::from_pin(standing.links.join(name)).ok());
+        let links: Vec<FdLink> = links.map(FdLink::from).collect();
+        sensor.taken_over = attached_programs(&links);
+        sensor.links.extend(links);
     }
 }
 
@@ -406,10 +413,9 @@ fn object_failed(source: aya::EbpfError) -> EbpfError {
     EbpfError::Object(Box::new(source))
 }
 
-/// The programs of pinned links. One that cannot be had is left out: they are here to be counted only.
-fn attached_programs(links: impl Iterator<Item = PathBuf>) -> Vec<ProgramFd> {
-    let id = |link: PathBuf| Some(FdLink::from(PinnedLink::from_pin(link).ok()?).info().ok()?.program_id());
-    let ids: Vec<u32> = links.filter_map(id).collect();
+/// The programs of links. One that cannot be had is left out: they are here to be counted only.
+fn attached_programs(links: &[FdLink]) -> Vec<ProgramFd> {
+    let ids: Vec<u32> = links.iter().filter_map(|link| Some(link.info().ok()?.program_id())).collect();
     let loaded = loaded_programs().filter_map(Result::ok);
     loaded.filter(|program| ids.contains(&program.id())).filter_map(|program| program.fd().ok()).collect()
 }
@@ -461,13 +467,18 @@ fn load_hook(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -
         .map_err(|source| failed("load", name, source))
 }
 
-/// Attaches a program, for as long as `links` has its link, or as `ebpf` lives.
-fn attach_hook(ebpf: &mut Ebpf, name: &'static str, links: Option<&Path>) -> Result<(), EbpfError> {
+/// Attaches a program, for as long as `links` has its link or somebody holds what is returned; without
+/// `links` as long as `ebpf` lives.
+fn attach_hook(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    links: Option<&Path>,
+) -> Result<Option<FdLink>, EbpfError> {
     let attach_failed = |source| failed("attach", name, source);
     let program = program::<BtfTracePoint>(ebpf, name).map_err(attach_failed)?;
     let id = program.attach().map_err(attach_failed)?;
-    let Some(links) = links else { return Ok(()) };
-    pin_link(program.take_link(id).map_err(attach_failed)?.into(), &links.join(name))
+    let Some(links) = links else { return Ok(None) };
+    pin_link(program.take_link(id).map_err(attach_failed)?.into(), &links.join(name)).map(Some)
 }
 
 fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -> Result<(), EbpfError> {
@@ -479,7 +490,11 @@ fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -
     loaded.map_err(|source| function_failed("load", name, source))
 }
 
-fn attach_change(ebpf: &mut Ebpf, name: &'static str, links: Option<&Path>) -> Result<(), EbpfError> {
+fn attach_change(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    links: Option<&Path>,
+) -> Result<Option<FdLink>, EbpfError> {
     let link: Result<Option<FdLink>, _> = match any_program(ebpf, name) {
         Program::FEntry(program) => program.attach().and_then(|id| match links {
             Some(_) => program.take_link(id).map(|link| Some(link.into())),
@@ -492,12 +507,12 @@ fn attach_change(ebpf: &mut Ebpf, name: &'static str, links: Option<&Path>) -> R
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     let link = link.map_err(|source| function_failed("attach", name, source))?;
-    link.zip(links).map_or(Ok(()), |(link, links)| pin_link(link, &links.join(name)))
+    link.zip(links).map(|(link, links)| pin_link(link, &links.join(name))).transpose()
 }
 
-fn pin_link(link: FdLink, path: &Path) -> Result<(), EbpfError> {
+fn pin_link(link: FdLink, path: &Path) -> Result<FdLink, EbpfError> {
     let source = match link.pin(path) {
-        Ok(_) => return Ok(()),
+        Ok(link) => return Ok(link.into()),
         Err(PinError::SyscallError(error)) => error.io_error,
         Err(error) => io::Error::other(error),
     };

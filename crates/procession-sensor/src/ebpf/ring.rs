@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -30,6 +30,12 @@ const ALIGNMENT: usize = 8;
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 
+/// How long a record may be in the making. Programs take microseconds for it, and more only where the
+/// machine itself is held up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often such a record is looked at before it is given up: who was stopped may have looked only once.
+const PATIENT_LOOKS: u32 = 100;
+
 /// Reads the records of one ring, in order.
 pub(crate) struct Ring {
     memory: Mapping,
@@ -40,24 +46,31 @@ pub(crate) struct Ring {
     keeps: bool,
     /// While it keeps: positions of records, some way apart, the last one that was looked at at the end.
     steps: VecDeque<usize>,
+    /// The record in the making that holds up all that come after it.
+    unfinished: Option<Unfinished>,
     /// How often the ring was not as a ring is.
     broken: u64,
 }
 
 impl Ring {
-    /// Begins with the oldest record that has its room.
+    /// Begins with the oldest record that has its room. Where that cannot be, it begins with what comes
+    /// from now on, and the kernel does too: others may have written the reader's position.
     pub(crate) fn open(map: BorrowedFd<'_>, bytes: u32) -> io::Result<Self> {
         let memory = Mapping::new(map, bytes)?;
         let wakes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         // A ring that holds anything counts as readable. Only the kernel's wake-ups are asked for.
         let on_wake = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&wakes, map, epoll::EventData::new_u64(0), on_wake)?;
-        let (consumed, produced) = (memory.consumed(), memory.produced());
-        let is_plausible = consumed.is_multiple_of(ALIGNMENT)
-            && produced.checked_sub(consumed).is_some_and(|waiting| waiting <= memory.size());
-        let position = if is_plausible { consumed } else { produced };
-        let broken = u64::from(!is_plausible);
-        Ok(Self { memory, wakes, position, keeps: false, steps: VecDeque::new(), broken })
+        let (position, broken) = match first(&memory) {
+            Some(position) => (position, 0),
+            None => {
+                // Else the kernel would wait for ever for room that nobody gives up.
+                let produced = memory.produced();
+                memory.consume(produced);
+                (produced, 1)
+            }
+        };
+        Ok(Self { memory, wakes, position, keeps: false, steps: VecDeque::new(), unfinished: None, broken })
     }
 
     /// The next record, if it is complete, and its position. What was lent before is given up, unless it
@@ -68,7 +81,8 @@ impl Ring {
                 Item::Record { start, len, next } => break Some((start, len, next)),
                 Item::Void { next } => self.position = next,
                 Item::Nothing => break None,
-                Item::Broken => {
+                Item::Unfinished if !self.has_waited_too_long() => break None,
+                Item::Unfinished | Item::Broken => {
                     self.broken += 1;
                     self.position = self.memory.produced();
                 }
@@ -88,6 +102,18 @@ impl Ring {
     /// The records that [`next`](Self::next) will lend, and their positions.
     pub(crate) fn ahead(&self) -> Ahead<'_> {
         Ahead { ring: self, position: self.position }
+    }
+
+    /// Whether the record at the position will never be complete: it may be no record, if others have
+    /// written the reader's position.
+    fn has_waited_too_long(&mut self) -> bool {
+        let (position, now) = (self.position, Instant::now());
+        let begun = Unfinished { position, since: now, looks: 0 };
+        let unfinished = self.unfinished.get_or_insert(begun);
+        if unfinished.position != position {
+            *unfinished = begun;
+        }
+        unfinished.is_given_up(now)
     }
 
     fn item(&self, position: usize) -> Item {
@@ -138,6 +164,12 @@ impl Ring {
         }
     }
 
+    /// Writes the reader's position, wherever it leads.
+    #[cfg(test)]
+    pub(super) fn give_up_to(&self, position: usize) {
+        self.memory.consume(position);
+    }
+
     /// Waits until the kernel wakes the reader, at most for `timeout`. A wake-up since the last call counts.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -151,6 +183,36 @@ impl Ring {
     /// How often the ring was not as a ring is; what it held was passed over.
     pub(crate) fn broken(&self) -> u64 {
         self.broken
+    }
+}
+
+/// Where the oldest record begins that has its room. `None`: the reader's position is no place where a record
+/// can begin.
+fn first(memory: &Mapping) -> Option<usize> {
+    let consumed = memory.consumed();
+    let mut position = consumed;
+    loop {
+        match item(position, memory.produced(), memory.size(), |at| memory.length(at)) {
+            Item::Record { next, .. } | Item::Void { next } => position = next,
+            Item::Nothing | Item::Unfinished => return Some(consumed),
+            Item::Broken => return None,
+        }
+    }
+}
+
+/// A record that was seen in the making.
+#[derive(Clone, Copy, Debug)]
+struct Unfinished {
+    position: usize,
+    since: Instant,
+    looks: u32,
+}
+
+impl Unfinished {
+    /// Looks once more.
+    fn is_given_up(&mut self, now: Instant) -> bool {
+        self.looks = self.looks.saturating_add(1);
+        self.looks >= PATIENT_LOOKS && now.saturating_duration_since(self.since) >= PATIENCE
     }
 }
 
@@ -179,7 +241,7 @@ impl<'a> Iterator for Ahead<'a> {
                     return Some((position as u64, self.ring.memory.bytes(start, len)));
                 }
                 Item::Void { next } => self.position = next,
-                Item::Nothing | Item::Broken => return None,
+                Item::Nothing | Item::Unfinished | Item::Broken => return None,
             }
         }
     }
@@ -188,8 +250,10 @@ impl<'a> Iterator for Ahead<'a> {
 /// What stands at a position in a ring.
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
-    /// Nothing yet, or a record that is still being written.
+    /// Nothing yet.
     Nothing,
+    /// A record that is still being written.
+    Unfinished,
     /// A record that was taken back; the next begins at `next`.
     Void { next: usize },
     /// `len` bytes from `start` in the data, which is there twice.
@@ -213,7 +277,7 @@ fn item(position: usize, produced: usize, size: usize, length: impl FnOnce(usize
     let place = position & (size - 1);
     let word = length(place);
     if word & BUSY != 0 {
-        return Item::Nothing;
+        return Item::Unfinished;
     }
     let len = (word & !(BUSY | DISCARDED)) as usize;
     let room = (HEADER + len).next_multiple_of(ALIGNMENT);
@@ -225,6 +289,25 @@ fn item(position: usize, produced: usize, size: usize, length: impl FnOnce(usize
         Item::Void { next }
     } else {
         Item::Record { start: place + HEADER, len, next }
+    }
+}
+
+/// Reads all of a ring whose data is `data`, a power of two of bytes, from `position` up to `produced`, for `fuzz/`.
+/// `visit` gets each record as it lies in the data that is there twice. The result is where it ends.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn walk(data: &[u8], mut position: usize, produced: usize, visit: &mut dyn FnMut(&[u8])) -> usize {
+    let twice = [data, data].concat();
+    let word =
+        |at: usize| twice.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word));
+    loop {
+        match item(position, produced, data.len(), word) {
+            Item::Record { start, len, next } => {
+                visit(&twice[start..start + len]);
+                position = next;
+            }
+            Item::Void { next } => position = next,
+            Item::Nothing | Item::Unfinished | Item::Broken => return position,
+        }
     }
 }
 
@@ -382,11 +465,20 @@ mod tests {
         let mut model = Model::default();
         model.write(20, BUSY);
         model.write(20, 0);
-        assert_eq!(model.look(0), Item::Nothing);
+        assert_eq!(model.look(0), Item::Unfinished);
         model.words.insert(0, DISCARDED | 0x14);
         assert_eq!(model.look(0), Item::Void { next: 32 });
         assert_eq!(model.look(32), Item::Record { start: 40, len: 20, next: 64 });
         assert_eq!(model.look(64), Item::Nothing);
+    }
+
+    #[test]
+    fn a_record_that_is_never_complete_is_given_up_by_who_looked_often_and_long() {
+        let begin = Instant::now();
+        let mut record = Unfinished { position: 0, since: begin, looks: 0 };
+        assert!(!record.is_given_up(begin + 100 * PATIENCE), "whoever was stopped looks more than once");
+        assert!((0..2 * PATIENT_LOOKS).all(|_| !record.is_given_up(begin + PATIENCE / 2)));
+        assert!(record.is_given_up(begin + PATIENCE));
     }
 
     #[test]
@@ -415,7 +507,7 @@ mod tests {
                         }
                         Item::Void { next } => model.consumed = next,
                         Item::Nothing => prop_assert!(model.expected.is_empty()),
-                        Item::Broken => prop_assert!(false),
+                        Item::Unfinished | Item::Broken => prop_assert!(false),
                     }
                 }
             }

@@ -68,6 +68,12 @@ impl ProcessDir {
         Stat::parse(buffer)
     }
 
+    /// `stat` of one of its threads.
+    pub(crate) fn stat_of_thread(&self, thread: Pid, buffer: &mut Vec<u8>) -> Option<Stat> {
+        self.read(&format!("task/{thread}/stat"), SMALL_FILE, buffer).ok()?;
+        Stat::parse(buffer)
+    }
+
     /// The ids of its threads, the leader's among them.
     pub(crate) fn threads(&self) -> Vec<Pid> {
         pids_in(&self.directory, "task").unwrap_or_default()

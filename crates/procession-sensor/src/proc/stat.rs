@@ -29,6 +29,9 @@ pub(crate) struct Stat {
 /// The flag by which the kernel marks its own threads (`PF_KTHREAD`, `linux/sched.h`).
 const PF_KTHREAD: u32 = 0x0020_0000;
 
+/// The flag by which the kernel marks a thread that ends (`PF_EXITING`, likewise).
+const PF_EXITING: u32 = 0x0000_0004;
+
 impl Stat {
     /// Reads the one line of the file. `None`: it is not such a line, or it is cut off.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
@@ -58,6 +61,11 @@ impl Stat {
     /// The leader has exited. The process goes on while other threads live.
     pub(crate) const fn leader_has_exited(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// The leader, or the thread whose file this is, exits or has exited.
+    pub(crate) const fn leader_is_ending(&self) -> bool {
+        self.leader_has_exited() || self.flags & PF_EXITING != 0
     }
 
     /// Nothing of the process runs any more: only its exit status waits to be collected.
@@ -138,6 +146,8 @@ mod tests {
         assert!(stat('X', 0, 0).has_ended());
         assert!(!stat('Z', 2, 0).has_ended(), "other threads outlive the leader");
         assert!(!stat('S', 1, 0).has_ended());
+        assert!(stat('R', 1, PF_EXITING | 0x0040_0000).leader_is_ending());
+        assert!(stat('Z', 2, 0).leader_is_ending() && !stat('R', 1, 0x0040_0000).leader_is_ending());
         assert_eq!(stat('S', 1, PF_KTHREAD | 0x40).nature(), Nature::KernelThread);
         assert_eq!(stat('S', 1, 0x0040_0000).nature(), Nature::User);
     }

@@ -3,8 +3,8 @@
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::layout::{
-    ArgsRecord, BriefRecord, ChangeRecord, ExitRecord, FileFacts, ForkRecord, Header, ImageRecord,
-    ProcessRef, Text, kind, text_state,
+    ArgsRecord, ChangeRecord, ExitRecord, FileFacts, ForkRecord, Header, ImageRecord, ProcessRef, Text, kind,
+    text_state,
 };
 
 /// The image of process `pid` that began at `image_start`; the process began at 5.
@@ -32,10 +32,6 @@ pub(super) fn block(arguments: &[&str]) -> Vec<u8> {
 
 pub(super) fn fork() -> ForkRecord {
     ForkRecord { header: header(kind::FORK, size_of::<ForkRecord>()), ..ForkRecord::new_zeroed() }
-}
-
-pub(super) fn brief() -> BriefRecord {
-    BriefRecord { header: header(kind::BRIEF, size_of::<BriefRecord>()), ..BriefRecord::new_zeroed() }
 }
 
 pub(super) fn change() -> ChangeRecord {

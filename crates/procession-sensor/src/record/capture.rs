@@ -139,7 +139,7 @@ fn capture(name: &str, script: &str) -> Vec<u8> {
         }
     };
 
-    let walk = sensor.walk(0).unwrap();
+    let walk = sensor.walk().unwrap();
     let mut rest = &walk[..];
     while let Ok(id) = identify(rest) {
         keep(&rest[..id.len]);

@@ -89,7 +89,6 @@ impl Decoder {
             kind::FORK => fork(bytes).map(Some),
             kind::EXIT => exit(bytes).map(Some),
             kind::CHANGE => change(bytes).map(Some),
-            kind::BRIEF => brief(bytes).map(Some),
             kind::EXEC | kind::WALK => self.image(bytes).map(Some),
             kind::ARGS => self.keep_part(bytes).map(|()| None),
             _ => Err(Malformed),
@@ -191,13 +190,6 @@ fn change(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
     context.namespaces = context.namespaces.filter(|namespaces| namespaces.mnt != 0);
     let change = Change { process: subject(record.subject), context };
     Ok(Event { time: BootTime::from_nanos(record.header.time), kind: EventKind::Change(change) })
-}
-
-fn brief(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
-    let (record, _) = read::<layout::BriefRecord>(bytes)?;
-    let (process, owner) = (subject(record.subject), relative(record.owner));
-    let running = Running { process, owner, ..Running::default() };
-    Ok(Event { time: BootTime::from_nanos(record.header.time), kind: EventKind::Running(running) })
 }
 
 fn exit(bytes: &[u8]) -> Result<Event<'_>, Malformed> {

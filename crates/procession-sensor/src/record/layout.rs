@@ -31,8 +31,6 @@ pub(crate) mod kind {
     pub(crate) const WALK: u16 = 5;
     /// A [`ChangeRecord`](super::ChangeRecord).
     pub(crate) const CHANGE: u16 = 6;
-    /// A [`BriefRecord`](super::BriefRecord): likewise found by the task walk.
-    pub(crate) const BRIEF: u16 = 7;
 }
 
 /// Values of [`Text::state`]: how a text in the data area relates to the truth.
@@ -424,18 +422,6 @@ pub(crate) struct ImageRecord {
     pub(crate) args: Args,
 }
 
-/// A process that was found, of which enough is known: kind [`kind::BRIEF`].
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(crate) struct BriefRecord {
-    /// Kind [`kind::BRIEF`].
-    pub(crate) header: Header,
-    /// The image that runs now.
-    pub(crate) subject: ProcessRef,
-    /// Its parent; `image_start` is 0, not known.
-    pub(crate) owner: ProcessRef,
-}
-
 // The same numbers stand in `bpf/record.h`.
 const _: () = {
     assert!(size_of::<Header>() == 32);
@@ -452,7 +438,6 @@ const _: () = {
     assert!(size_of::<ExitRecord>() == 128);
     assert!(size_of::<ArgsRecord>() == 72);
     assert!(size_of::<ImageRecord>() == 472);
-    assert!(size_of::<BriefRecord>() == 80);
 
     assert!(offset_of!(Header, seq) == 16);
     assert!(offset_of!(Facts, cgroup_id) == 128);

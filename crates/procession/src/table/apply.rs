@@ -347,8 +347,18 @@ impl Table {
             return None;
         }
         let image = self.image(slot)?.clone();
-        let image = self.shared.changed(&image, (time, Some(gap)), &running.context)?;
-        self.set_image(slot, Some(image));
+        let image = self.shared.changed(&image, (time, Some(gap)), &running.context);
+        let session = running.context.session;
+        let is_new_session = session.is_some() && self.session_of(slot) != session;
+        if image.is_none() && !is_new_session {
+            return None;
+        }
+        if is_new_session {
+            self.set_session(slot, session);
+        }
+        if image.is_some() {
+            self.set_image(slot, image);
+        }
         self.note_owner(slot, running.owner.key);
         Some(slot)
     }
@@ -393,7 +403,7 @@ impl Table {
     fn finding(&self, subject: Subject) -> Finding {
         let exact = self.slot_of(subject.key);
         // A start to the tick is a name of the process, whatever it runs by now.
-        let later = self.later_image(subject, self.now);
+        let later = self.later_image(subject, self.now());
         let known = match subject.precision {
             Precision::Nanoseconds => later.or(exact).or_else(|| self.image_of(subject)),
             Precision::Ticks => self.image_of(subject).or(exact),
@@ -528,7 +538,7 @@ impl Table {
         }
     }
 
-    fn session_of(&self, slot: Slot) -> Option<Pid> {
+    pub(super) fn session_of(&self, slot: Slot) -> Option<Pid> {
         self.body(slot)?.session()
     }
 

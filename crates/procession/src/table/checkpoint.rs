@@ -12,6 +12,7 @@ use crate::image::{Image, ProgramFile};
 use crate::process::End;
 use crate::time::BootTime;
 
+use super::clock::Clock;
 use super::node::{Body, Life, Marks, Node, Waiting};
 use super::parts::{SavedContent, SavedEntry, SavedState};
 use super::reclaim::Queue;
@@ -64,7 +65,8 @@ impl Table {
         Checkpoint {
             config: self.config,
             state: self.pressure.saved_in(&SavedState {
-                now: self.now,
+                now: self.clock.settled(),
+                latest: self.clock.latest(),
                 ledger: self.ledger,
                 ..SavedState::default()
             }),
@@ -117,7 +119,8 @@ impl Table {
     /// budget goes, as when memory is short.
     pub fn restore_with(checkpoint: &Checkpoint, config: TableConfig) -> Self {
         let mut table = Self::new(config);
-        table.now = checkpoint.state.now;
+        let SavedState { now, latest, .. } = checkpoint.state;
+        table.clock = Clock::at(now, latest);
         let mut images = Images::default();
         for saved in &checkpoint.entries {
             table.put_back(saved, &mut images);
@@ -213,7 +216,7 @@ impl Table {
 impl Checkpoint {
     /// When it was made.
     pub fn time(&self) -> BootTime {
-        self.state.now
+        self.state.now.max(self.state.latest)
     }
 
     /// How the table behaved that it is of.

@@ -177,6 +177,11 @@ impl<'t> Entry<'t> {
         Some(ParentLink { key, provenance })
     }
 
+    /// Pid of the process that leads the session, which may have exited. `None`: unknown.
+    pub fn session(self) -> Option<Pid> {
+        self.body()?.session()
+    }
+
     /// The process that leads the session: this one, or one that led to it.
     ///
     /// `None`: the session is unknown, or began in a process that is.

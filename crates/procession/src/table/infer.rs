@@ -22,7 +22,7 @@ impl Table {
         provenance: Provenance,
     ) {
         let is_other = self.nodes.get(slot).is_some_and(|node| node.pid != owner.key.pid);
-        if let Some(parent) = is_other.then(|| self.resolve(owner, precision, self.now)).flatten() {
+        if let Some(parent) = is_other.then(|| self.resolve(owner, precision, self.now())).flatten() {
             self.relink_parent(slot, parent, provenance);
         }
     }

@@ -6,6 +6,7 @@
 //! * `apply` holds what each kind of event does, and the repairs when one is missing.
 //! * `infer` makes the entries of what was missed.
 //! * `links` takes and drops the links between entries, and with them the entries themselves.
+//! * `clock` says how far time has come.
 //! * `entry` is what a reader sees, and walks along the links.
 //! * `survey` compares the table with what somebody saw who looked at all that runs.
 //! * `reclaim` decides when an entry goes because time has passed.
@@ -15,6 +16,7 @@
 
 mod apply;
 mod checkpoint;
+mod clock;
 mod entry;
 mod handle;
 mod infer;
@@ -42,6 +44,7 @@ use crate::ledger::{Ledger, Outcome};
 use crate::process::Process;
 use crate::time::BootTime;
 
+use clock::Clock;
 use handle::Released;
 use node::{Body, Node};
 use pressure::Pressure;
@@ -82,7 +85,7 @@ impl Default for TableConfig {
 #[derive(Debug, Default)]
 pub struct Table {
     config: TableConfig,
-    now: BootTime,
+    clock: Clock,
     nodes: Arena<Node>,
     bodies: Arena<Body>,
     /// Every node, by its key.
@@ -147,7 +150,8 @@ impl Table {
     /// Total: every event, in any order and however often repeated, has a defined result and a
     /// place in the [`ledger`](Self::ledger).
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
-        self.advance(event.time);
+        self.clock.hear(event.time);
+        self.reclaim();
         self.make_room(event);
         let applied = self.fold(event);
         self.stay_within_budget();
@@ -156,15 +160,17 @@ impl Table {
 
     /// Lets time pass: what has ended long enough ago, and nothing needs, is dropped.
     ///
-    /// Time never goes back: an earlier `now` does nothing.
+    /// Time never goes back: an earlier `now` does nothing. It is believed whatever it is, where a single
+    /// event that lies more than a minute ahead is not until the next one agrees.
     pub fn advance(&mut self, now: BootTime) {
-        self.now = self.now.max(now);
+        self.clock.set(now);
         self.reclaim();
     }
 
-    /// The latest time that an event or [`advance`](Self::advance) brought.
+    /// The latest time that an event or [`advance`](Self::advance) brought; that of an event far ahead only
+    /// until the next one says otherwise.
     pub fn now(&self) -> BootTime {
-        self.now
+        self.clock.latest()
     }
 
     /// The account of every event so far.

@@ -22,8 +22,11 @@ use super::checkpoint::{Checkpoint, Content, Saved};
 /// What a [`Checkpoint`] holds besides its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SavedState {
-    /// The table's time.
+    /// The table's time, as far as it is certain.
     pub now: BootTime,
+    /// The time of the latest event, if that is far ahead and the next one has to agree; else no later than
+    /// `now`.
+    pub latest: BootTime,
     /// The account of every event so far.
     pub ledger: Ledger,
     /// As in [`Explanation`](crate::Explanation).

@@ -21,7 +21,7 @@ pub(super) struct Queue {
 impl Table {
     /// Marks `slot` as ended, now, and starts its grace time.
     pub(super) fn end(&mut self, slot: Slot, how: EndKind) {
-        self.end_at(slot, how, self.now);
+        self.end_at(slot, how, self.now());
     }
 
     /// The same when it ended before now. In the queue it stands behind those that were told of before
@@ -43,14 +43,35 @@ impl Table {
     /// Drops what is due. Constant time per entry, over its life.
     pub(super) fn reclaim(&mut self) {
         self.take_back_handles();
-        while let Some(slot) = self.grace.front {
-            let is_due = |ended: BootTime| ended.after(self.config.grace) <= self.now;
-            if !self.nodes.get(slot).is_some_and(|node| is_due(node.ended)) {
+        let (grace, settled) = (self.config.grace, self.clock.settled());
+        let is_due = |ended: BootTime| ended.after(grace) <= settled;
+        while let Some((slot, ended)) = self.first_in_grace() {
+            if is_due(ended) {
+                self.dequeue(slot);
+                self.remove_unkept(slot);
+            } else if ended > self.now() {
+                self.correct_end(slot);
+            } else {
                 break;
             }
-            self.dequeue(slot);
-            self.remove_unkept(slot);
         }
+    }
+
+    /// The entry whose grace time is over first, and when it ended.
+    fn first_in_grace(&self) -> Option<(Slot, BootTime)> {
+        let slot = self.grace.front?;
+        Some((slot, self.nodes.get(slot)?.ended))
+    }
+
+    /// Takes `slot` to have ended now: what told of its end had a time that nothing after it agreed to. So
+    /// it does not hold up those that wait behind it.
+    fn correct_end(&mut self, slot: Slot) {
+        let now = self.now();
+        if let Some(node) = self.nodes.get_mut(slot) {
+            node.ended = now;
+        }
+        self.dequeue(slot);
+        self.enqueue(Waiting::Grace, slot);
     }
 
     pub(super) fn enqueue(&mut self, which: Waiting, slot: Slot) {

@@ -31,6 +31,7 @@ pub struct Survey {
 struct Seen {
     subject: Subject,
     rights: Rights,
+    session: Option<Pid>,
 }
 
 /// Enough of a context to tell it from another: a number for each part. Zero: nobody said.
@@ -46,12 +47,15 @@ pub struct Suspects {
     pub missing: Vec<Subject>,
     /// Live in the table since before the survey began, and not seen.
     pub gone: Vec<Subject>,
-    /// Seen running as somebody else, or elsewhere, than the table has it.
+    /// Seen running as somebody else, or elsewhere, or in another session, than the table has it.
     pub changed: Vec<Subject>,
+    /// How many of what was seen and is not known are younger than the survey: their events may be on the
+    /// way, or lost. Whoever looks once more will know.
+    pub young: usize,
 }
 
 impl Suspects {
-    /// The table and the survey agree.
+    /// The table and the survey agree, as far as can be told.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.gone.is_empty() && self.changed.is_empty()
     }
@@ -91,7 +95,7 @@ impl Survey {
 
     /// `subject` runs, as whom and where `context` says. Parts of it that are `None` are not compared.
     pub fn saw_as(&mut self, subject: Subject, context: &Context<'_>) {
-        let seen = Seen { subject, rights: Rights::of_context(context) };
+        let seen = Seen { subject, rights: Rights::of_context(context), session: context.session };
         let latest = self.seen.entry(subject.key.pid).or_insert(seen);
         // Of two that had the pid while the survey went on, and of two images, the later one.
         if (latest.subject.began, latest.subject.key.start) <= (subject.began, subject.key.start) {
@@ -127,14 +131,16 @@ impl Table {
     /// In what the table and `survey` do not agree.
     ///
     /// The table must have been told all events up to the end of the survey, as far as they were not
-    /// lost: then what began, changed or ended meanwhile is no suspect. The cost is that of a look at
+    /// lost: then what began, changed or ended meanwhile is no suspect. Of images that began meanwhile
+    /// nothing is said but how many are not known ([`Suspects::young`]). The cost is that of a look at
     /// every entry.
     pub fn suspects(&self, survey: &Survey) -> Suspects {
         let mut suspects = Suspects::default();
         for seen in survey.seen.values() {
             match self.verdict(survey.began, *seen) {
                 Verdict::Agreed => {}
-                Verdict::Missing => suspects.missing.push(seen.subject),
+                Verdict::Missing if survey.is_older(seen.subject) => suspects.missing.push(seen.subject),
+                Verdict::Missing => suspects.young += 1,
                 Verdict::Changed => suspects.changed.push(seen.subject),
             }
         }
@@ -168,6 +174,9 @@ impl Table {
             return Verdict::Missing;
         }
         let is_same_image = !is_exact || node.start == subject.key.start;
+        if lacks_session(node.pid, self.session_of(slot), seen.session) {
+            return Verdict::Changed;
+        }
         match image.map(Image::setting) {
             // What changed after the survey began may have been seen before that.
             Some(setting)
@@ -189,7 +198,26 @@ enum Verdict {
     Changed,
 }
 
+/// Whether a process was seen in another session than is known of it.
+///
+/// It leaves the one it was forked into only once, for one of its own: so who is known to be in its own was
+/// seen before that, whenever that was.
+fn lacks_session(pid: Pid, known: Option<Pid>, seen: Option<Pid>) -> bool {
+    seen.is_some() && known != seen && known != Some(pid)
+}
+
 impl Survey {
+    /// Whether the image of `subject` was there when the survey began.
+    fn is_older(&self, subject: Subject) -> bool {
+        let start = subject.key.start;
+        let latest = match subject.precision {
+            Precision::Nanoseconds => start,
+            // It began within the tick.
+            Precision::Ticks => start.after(BootTime::TICK),
+        };
+        latest < self.began
+    }
+
     /// Whether `node` was there when the survey began.
     fn should_have_seen(&self, node: &Node) -> bool {
         let latest = match node.precision {

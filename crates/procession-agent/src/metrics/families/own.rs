@@ -47,6 +47,18 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     )
     .only("there is a source"),
+    Family::info(
+        Group::Own,
+        "procession_capability_info",
+        &["capability"],
+        "Rights of root that the agent holds, each by its name",
+        |page, samples| {
+            for capability in &page.now.capabilities {
+                samples.put_at(&[capability], true);
+            }
+        },
+    )
+    .only("it has some"),
     gauge("procession_observing", &[], "Whether the source is attached and read", |page, samples| {
         samples.put(page.now.is_observing);
     }),
@@ -461,14 +473,7 @@ pub(super) const FAMILIES: &[Family] = &[
 
 fn put_ledger(page: &Page, samples: &mut Samples<'_>) {
     for kind in Counted::ALL {
-        let name = match kind {
-            Counted::Fork => "fork",
-            Counted::Exec => "exec",
-            Counted::Exit => "exit",
-            Counted::Running => "running",
-            Counted::Change => "change",
-            Counted::Gone => "gone",
-        };
+        let name = kind.name();
         let account = page.now.ledger.account(kind);
         samples.put_at(&[name, "applied"], account.applied);
         samples.put_at(&[name, "duplicate"], account.duplicate);

@@ -26,6 +26,7 @@ use super::bound::Shared;
 use super::feed::Streamed;
 use super::sensors::VERSION;
 use super::{ServerCounts, ended};
+use crate::privileges;
 use snapshot::Snapshots;
 use target::Target;
 
@@ -106,6 +107,7 @@ impl LineageService for Lineage {
             last_event: status.last_event.map(Into::into),
             is_observing: status.is_observing,
             clients: streams,
+            capabilities: privileges::held(),
         }))
     }
 }

@@ -1,0 +1,82 @@
+//! Whether others can put something in the way of what is written.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::process::geteuid;
+
+/// Permissions by which others than the owner write.
+const WRITTEN_BY_OTHERS: u32 = 0o022;
+
+/// Only the owner of a file removes it.
+const STICKY: u32 = 0o1000;
+
+/// Whether others than root and this process's user can make files in `directory`: also symbolic links, and
+/// other names of files that are there already.
+///
+/// # Errors
+///
+/// It cannot be looked at.
+pub fn is_shared(directory: &Path) -> io::Result<bool> {
+    let metadata = fs::metadata(directory)?;
+    let is_ours = metadata.uid() == 0 || metadata.uid() == geteuid().as_raw();
+    Ok(!is_ours || metadata.mode() & WRITTEN_BY_OTHERS != 0)
+}
+
+/// Whether they can also remove what is there, and put something else in its place.
+///
+/// # Errors
+///
+/// It cannot be looked at.
+pub fn is_replaceable(directory: &Path) -> io::Result<bool> {
+    Ok(is_shared(directory)? && fs::metadata(directory)?.mode() & STICKY == 0)
+}
+
+/// Refuses a directory, if it is there, in which others can make files.
+///
+/// # Errors
+///
+/// It is one, and what to do.
+pub fn refuse_shared(directory: &Path) -> io::Result<()> {
+    match is_shared(directory) {
+        Ok(true) => {
+            let text = format!(
+                "others can write in {}: make it root's alone (chown root, chmod 700), or choose another directory",
+                directory.display()
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+        Ok(false) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_shared_if_others_can_write_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        for (mode, shared) in [
+            (0o700, false),
+            (0o755, false),
+            (0o1755, false),
+            (0o770, true),
+            (0o757, true),
+            // It protects files from removal, not names from being taken.
+            (0o1777, true),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_shared(path).unwrap(), shared, "{mode:o}");
+            assert_eq!(refuse_shared(path).is_err(), shared, "{mode:o}");
+        }
+        assert!(refuse_shared(&path.join("none")).is_ok());
+    }
+}

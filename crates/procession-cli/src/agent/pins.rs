@@ -1,0 +1,27 @@
+//! Whether what shall outlast the agent is still there.
+
+use std::path::{Path, PathBuf};
+
+/// Watches over the directory of pinned programs. The agent itself works without: it holds what it uses.
+#[derive(Debug)]
+pub(super) struct Pins {
+    /// `None`: there are none, or they are gone, which is said once.
+    directory: Option<PathBuf>,
+}
+
+impl Pins {
+    /// Of an agent that has started.
+    pub(super) fn new(directory: Option<&Path>) -> Self {
+        Self { directory: directory.filter(|directory| directory.exists()).map(Path::to_owned) }
+    }
+
+    /// Says it if somebody has removed them.
+    pub(super) fn look(&mut self) {
+        let Some(gone) = self.directory.take_if(|directory| !directory.exists()) else { return };
+        let place = gone.display();
+        tracing::warn!(
+            "somebody has removed the pinned eBPF programs in {place}: this agent sees everything as before, \
+             but what happens between its end and the next start will not be known"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Programs that want to look like others, or like nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::agent::{Place, Running};
+use crate::{NOBODY, Test};
+
+pub(crate) const TESTS: [Test; 4] = [
+    ("disguise::by_name", by_name),
+    ("disguise::by_file", by_file),
+    ("disguise::by_view_of_the_file_system", by_view_of_the_file_system),
+    ("disguise::by_escapes", by_escapes),
+];
+
+/// `argv[0]` and the name of a thread are the process's own to choose; the file that was executed is not.
+fn by_name() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let mut lie = Command::new("/bin/sleep");
+    let _child = Running::start(lie.arg0("[kworker/0:1]").arg("1010").uid(NOBODY));
+    let exec = place.exec_with("1010");
+    assert!(exec["binary"].as_str().unwrap().ends_with("/sleep"), "{exec}");
+    assert_eq!(exec["uid"], NOBODY, "{exec}");
+    // It takes another name while it runs.
+    let script = "printf kworker >/proc/$$/comm; while :; do sleep 0.1011; done";
+    let _child = Running::start(Command::new("sh").args(["-c", script, "sh", "renamed-mark"]));
+    let exec = place.exec_with("renamed-mark");
+    assert!(exec["binary"].as_str().unwrap().ends_with("sh"), "{exec}");
+    let child = place.exec_with("0.1011");
+    assert_eq!(child["parent_exec_id"], exec["exec_id"], "its children are still its own");
+    agent.stop();
+}
+
+/// A file that is gone when somebody looks, and one that never had a name.
+fn by_file() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let program = place.path("briefly");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let _child = Running::start(Command::new(&program).arg("1012"));
+    fs::remove_file(&program).unwrap();
+    let exec = place.exec_with("1012");
+    assert_eq!(exec["binary"], program.display().to_string(), "{exec}");
+
+    let memory = rustix::fs::memfd_create("invisible", rustix::fs::MemfdFlags::empty()).unwrap();
+    let mut memory = fs::File::from(memory);
+    std::io::copy(&mut fs::File::open("/bin/sleep").unwrap(), &mut memory).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&memory));
+    let _child = Running::start(Command::new(&path).arg("1013"));
+    let exec = place.exec_with("1013");
+    let binary = exec["binary"].as_str().unwrap();
+    assert!(binary.contains("memfd:invisible") || binary == path, "{exec}");
+    agent.stop();
+}
+
+/// Paths are those that the process sees: another file may be mounted there, or another root. Who did that is
+/// told too.
+fn by_view_of_the_file_system() {
+    let place = Place::new();
+    let agent = place.start(&["--enable-process-ns"]);
+    let cover = place.path("harmless");
+    fs::copy("/bin/sleep", &cover).unwrap();
+    let script = format!("mount --bind /bin/sleep {0}; exec {0} 1014", cover.display());
+    let _child = Running::start(Command::new("unshare").args(["-m", "sh", "-ec", &script]));
+    let exec = place.exec_with("1014");
+    assert!(
+        exec["binary"].as_str().is_some_and(|it| it == cover.display().to_string() || it.ends_with("/sleep")),
+        "{exec}"
+    );
+    let mount = place.exec_with(&cover.display().to_string());
+    assert!(mount["arguments"].as_str().unwrap().starts_with("--bind "), "{mount}");
+    let (inside, outside) = (&exec["ns"]["mnt"], &place.execs()[0]["ns"]["mnt"]);
+    assert_ne!(inside["inum"], outside["inum"], "another mount namespace is told: {exec}");
+    agent.stop();
+}
+
+/// No bytes of a process reach a terminal as they are.
+fn by_escapes() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let program = place.path("\x1b[2Jevil\u{202e}\nname");
+    fs::copy("/bin/sh", &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(&program);
+    let child = Running::start(command.args([
+        "-c",
+        "while :; do sleep 1; done",
+        "\x1b]0;title\x07",
+        "\u{9b}31m",
+        "escape-mark",
+    ]));
+    let exec = place.exec_with("escape-mark");
+    assert!(exec["binary"].as_str().unwrap().contains("evil"), "{exec}");
+    let pid = child.0.id().to_string();
+    for arguments in [
+        &["why", &pid][..],
+        &["tree", "--wide"],
+        &["processes"],
+        &["history", &pid, "--journal", &place.path("journal").display().to_string()],
+        &["why", &pid, "-o", "json"],
+        &["dump"],
+    ] {
+        let output = if arguments[0] == "history" {
+            Command::new(env!("CARGO_BIN_EXE_procession")).args(arguments).output().unwrap()
+        } else {
+            place.ask(arguments)
+        };
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(is_bad), "{arguments:?}: {text:?}");
+        assert!(arguments[0] == "history" || text.contains("evil"), "{arguments:?}: {text:?}");
+    }
+    let lines = fs::read_to_string(place.path("events.log")).unwrap();
+    assert!(!lines.contains(|c: char| c.is_control() && c != '\n'), "the export is a line for each event");
+    agent.stop();
+}

@@ -1,0 +1,123 @@
+//! Secrets everywhere, and nowhere in what comes out.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use crate::Test;
+use crate::agent::Place;
+
+pub(crate) const TESTS: [Test; 2] = [
+    ("secrets::are_hidden_everywhere", are_hidden_everywhere),
+    ("secrets::of_the_configuration_are_not_told", of_the_configuration_are_not_told),
+];
+
+/// Each in another place.
+const ARGUMENT: &str = "canary-argument-5Tz";
+const ENVIRONMENT: &str = "canary-environment-9Kq";
+const TOKEN: &str = "canary-token-3Xw";
+const ADDRESS: &str = "canary-address-7Vb";
+
+/// All that comes out of an agent: log, metrics, export, journal, and each command.
+fn outputs(place: &Place, pid: u32) -> Vec<(String, Vec<u8>)> {
+    let mut outputs = vec![
+        ("log".to_owned(), fs::read(place.path("log")).unwrap()),
+        ("metrics".to_owned(), place.metrics().unwrap().into_bytes()),
+        ("export".to_owned(), fs::read(place.path("events.log")).unwrap()),
+    ];
+    let pid = pid.to_string();
+    for command in [
+        &["status", "-o", "json"][..],
+        &["dump"],
+        &["processes", "-o", "json"],
+        &["tree", "--wide"],
+        &["why", &pid],
+        &["why", &pid, "-o", "json"],
+    ] {
+        let Output { stdout, stderr, .. } = place.ask(command);
+        outputs.push((command.join(" "), [stdout, stderr].concat()));
+    }
+    let journal = place.path("journal").display().to_string();
+    for command in [
+        &["replay", &journal, "--fork", "--exec", "--exit", "--change", "--running", "-o", "json"][..],
+        &["history", &pid, "--journal", &journal],
+    ] {
+        let Output { stdout, stderr, .. } =
+            Command::new(env!("CARGO_BIN_EXE_procession")).args(command).output().unwrap();
+        outputs.push((command.join(" "), [stdout, stderr].concat()));
+    }
+    outputs
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn are_hidden_everywhere() {
+    let place = Place::new();
+    let mut command = place.command(&[
+        r#"--redaction-filters={"redact": ["--password[= ](\\S+)"]}"#,
+        "--log-level=trace",
+        "--enable-process-cred",
+        "--enable-ancestors",
+        "--journal-fsync=always",
+    ]);
+    command.env("AGENT_SECRET", ENVIRONMENT);
+    let agent = place.spawn(command);
+    let mut sleep = Command::new("sh");
+    sleep.args([
+        "-c",
+        "while :; do sleep 1; done",
+        "sh",
+        "--password",
+        ARGUMENT,
+        &format!("--password={ARGUMENT}"),
+        "seen-mark",
+    ]);
+    let child = crate::agent::Running::start(sleep.env("SECRET", ENVIRONMENT));
+    let exec = place.exec_with("seen-mark");
+    assert!(exec["arguments"].as_str().unwrap().contains("*****"), "{exec}");
+    place.until("the journal has it", || {
+        outputs(&place, child.0.id())
+            .iter()
+            .any(|(name, bytes)| name.starts_with("replay") && holds(bytes, "seen-mark"))
+    });
+    let outputs = outputs(&place, child.0.id());
+    for (name, bytes) in &outputs {
+        for secret in [ARGUMENT, ENVIRONMENT] {
+            assert!(!holds(bytes, secret), "{secret} is in {name}: {}", String::from_utf8_lossy(bytes));
+        }
+    }
+    let shown = outputs.iter().filter(|(_, bytes)| holds(bytes, "seen-mark")).count();
+    assert!(shown >= 6, "the process is in {shown} of them");
+    agent.stop();
+}
+
+/// Neither the token of a kubeconfig, nor what an address has before its host, whatever goes wrong.
+fn of_the_configuration_are_not_told() {
+    for proxy in ["", ", proxy-url: 'http://user:canary-address-7Vb@127.0.0.1:10'"] {
+        let place = Place::new();
+        let kubeconfig = place.path("kubeconfig");
+        let server = format!("server: 'https://user:{ADDRESS}@127.0.0.1:9'{proxy}");
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: k, \
+             user: u}}}}], clusters: [{{name: k, cluster: {{{server}}}}}], users: [{{name: u, user: {{token: \
+             {TOKEN}}}}}]}}"
+        );
+        fs::write(&kubeconfig, text).unwrap();
+        let mut command = place.command(&["--log-level=trace", "--kubernetes"]);
+        command.arg("--kubeconfig").arg(&kubeconfig);
+        // All that libraries say too.
+        command.env("PROCESSION_LOG", "trace");
+        let agent = place.spawn(command);
+        place.until("the API server is missed", || place.log().contains("trying again"));
+        let print = place.command(&["--print-config"]).stdout(Stdio::piped()).output().unwrap();
+        let mut outputs = outputs(&place, std::process::id());
+        outputs.push(("print-config".to_owned(), print.stdout));
+        for (name, bytes) in &outputs {
+            for secret in [TOKEN, ADDRESS] {
+                assert!(!holds(bytes, secret), "{secret} is in {name}: {}", String::from_utf8_lossy(bytes));
+            }
+        }
+        agent.stop();
+    }
+}

@@ -1,0 +1,267 @@
+//! Disks that are full, cannot be written, or do not answer; directories that somebody takes away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::statvfs;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::agent::{Agent, markers, run_marked, wait_until};
+use crate::site::{Site, Written, end, end_now, number_after, run, run_marked_long, settle, without};
+use crate::{Test, nothing};
+
+pub(crate) const TESTS: [Test; 8] = [
+    ("disk::full_for_the_journal", nothing, full_for_the_journal),
+    ("disk::full_for_the_journal_at_the_end", nothing, full_for_the_journal_at_the_end),
+    ("disk::full_for_journal_and_export", nothing, full_for_journal_and_export),
+    ("disk::read_only_at_the_start", nothing, read_only_at_the_start),
+    ("disk::of_somebody_else_at_the_start", || without("setpriv"), of_somebody_else_at_the_start),
+    ("disk::fails_in_mid_run", no_disk, fails_in_mid_run),
+    ("disk::does_not_answer_for_a_while", no_disk, does_not_answer_for_a_while),
+    ("disk::the_journal_is_taken_away", nothing, the_journal_is_taken_away),
+];
+
+/// A file system at a path.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// One in memory, of some room.
+    fn small(path: &Path, options: &std::ffi::CStr) -> Self {
+        fs::create_dir_all(path).unwrap();
+        mount("tmpfs", path, "tmpfs", MountFlags::empty(), Some(options)).unwrap();
+        Self(path.to_owned())
+    }
+
+    /// One on a disk, which is a file.
+    fn disk(path: &Path, image: &Path) -> Self {
+        fs::create_dir_all(path).unwrap();
+        run(&["mount", "-o", "loop,errors=remount-ro", image.to_str().unwrap(), path.to_str().unwrap()]);
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+/// A file with an empty file system.
+fn image(site: &Site) -> PathBuf {
+    let image = site.path("image");
+    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    run(&["mkfs.ext4", "-q", "-F", image.to_str().unwrap()]);
+    image
+}
+
+/// Why there can be no disk that is a file.
+fn no_disk() -> Option<String> {
+    without("mkfs.ext4").or_else(|| without("fsfreeze")).or_else(|| {
+        let has_loop = Path::new("/dev/loop-control").exists();
+        (!has_loop).then(|| "there are no loop devices".to_owned())
+    })
+}
+
+/// All room but so much is taken.
+fn fill(path: &Path, left: u64) -> PathBuf {
+    let ballast = path.join("ballast");
+    let room = statvfs(path).unwrap();
+    let bytes = (room.f_bavail * room.f_frsize).saturating_sub(left);
+    fs::write(&ballast, vec![0; usize::try_from(bytes).unwrap()]).unwrap();
+    ballast
+}
+
+/// What is missing in the journal is what was counted, here and in the log.
+fn check_account(site: &Site, said: &str, counted: u64, marker: &str) -> Written {
+    let written = Written::read(&site.journal(), marker);
+    assert!(written.is_closed, "{said}");
+    assert_eq!(written.missing(), counted, "{said}");
+    assert_eq!(written.lost_in_kernel, 0, "a disk holds up nobody: {said}");
+    written
+}
+
+/// The journal's losses, when all is written that can be.
+fn lost(agent: &Agent) -> u64 {
+    settle(agent);
+    agent.metric("procession_journal_lost_events_total").unwrap()
+}
+
+fn full_for_the_journal() {
+    let site = Site::new();
+    let small = Mounted::small(&site.path("state"), c"size=64m");
+    let agent = site.setup().start();
+    let ballast = fill(&site.path("state"), 128 << 10);
+    // More than waits: some must be lost.
+    run_marked_long("full", 300, 100_000);
+    agent.wait_for_word("the journal cannot be written: free some space", 1);
+    agent.wait_for_metric("procession_journal_failing", 1);
+    agent.wait_for_metric("procession_journal_lost_events_total", 1);
+    // Others get everything.
+    agent.wait_for_export("full-299");
+
+    fs::remove_file(ballast).unwrap();
+    agent.wait_for_word("the journal is written again", 1);
+    run_marked("later", 20);
+    let counted = lost(&agent);
+    let said = end(agent);
+    assert_eq!(said.matches("the journal cannot be written").count(), 1, "{said}");
+    assert!(number_after(&said, "lost:").is_some_and(|told| told <= counted), "{said}");
+    let written = check_account(&site, &said, counted, "later");
+    assert!(written.has_all(20), "{:?} {said}", written.marks);
+    assert!(counted > 0 && said.contains("missing in the journal"), "{said}");
+    drop(small);
+}
+
+/// Who stops before there is room again is told what is missing.
+fn full_for_the_journal_at_the_end() {
+    let site = Site::new();
+    let small = Mounted::small(&site.path("state"), c"size=64m");
+    let agent = site.setup().start();
+    fill(&site.path("state"), 1 << 20);
+    run_marked_long("full", 60, 100_000);
+    agent.wait_for_word("the journal cannot be written: free some space", 1);
+    let said = end_now(agent);
+    let written = Written::read(&site.journal(), "full");
+    assert!(!written.is_closed, "there is no room to say so");
+    assert!(said.contains("missing in the journal, because it could not be written"), "{said}");
+    drop(small);
+}
+
+fn full_for_journal_and_export() {
+    let site = Site::new();
+    let small = Mounted::small(&site.path("state"), c"size=64m");
+    let export = site.path("state/events.log");
+    let agent = site.setup().export(&export).start();
+    let ballast = fill(&site.path("state"), 192 << 10);
+    run_marked("both", 1_000);
+    agent.wait_for_word("the journal cannot be written: free some space", 1);
+    agent.wait_for_word("events cannot be exported: free some space", 1);
+    assert!(agent.get("/readyz").is_none(), "it is of no use as it is");
+    assert!(agent.get("/healthz").is_some(), "and a new start would not help");
+    fs::remove_file(ballast).unwrap();
+    agent.wait_for_word("the journal is written again", 1);
+    agent.wait_for_word("events are exported again", 1);
+    agent.wait_for_export("both-999");
+    let (counted, exported) = (lost(&agent), agent.exported());
+    assert_eq!(agent.metric("procession_export_lost_events_total"), Some(0));
+    let said = end(agent);
+    let written = check_account(&site, &said, counted, "both");
+    assert!(counted > 0 || written.has_all(1_000), "{said}");
+    for mark in markers("both", 1_000) {
+        assert!(exported.contains(&format!("\"{mark}\"")), "{mark} is not exported: {said}");
+    }
+    drop(small);
+}
+
+fn read_only_at_the_start() {
+    let site = Site::new();
+    let small = Mounted::small(&site.path("state"), c"size=6m,ro");
+    let (status, said) = site.setup().fail();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot keep a journal; an empty `journal-dir` does without"), "{said}");
+    assert!(said.contains("Read-only file system") && said.contains("state/journal"), "{said}");
+    drop(small);
+}
+
+/// Root without the right to pass over permissions, as in many a container.
+fn of_somebody_else_at_the_start() {
+    let site = Site::new();
+    fs::create_dir_all(site.journal()).unwrap();
+    std::os::unix::fs::chown(site.journal(), Some(4321), Some(4321)).unwrap();
+    run(&["chmod", "700", site.journal().to_str().unwrap()]);
+    let drop = "-dac_override,-dac_read_search";
+    let by = ["setpriv", "--inh-caps", drop, "--bounding-set", drop];
+    let (status, said) = site.setup().by(&by).fail();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("Permission denied") && said.contains("state/journal"), "{said}");
+}
+
+/// A disk with an error becomes read-only under the agent. What comes in its place is taken as it is.
+fn fails_in_mid_run() {
+    let site = Site::new();
+    let (state, image) = (site.path("state"), image(&site));
+    let disk = Mounted::disk(&state, &image);
+    let agent = site.setup().start();
+    run_marked("before", 20);
+    run(&["mount", "-o", "remount,abort", state.to_str().unwrap()]);
+    run_marked("meanwhile", 20);
+    agent.wait_for_word("the journal cannot be written", 1);
+    agent.wait_for_metric("procession_journal_failing", 1);
+    agent.wait_for_export("meanwhile-19");
+
+    drop(disk);
+    let other = Mounted::small(&state, c"size=32m");
+    agent.wait_for_word("the journal is written again", 1);
+    run_marked("after", 20);
+    agent.wait_for_export("after-19");
+    let said = end(agent);
+    let written = Written::read(&site.journal(), "after");
+    assert!(written.is_closed && written.has_all(20), "{written:?} {said}");
+    drop(other);
+}
+
+/// Whoever waits for the disk is the journal's thread alone.
+fn does_not_answer_for_a_while() {
+    /// Lets the file system go on, also when the test fails.
+    struct Frozen(PathBuf);
+    impl Drop for Frozen {
+        fn drop(&mut self) {
+            let _ = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
+        }
+    }
+    let site = Site::new();
+    let (state, image) = (site.path("state"), image(&site));
+    let disk = Mounted::disk(&state, &image);
+    let agent = site.setup().start();
+    run(&["fsfreeze", "-f", state.to_str().unwrap()]);
+    let frozen = Frozen(state);
+    run_marked_long("frozen", 300, 100_000);
+    agent.wait_for_export("frozen-299");
+    agent.wait_for_metric("procession_journal_lost_events_total", 1);
+    agent.wait_for_word("the journal's disk does not answer", 1);
+    let is_ready = || agent.get("/readyz").is_some();
+    wait_until(is_ready, || "events are told, so it is of use".to_owned());
+    drop(frozen);
+    agent.wait_for_word("the journal is written again", 1);
+    run_marked("later", 20);
+    agent.wait_for_export("later-19");
+    let counted = lost(&agent);
+    let said = end(agent);
+    let written = check_account(&site, &said, counted, "later");
+    assert!(written.has_all(20) && counted > 0, "{said}");
+    drop(disk);
+}
+
+/// Somebody cleans up. It is noticed at once, not with the next file.
+fn the_journal_is_taken_away() {
+    let site = Site::new();
+    let agent = site.setup().start();
+    run_marked("before", 20);
+    let files = |site: &Site| fs::read_dir(site.journal()).map_or(0, Iterator::count);
+    for (turn, take_away) in
+        [fs::remove_dir_all, |path: PathBuf| fs::rename(&path, path.with_extension("old"))]
+            .into_iter()
+            .enumerate()
+    {
+        take_away(site.journal()).unwrap();
+        agent.wait_for_word("somebody has removed or replaced the journal file", turn + 1);
+        agent.wait_for_word("the journal is written again", turn + 1);
+        wait_until(|| files(&site) >= 2, || "there is no other file".to_owned());
+        assert_eq!(agent.metric("procession_journal_files"), Some(1));
+    }
+    run_marked("after", 20);
+    agent.wait_for_export("after-19");
+    // The other's lock is as new as the directory.
+    let other = site.another(&[]);
+    assert!(!other.is_given && other.err.contains("another program writes the journal"), "{other:?}");
+    let said = end(agent);
+    let written = Written::read(&site.journal(), "after");
+    assert!(written.is_closed && written.has_all(20), "{written:?} {said}");
+    let old = Written::read(&site.journal().with_extension("old"), "after");
+    assert!(!old.is_closed && old.marks.is_empty(), "{old:?}");
+    // What a new agent goes on from is what this one knew.
+    let agent = site.setup().start();
+    agent.wait_for_word("going on from the journal", 1);
+    end(agent);
+}
