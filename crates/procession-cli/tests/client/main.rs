@@ -122,7 +122,7 @@ fn events_as_json_are_one_object_a_line() {
     assert_eq!(actions, [FieldFilterAction::Include, FieldFilterAction::Exclude]);
 
     let said = agent.run(&["events", "-f", "process.pid"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
     assert!(said.err.contains("-o json"), "{}", said.err);
 }
 
@@ -385,6 +385,26 @@ fn how_much_is_logged_is_shown_and_set() {
     let level = tetragon::set_debug_request::Arg::Level(tetragon::LogLevel::Debug.into());
     assert_eq!(agent.asked().set_debug[0].arg, Some(level));
     assert_eq!(agent.run(&["loglevel", "set", "loud"]).code, Some(2));
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let commands: [&[&str]; 6] = [
+        &["--help"],
+        &["watch", "--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["man"],
+        &["agent", "--print-config"],
+    ];
+    for command in commands {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_procession"));
+        let output = program.args(command).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
+        assert!(told.starts_with("procession: cannot write to standard output: "), "{command:?}: {told}");
+    }
 }
 
 #[test]
