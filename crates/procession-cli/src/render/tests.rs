@@ -369,10 +369,10 @@ fn a_tree_shows_a_subshell_once_and_marks_its_end() {
     assert_eq!(
         lines,
         [
-            "root     fork │ └─/bin/sh",
-            "root     exec │ │ └─/bin/ls -l 'a b'",
-            "root     exec │ │ └─/bin/ls -l 'a b'",
-            "root     end  │ └─/bin/sh (fork)  exit 0  5.0s",
+            "root     fork └─/bin/sh",
+            "root     exec │ └─/bin/ls -l 'a b'",
+            "root     exec │ └─/bin/ls -l 'a b'",
+            "root     end  └─/bin/sh (fork)  exit 0  5.0s",
         ],
         "{text}"
     );
