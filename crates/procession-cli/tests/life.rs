@@ -107,9 +107,9 @@ fn it_says_when_it_serves_reloads_and_stops() {
     assert!(status.success(), "{status} {said}");
     for sentence in [
         "procession: `log-level` changed; from: info; to: debug",
-        "procession: `ring-size` changes only with a restart; from: 8M; to: 16M",
+        "procession: warning: `ring-size` changes only with a restart; from: 8M; to: 16M",
         "agent.toml:2: there is no option `banana`",
-        "procession: the options are wrong now, so nothing changes",
+        "procession: error: the options are wrong now, so nothing changes",
     ] {
         assert!(said.contains(sentence), "{sentence} in {said}");
     }

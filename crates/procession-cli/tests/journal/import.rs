@@ -127,7 +127,7 @@ fn what_is_there_stays_until_the_new_one_is_whole() {
         [recording.replay(&["--user", "daemon"]), recording.asked(&["processes", "--user", "daemon"])]
     {
         assert!(
-            asked.code == Some(1) && asked.err.contains("of node node-1, not of this machine"),
+            asked.code == Some(2) && asked.err.contains("of node node-1, not of this machine"),
             "{asked:?}"
         );
     }
