@@ -99,13 +99,11 @@ fn occupied(error: ExportError) -> anyhow::Error {
 }
 
 fn tell_of(exported: &Exported, directory: &Path) {
-    for (path, damage) in &exported.damage {
-        let events = damage
-            .events
-            .map(|events| format!(" ({})", count(events, "event", "events")))
-            .unwrap_or_default();
-        tell(format_args!("{}: {damage}{events}", path.display()));
-    }
+    journal::tell_unreadable(
+        &exported.damage,
+        |(path, damage)| journal::unreadable(path, damage),
+        |(_, damage)| damage.events,
+    );
     if exported.unreadable > 0 {
         let unreadable = count(exported.unreadable, "event", "events");
         tell(format_args!("passed over: {unreadable} of a kind that this version does not know"));

@@ -144,9 +144,33 @@ fn not_then(path: &Path, error: JournalError) -> anyhow::Error {
 /// Says which parts cannot be read.
 fn damage(path: &Path, damage: &[Damage]) {
     // What is being written is torn at its end, and nothing is missing.
-    for part in damage.iter().filter(|part| !part.is_torn()) {
-        summary::tell(format_args!("{}", unreadable(path, part)));
+    let parts: Vec<_> = damage.iter().filter(|part| !part.is_torn()).collect();
+    tell_unreadable(&parts, |part| unreadable(path, part), |part| part.events);
+}
+
+/// Places that are told of one by one.
+const MOST_PLACES: usize = 5;
+
+/// Says what cannot be read: of the first few places where, and of all others how much is missing.
+pub(crate) fn tell_unreadable<T>(
+    parts: &[T],
+    told: impl Fn(&T) -> String,
+    events: impl Fn(&T) -> Option<u64>,
+) {
+    let (first, rest) = parts.split_at(parts.len().min(MOST_PLACES));
+    for part in first {
+        summary::tell(format_args!("{}", told(part)));
     }
+    if rest.is_empty() {
+        return;
+    }
+    let missing = rest.iter().filter_map(&events).fold(0, u64::saturating_add);
+    let or_more = if rest.iter().all(|part| events(part).is_some()) { "up to" } else { "at least" };
+    summary::tell(format_args!(
+        "and so on in {}: {or_more} {} missing there",
+        summary::count(rest.len() as u64, "more place", "more places"),
+        summary::count(missing, "event", "events"),
+    ));
 }
 
 /// `4096 bytes at 128 of FILE cannot be read (why): up to 12 events are missing`.

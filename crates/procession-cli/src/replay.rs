@@ -59,9 +59,7 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             .filter(|_| !performance.is_asked_to_stop())
             .map(|(boot, began)| Start { boot: Some(boot), time: Some(began) });
     }
-    for part in &performance.unread {
-        summary::tell(format_args!("{}", unread(args, part)));
-    }
+    journal::tell_unreadable(&performance.unread, |part| unread(args, part), |part| part.damage.events);
     Ok(ExitCode::SUCCESS)
 }
 

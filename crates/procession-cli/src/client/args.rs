@@ -315,7 +315,7 @@ Examples:
     times!()
 );
 
-/// Tell the life of a process: what it ran, as whom, and how it ended.
+/// Tell the life of a process: what it ran, as whom, how it ended.
 ///
 /// Also who forked it, what it started, and to whom it belonged when its parent had ended.
 ///

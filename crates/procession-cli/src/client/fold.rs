@@ -9,23 +9,34 @@ const LEAST: usize = 20;
 /// The lines of `text`, each folded to `width` columns where it has a space. What has none, such as a long
 /// path, stays whole: it is to be copied.
 pub(super) fn folded(text: &str, width: usize) -> String {
+    fold(text, width, |indent| indent + HANGING)
+}
+
+/// The same of a table: what goes on begins at `column`.
+pub(super) fn folded_table(text: &str, width: usize, column: usize) -> String {
+    fold(text, width, |_| column)
+}
+
+/// `hanging`: at which column a line goes on that is indented so far.
+fn fold(text: &str, width: usize, hanging: impl Fn(usize) -> usize) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     for line in text.lines() {
         let words = line.trim_start_matches(' ');
         let indent = line.len() - words.len();
+        let hanging = hanging(indent);
         out.push_str(&line[..indent]);
-        fold_line(words, indent, width.max(indent + HANGING + LEAST), &mut out);
+        fold_line(words, (indent, hanging), width.max(hanging + LEAST), &mut out);
         out.push('\n');
     }
     out
 }
 
-fn fold_line(words: &str, indent: usize, width: usize, out: &mut String) {
+fn fold_line(words: &str, (indent, hanging): (usize, usize), width: usize, out: &mut String) {
     let mut column = indent;
     for (number, word) in words.split(' ').enumerate() {
         let columns = word.chars().count();
         if number > 0 && column + 1 + columns > width {
-            column = indent + HANGING;
+            column = hanging;
             out.push('\n');
             out.extend(std::iter::repeat_n(' ', column));
         } else if number > 0 {
@@ -51,6 +62,13 @@ mod tests {
             "sleep (pid 7) runs\n    /usr/bin/sleep 60 as\n    alice.\n  It was started by bash.\n\nlast\n"
         );
         assert_eq!(folded(text, 100), text);
+    }
+
+    #[test]
+    fn a_table_goes_on_in_its_column() {
+        let text = "memory      1 MiB of 48 MiB for the table of processes\n            2 running\n";
+        let expected = "memory      1 MiB of 48 MiB for\n            the table of\n            processes\n            2 running\n";
+        assert_eq!(folded_table(text, 32, 12), expected);
     }
 
     #[test]

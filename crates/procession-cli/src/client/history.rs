@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::args::{HistoryArgs, ListOutputArg, ListShowArgs, Name};
 use super::descendants::called as named;
+use super::fold::folded;
 use super::recorded::Recorded;
 use super::screen::{self, Screen};
 use super::words::called;
@@ -97,10 +98,10 @@ impl Tale<'_> {
         let ended = ended.map_or("the end of the recording".to_owned(), |ended| ended);
         let (node, uid) = (&recording.node_name, &message.process_uid);
         let uid = if uid.is_empty() { String::new() } else { format!(" ({uid})") };
-        put(out, &format!("{} on {node}, from {began} to {ended}{uid}", self.called(process)));
+        put_folded(out, &format!("{} on {node}, from {began} to {ended}{uid}", self.called(process)));
         let above: Vec<_> = parents(process, lineage).map(|parent| self.called(parent)).collect();
         if !above.is_empty() {
-            put(out, &format!("  started by {}", above.join(" ← ")));
+            put_folded(out, &format!("  started by {}", above.join(" ← ")));
         }
     }
 
@@ -206,6 +207,14 @@ fn to_the_millisecond(time: SystemTime, zone: &TimeZone) -> String {
 fn told_owner(owner: &ParentLink) -> String {
     let doubt = if owner.provenance == Provenance::Inferred { " [inferred]" } else { "" };
     format!("process {}{doubt}", owner.key.pid)
+}
+
+/// Puts a line that may be long, folded where it goes to a terminal.
+fn put_folded(out: &mut Vec<u8>, line: &str) {
+    match screen::width(false) {
+        Some(width) => out.extend_from_slice(folded(line, width).as_bytes()),
+        None => put(out, line),
+    }
 }
 
 fn put(out: &mut Vec<u8>, line: &str) {

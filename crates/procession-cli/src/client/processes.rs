@@ -9,6 +9,7 @@ use super::connect::{Agent, refusal};
 use super::screen::Screen;
 use super::words::Moment;
 use super::{answer, collect, filter, json, screen};
+use crate::args::WrongOption;
 use crate::render::{List, Listed, MessageView, View as _, duration, timestamp};
 
 /// Columns that the name of a container gets at the most.
@@ -20,7 +21,7 @@ pub(super) async fn run(
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<ExitCode> {
     let timeout = args.server.timeout;
-    let allow_list = filter::allow(&args.select, &[], &agent.accounts())?;
+    let allow_list = filter::allow(&args.select, &[], &agent.accounts()).map_err(WrongOption)?;
     let request = ListProcessesRequest { allow_list, deny_list: Vec::new(), with_ended: args.ended };
     let stream = answer(timeout, agent.lineage().list_processes(request)).await;
     let all = collect(timeout, stream.map_err(|status| refusal(&status))?).await;

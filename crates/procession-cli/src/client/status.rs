@@ -11,11 +11,15 @@ use procession_api::proto::procession::v1::{
 
 use super::args::{ListOutputArg, StatusArgs};
 use super::connect::{Agent, refusal};
-use super::screen::Screen;
+use super::fold::folded_table;
+use super::screen::{self, Screen};
 use super::words::{Moment, bytes};
 use super::{answer, json, now};
 use crate::render::{Sentence, duration, timestamp};
 use crate::summary::{count, thousands};
+
+/// Where it is said, behind the name of what it is about.
+const COLUMN: usize = 12;
 
 pub(super) async fn run(
     agent: &Agent,
@@ -28,7 +32,14 @@ pub(super) async fn run(
     let ledger = answer(timeout, agent.lineage().get_ledger(GetLedgerRequest {})).await;
     let ledger = ledger.map_err(|status| refusal(&status))?;
     match args.output {
-        ListOutputArg::Text => screen.lines().extend_from_slice(told(&status, &ledger, &now()).as_bytes()),
+        ListOutputArg::Text => {
+            let text = told(&status, &ledger, &now());
+            let text = match screen::width(false) {
+                Some(width) => folded_table(&text, width, COLUMN),
+                None => text,
+            };
+            screen.lines().extend_from_slice(text.as_bytes());
+        }
         ListOutputArg::Json => screen.put_line(&format!(
             "{{\"status\":{},\"ledger\":{}}}",
             json::line(&status),
@@ -162,6 +173,6 @@ struct Lines {
 impl Lines {
     fn put(&mut self, name: &str, what: impl std::fmt::Display) {
         // Writing to a text cannot fail.
-        let _ = writeln!(self.text, "{name:<10}  {what}");
+        let _ = writeln!(self.text, "{name:<COLUMN$}{what}");
     }
 }

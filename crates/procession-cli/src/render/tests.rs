@@ -351,6 +351,34 @@ fn a_kernel_thread_and_a_process_that_is_only_inferred() {
 }
 
 #[test]
+fn a_tree_shows_a_subshell_once_and_marks_its_end() {
+    let mut scene = Scene::new();
+    scene.fork(CHILD, SHELL);
+    scene.fork(102, CHILD);
+    scene.fork(103, CHILD);
+    let first = scene.exec(102, ls(), context(0));
+    let second = scene.exec(103, ls(), context(0));
+    let end = scene.exit(CHILD, 5 * SECOND, Some(0));
+    let mut renderer = renderer(Form::Text(Text::new(TextOptions { tree: true, ..TextOptions::default() })));
+    let mut out = Vec::new();
+    for fact in [first, second, end] {
+        renderer.render(&Told { fact, containers: Vec::new(), is_complete: true }, &mut out);
+    }
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<_> = text.lines().map(|line| line[24..].trim_end()).collect();
+    assert_eq!(
+        lines,
+        [
+            "root     fork └─/bin/sh",
+            "root     exec │ └─/bin/ls -l 'a b'",
+            "root     exec │ └─/bin/ls -l 'a b'",
+            "root     end  └─/bin/sh (fork)  exit 0  5.0s",
+        ],
+        "{text}"
+    );
+}
+
+#[test]
 fn forks_are_shown_on_demand() {
     let fork = Scene::new().fork(CHILD, SHELL);
     assert_eq!(rendered(Form::Text(Text::new(TextOptions::default())), &fork), "");

@@ -388,6 +388,26 @@ fn how_much_is_logged_is_shown_and_set() {
 }
 
 #[test]
+fn what_cannot_be_written_is_an_error() {
+    let commands: [&[&str]; 6] = [
+        &["--help"],
+        &["watch", "--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["man"],
+        &["agent", "--print-config"],
+    ];
+    for command in commands {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_procession"));
+        let output = program.args(command).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
+        assert!(told.starts_with("procession: cannot write to standard output: "), "{command:?}: {told}");
+    }
+}
+
+#[test]
 fn without_an_agent_it_is_said_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.sock");

@@ -13,7 +13,7 @@ pub(crate) const TESTS: [Test; 2] = [
 ];
 
 /// Where the questions are.
-const DOCUMENTS: [&str; 2] = ["README.md", "docs/parquet.md"];
+const DOCUMENTS: [&str; 2] = ["docs/investigators.md", "docs/parquet.md"];
 
 /// What an engine is asked: first how it reads the files, then the questions.
 fn questions(engine: &str) -> Vec<(String, String)> {
