@@ -58,7 +58,6 @@ fn are_hidden_everywhere() {
         r#"--redaction-filters={"redact": ["--password[= ](\\S+)"]}"#,
         "--log-level=trace",
         "--enable-process-cred",
-        "--enable-ancestors",
         "--journal-fsync=always",
     ]);
     command.env("AGENT_SECRET", ENVIRONMENT);
