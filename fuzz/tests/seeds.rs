@@ -1,10 +1,13 @@
 //! Every target, on its seeds and on random changes of them.
 
-use std::fs;
 use std::path::Path;
+use std::{env, fs};
 
 /// Changed inputs for each target. The order is the same in every run.
 const INPUTS: usize = 20_000;
+
+/// The same of targets that write files, or ask over a connection.
+const SLOW: usize = 300;
 
 /// Marsaglia's xorshift: enough to change bytes with.
 struct Random(u64);
@@ -34,7 +37,7 @@ impl Random {
     }
 }
 
-fn check(target: fn(&[u8]), seeds: &str) {
+fn check(target: fn(&[u8]), seeds: &str, inputs: usize) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(seeds);
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -45,64 +48,51 @@ fn check(target: fn(&[u8]), seeds: &str) {
     // The long ones take their time and are no more telling than the others.
     let short: Vec<_> = seeds.iter().filter(|seed| seed.len() < 8_192).collect();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..INPUTS {
+    for _ in 0..inputs {
         let mut input = short[random.below(short.len())].clone();
         random.change(&mut input);
         target(&input);
     }
 }
 
+/// A test for each target, on the seeds that are called like it, with so many changes of them.
+macro_rules! targets {
+    ($inputs:expr, $($target:ident)*) => {$(
+        #[test]
+        fn $target() {
+            check(procession_fuzz::$target, concat!("seeds/", stringify!($target)), $inputs);
+        }
+    )*};
+}
+
 #[test]
 fn records() {
-    check(procession_fuzz::records, "../crates/procession-sensor/tests/data");
+    check(procession_fuzz::records, "../crates/procession-sensor/tests/data", INPUTS);
 }
 
-#[test]
-fn proc_files() {
-    check(procession_fuzz::proc_files, "seeds/proc_files");
+targets! {
+    INPUTS,
+    ring bookmark proc_files passwd netlink container_id exec_id filters_json re2 cel field_paths requests events
+    journal
 }
 
-#[test]
-fn netlink() {
-    check(procession_fuzz::netlink, "seeds/netlink");
-}
+targets! { SLOW, journal_directory }
 
-#[test]
-fn exec_id() {
-    check(procession_fuzz::exec_id, "seeds/exec_id");
-}
+#[cfg(feature = "program")]
+targets! { INPUTS, pod runtimes }
 
-#[test]
-fn container_id() {
-    check(procession_fuzz::container_id, "seeds/container_id");
-}
+#[cfg(feature = "program")]
+targets! { SLOW, import config command_line questions }
 
+/// `PROCESSION_UPDATE_EXPECTED=1` makes the seed of this journal.
 #[test]
-fn filters_json() {
-    check(procession_fuzz::filters_json, "seeds/filters_json");
-}
-
-#[test]
-fn re2() {
-    check(procession_fuzz::re2, "seeds/re2");
-}
-
-#[test]
-fn cel() {
-    check(procession_fuzz::cel, "seeds/cel");
-}
-
-#[test]
-fn field_paths() {
-    check(procession_fuzz::field_paths, "seeds/field_paths");
-}
-
-#[test]
-fn events() {
-    check(procession_fuzz::events, "seeds/events");
-}
-
-#[test]
-fn journal() {
-    check(procession_fuzz::journal, "seeds/journal");
+fn a_journal_in_pieces_is_a_seed() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let whole = fs::read(directory.join("recorded.procession")).unwrap();
+    let pieces = procession_fuzz::pieces(&whole);
+    let seed = directory.join("journal_directory/recorded");
+    if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
+        fs::write(&seed, &pieces).unwrap();
+    }
+    assert!(fs::read(&seed).unwrap() == pieces, "it is out of date: run this with PROCESSION_UPDATE_EXPECTED=1");
 }

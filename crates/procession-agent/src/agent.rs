@@ -183,9 +183,7 @@ impl Agent {
         inventory: Box<dyn Inventory>,
         config: AgentConfig,
     ) -> Result<Self, AgentError> {
-        let mut runtime = runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).thread_name("serve").enable_all().build();
-        let runtime = runtime.map_err(AgentError::Thread)?;
+        let runtime = runtime().map_err(AgentError::Thread)?;
         let bound = runtime.block_on(Server::bind(config.server)).map_err(AgentError::Server)?;
         let web = config.web.map(|config| bind_web(&runtime, config)).transpose()?;
         let log = EventLog::new(config.log);
@@ -194,14 +192,12 @@ impl Agent {
         let exporter = exporter.map_err(AgentError::Export)?;
 
         let redaction = SharedRedaction::from(config.redaction);
-        let journal = config.journal.map(|journal| journal.with_redaction(redaction.clone()));
-
         let (kind, unseen) = (source.kind(), source.unseen_changes());
-        let selection = selection(config.detail);
-        let mut observed = ObservationConfig { hold: config.hold, ..ObservationConfig::new(selection) };
+        let mut observed = ObservationConfig::new(selection(config.detail));
+        observed.hold = config.hold;
         observed.table.budget = config.table_budget;
-        observed.resume = journal.as_ref().and_then(|journal| journal.restore(observed.table));
-        observed.journal = journal;
+        observed.journal = config.journal.map(|journal| journal.with_redaction(redaction.clone()));
+        observed.resume = observed.journal.as_ref().and_then(|journal| journal.restore(observed.table));
         let mut observation = Observation::start(source, observed, inventory)?;
         let encoder = MessageEncoder {
             node_name: config.node_name,
@@ -218,15 +214,7 @@ impl Agent {
         });
 
         let events = Arc::new(EventMetrics::new(config.event_metrics));
-        let witness: Witness = {
-            let events = Arc::clone(&events);
-            Box::new(move |event| events.observe(event))
-        };
-        let hub = Hub::new(node.clone(), witness);
-        let (found, told) = (observation.take_found(), observation.told().clone());
-        let hub = thread::Builder::new().name("messages".to_owned()).spawn(move || hub.run(found, &told));
-        let hub = hub.map_err(AgentError::Thread)?;
-
+        let hub = start_hub(&node, &events, &mut observation).map_err(AgentError::Thread)?;
         let mut agent = Self {
             node,
             observation,
@@ -347,6 +335,23 @@ impl Agent {
 
 /// What tells a server to end.
 type End = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().worker_threads(2).thread_name("serve").enable_all().build()
+}
+
+/// Makes messages of what is observed, and counts them in `events`, in a thread of its own.
+fn start_hub(
+    node: &Node,
+    events: &Arc<EventMetrics>,
+    observation: &mut Observation,
+) -> io::Result<JoinHandle<()>> {
+    let events = Arc::clone(events);
+    let witness: Witness = Box::new(move |event| events.observe(event));
+    let hub = Hub::new(node.clone(), witness);
+    let (found, told) = (observation.take_found(), observation.told().clone());
+    thread::Builder::new().name("messages".to_owned()).spawn(move || hub.run(found, &told))
+}
 
 fn bind_web(runtime: &Runtime, config: WebConfig) -> Result<Web, AgentError> {
     let bound = runtime.block_on(Web::bind(&config));

@@ -13,14 +13,19 @@ pub fn wall_clock() -> WallClock {
     WallClock::new(boot_time(), SystemTime::now())
 }
 
-/// The same, if the clocks have been stepped apart since `clock` was read: it stays as it is for less, so
-/// that one time has one date.
+/// The same, if the clocks have been stepped apart since `clock` was read. It stays as it is for less.
 pub fn renewed(clock: WallClock) -> WallClock {
-    const STEP: Duration = Duration::from_millis(1);
     let now = wall_clock();
-    let (one, other) = (clock.at(BootTime::ZERO), now.at(BootTime::ZERO));
-    let apart = one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or(Duration::MAX);
-    if apart < STEP { clock } else { now }
+    if is_step(clock, now) { now } else { clock }
+}
+
+/// Whether somebody set the wall clock between one reading and another. Less than a millisecond is the drift of
+/// clocks: one time has one date.
+pub(crate) fn is_step(one: WallClock, other: WallClock) -> bool {
+    const STEP: Duration = Duration::from_millis(1);
+    let (one, other) = (one.at(BootTime::ZERO), other.at(BootTime::ZERO));
+    let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
+    apart.unwrap_or(Duration::MAX) >= STEP
 }
 
 /// The time since boot, sleep included.
@@ -37,6 +42,9 @@ pub(crate) fn boot_time() -> BootTime {
 ///
 /// `/proc` is not there, or hidden.
 pub(crate) fn boot_id() -> io::Result<BootId> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(PATH).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read {PATH}: {error}; is all of /proc mounted?"))
+    })?;
     text.parse().map_err(io::Error::other)
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use procession_kube::{
-    Answer, Asked, CgroupContainer, ContainerId, Notice, Phase, PodWatcher, RuntimeCounters, Runtimes,
+    Asked, CgroupContainer, ContainerId, Notice, Phase, PodWatcher, RuntimeCounters, Runtimes,
     RuntimesConfig, Status, WatchConfig, Whose,
 };
 
@@ -92,7 +92,8 @@ impl NodeInventory {
 impl Inventory for NodeInventory {
     fn find(&self, id: &ContainerId) -> Option<Whose> {
         let pod = self.pods.as_ref().and_then(|pods| pods.pod_of(id)).map(Whose::Pod);
-        pod.or_else(|| self.runtimes.as_ref().and_then(|runtimes| known_to(runtimes, id)))
+        let known = || self.runtimes.as_ref().and_then(|runtimes| runtimes.known(id));
+        pod.or_else(|| known().map(Whose::Runtime))
     }
 
     fn can_know(&self) -> bool {
@@ -124,11 +125,4 @@ impl Inventory for NodeInventory {
             pods: self.pods.as_ref().map(PodWatcher::status),
         }
     }
-}
-
-/// What the runtimes have told of a container. What is old is asked for anew meanwhile.
-fn known_to(runtimes: &Runtimes, id: &ContainerId) -> Option<Whose> {
-    let Answer::Known(info) = runtimes.get(id)? else { return None };
-    runtimes.ask(*id);
-    Some(Whose::Runtime(info))
 }

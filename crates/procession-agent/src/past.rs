@@ -20,7 +20,7 @@ use crate::pipeline::Account;
 use crate::presenter::Presenter;
 use crate::pulse::Pulse;
 use crate::query::{Queries, Query, View};
-use crate::replay::RecordedInventory;
+use crate::recorded::RecordedInventory;
 use crate::server::serve_one;
 use crate::stream::{EventLog, LogConfig};
 

@@ -1,7 +1,7 @@
 //! A journal as a source: what was recorded happens once more.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+mod clocks;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use procession::{BootId, BootTime, Event, EventKind, WallClock};
-use procession_journal::{Block, Content, Damage, Journal, JournalError, Names, Piece};
-use procession_kube::{
-    CgroupContainer, Container, ContainerId, ContainerInfo, ContainerKind, Memory, Pairs, Pod, PodIndex,
-    RuntimePod, Whose,
-};
+use procession_journal::{Block, Content, Damage, Journal, JournalError, Piece};
 use procession_sensor::{KernelCounts, Resumed, Sink, Source, SourceError, SourceKind};
 
-use crate::inventory::{Inventory, News};
+use clocks::Clocks;
 
 /// What is to happen once more, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,30 +89,6 @@ impl RecordedClock {
     /// The clock as it stood when something happened. `None`: nothing has happened yet.
     pub fn at(&self, time: BootTime) -> Option<WallClock> {
         self.0.seen().clocks.at(time)
-    }
-}
-
-/// Where boot time stood on the wall clock, each from some time on.
-#[derive(Debug, Default)]
-struct Clocks(Vec<(BootTime, WallClock)>);
-
-impl Clocks {
-    /// Less than that is the drift of clocks, not a step: one time has one date.
-    const STEP: Duration = Duration::from_millis(1);
-
-    fn note(&mut self, from: BootTime, clock: WallClock) {
-        let is_news = self.0.last().is_none_or(|(_, last)| {
-            let (one, other) = (last.at(BootTime::ZERO), clock.at(BootTime::ZERO));
-            one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default() >= Self::STEP
-        });
-        if is_news {
-            self.0.push((from, clock));
-        }
-    }
-
-    fn at(&self, time: BootTime) -> Option<WallClock> {
-        let after = self.0.partition_point(|(from, _)| *from <= time);
-        self.0.get(after.saturating_sub(1)).map(|(_, clock)| *clock)
     }
 }
 
@@ -348,154 +320,4 @@ impl Source for ReplaySource {
 
 fn unreadable(error: JournalError) -> SourceError {
     SourceError::io("read the journal")(io::Error::other(error))
-}
-
-/// Whose containers were, as a journal has it.
-#[derive(Debug)]
-pub struct RecordedInventory {
-    names: Names,
-    /// What was asked for before.
-    found: RefCell<HashMap<ContainerId, Option<Whose>>>,
-}
-
-impl RecordedInventory {
-    /// Of these containers.
-    pub fn new(names: Names) -> Self {
-        Self { names, found: RefCell::default() }
-    }
-}
-
-impl Inventory for RecordedInventory {
-    fn find(&self, id: &ContainerId) -> Option<Whose> {
-        let mut found = self.found.borrow_mut();
-        found.entry(*id).or_insert_with(|| whose(*id, self.names.find(id.as_str())?)).clone()
-    }
-
-    fn can_know(&self) -> bool {
-        !self.names.is_empty()
-    }
-
-    fn ask(&self, _container: CgroupContainer) -> bool {
-        false
-    }
-
-    fn news(&self, _news: &mut dyn FnMut(News)) {}
-}
-
-/// A pod with a workload was told of by the Kubernetes API, for a runtime knows of none.
-fn whose(id: ContainerId, container: &procession_journal::Container) -> Option<Whose> {
-    match &container.pod {
-        Some(pod) if !pod.workload.is_empty() => of_api(id, container, pod),
-        pod => Some(Whose::Runtime(Arc::new(of_runtime(id, container, pod.as_ref())))),
-    }
-}
-
-fn of_runtime(
-    id: ContainerId,
-    container: &procession_journal::Container,
-    pod: Option<&procession_journal::Pod>,
-) -> ContainerInfo {
-    let pod = pod.map(|pod| RuntimePod {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-        labels: pod.labels.clone(),
-        annotations: pod.annotations.clone(),
-    });
-    ContainerInfo {
-        name: container.name.clone(),
-        image: container.image.clone(),
-        image_id: container.image_id.clone(),
-        started_at: container.started,
-        pod,
-        ..ContainerInfo::of(id)
-    }
-}
-
-fn of_api(
-    id: ContainerId,
-    container: &procession_journal::Container,
-    pod: &procession_journal::Pod,
-) -> Option<Whose> {
-    let only = Container {
-        id,
-        runtime: "".into(),
-        name: container.name.as_str().into(),
-        image: container.image.as_str().into(),
-        image_id: container.image_id.as_str().into(),
-        kind: ContainerKind::Regular,
-        is_running: container.started.is_some(),
-        started_at: container.started,
-        privileged: false,
-        probes: Box::default(),
-    };
-    let pairs = |map: &std::collections::BTreeMap<String, String>| -> Pairs {
-        map.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
-    };
-    let pod = Arc::new(Pod {
-        namespace: pod.namespace.as_str().into(),
-        name: pod.name.as_str().into(),
-        uid: pod.uid.as_str().into(),
-        labels: pairs(&pod.labels),
-        annotations: pairs(&pod.annotations),
-        workload: pod.workload.as_str().into(),
-        workload_kind: pod.workload_kind.as_str().into(),
-        static_uid: None,
-        containers: [only].into(),
-    });
-    // What is known of a container is with an index of pods: one for it alone.
-    let mut index = PodIndex::new(Memory::default());
-    index.apply(&pod, BootTime::ZERO);
-    index.find(&id).map(Whose::Pod)
-}
-
-#[cfg(test)]
-mod tests {
-    use procession_journal::{Container as Named, Pod as NamedPod};
-
-    use super::*;
-
-    fn clock(boot: u64, wall: u64) -> WallClock {
-        WallClock::new(BootTime::from_nanos(boot), SystemTime::UNIX_EPOCH + Duration::from_nanos(wall))
-    }
-
-    #[test]
-    fn a_time_is_shown_by_the_clock_of_then() {
-        const SECOND: u64 = 1_000_000_000;
-        let mut clocks = Clocks::default();
-        assert_eq!(clocks.at(BootTime::ZERO), None);
-        let (first, drifted, set) =
-            (clock(0, SECOND), clock(5, SECOND + 5 + 999_999), clock(10, 3_600 * SECOND));
-        clocks.note(BootTime::from_nanos(1), first);
-        clocks.note(BootTime::from_nanos(5), drifted);
-        clocks.note(BootTime::from_nanos(10), set);
-        for (time, expected) in [(0, first), (1, first), (9, first), (10, set), (u64::MAX, set)] {
-            assert_eq!(clocks.at(BootTime::from_nanos(time)), Some(expected), "{time}");
-        }
-    }
-
-    #[test]
-    fn containers_are_told_of_by_who_would_have_told_of_them() {
-        let id = |digit: &str| digit.repeat(ContainerId::LEN);
-        let known = |digit: &str| ContainerId::parse(id(digit).as_bytes()).unwrap();
-        let pod = NamedPod { name: "cart-0".into(), namespace: "shop".into(), ..NamedPod::default() };
-        let of_api = NamedPod { workload: "cart".into(), ..pod.clone() };
-        let mut names = Names::default();
-        for (digit, pod) in [("a", None), ("b", Some(pod)), ("c", Some(of_api))] {
-            names.insert(Named { id: id(digit), name: "app".into(), pod, ..Named::default() });
-        }
-        let inventory = RecordedInventory::new(names);
-        let found = |digit: &str| inventory.find(&known(digit)).unwrap();
-        assert!(matches!(found("a"), Whose::Runtime(_)) && found("a").pod().is_none());
-        assert!(matches!(found("b"), Whose::Runtime(_)));
-        assert!(matches!(found("c"), Whose::Pod(_)));
-        for digit in ["b", "c"] {
-            let whose = found(digit);
-            let pod = whose.pod().unwrap();
-            assert_eq!((pod.namespace, pod.name, whose.container_name()), ("shop", "cart-0", "app"));
-        }
-        assert_eq!(inventory.find(&known("d")), None);
-        assert!(!inventory.ask(known("d").into()) && inventory.can_know());
-        assert!(!RecordedInventory::new(Names::default()).can_know());
-    }
 }

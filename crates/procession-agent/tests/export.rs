@@ -3,6 +3,9 @@
 #![expect(clippy::print_stderr, reason = "whoever runs it sees what was left out")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "../../procession-journal/tests/support/small_disk.rs"]
+mod small_disk;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -21,8 +24,8 @@ use procession_agent::{
 };
 use procession_api::proto::tetragon::get_events_response::Event as Kind;
 use procession_api::proto::tetragon::{GetEventsResponse, Process, ProcessExec};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
+use small_disk::SmallDisk;
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -559,9 +562,9 @@ fn a_disk_that_is_full_for_a_while_leaves_no_broken_line() {
     let said = Said::default();
     let _guard = said.listen();
     let log = LogConfig { events: 100, ..LogConfig::default() };
-    let path = disk.0.path().join("events.log");
+    let path = disk.path().join("events.log");
     let mut lab = Lab::with(TempDir::new().unwrap(), log, |_, file| file.path.clone_from(&path));
-    let filler = disk.0.path().join("filler");
+    let filler = disk.path().join("filler");
     fs::write(&filler, vec![0; 100 << 10]).unwrap();
     while !lab.handle.counts().is_failing {
         // No divisor of a page.
@@ -587,32 +590,6 @@ fn a_disk_that_is_full_for_a_while_leaves_no_broken_line() {
     assert_eq!(counts.exported + counts.lost, appended);
     assert!(counts.lost > 0);
     assert_eq!((said.count(FAILING), said.count(RECOVERED)), (1, 1));
-}
-
-/// A file system of a few bytes, in memory.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None`, with the reason said: this process may not. Where all tests have to run, that is a failure.
-    fn mount(bytes: usize) -> Option<Self> {
-        let directory = TempDir::new().unwrap();
-        let size = format!("size={bytes}");
-        let size = std::ffi::CString::new(size).unwrap();
-        match mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())) {
-            Ok(()) => Some(Self(directory)),
-            Err(error) => {
-                assert!(env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_none(), "mount: {error}");
-                eprintln!("SKIPPED: needs to mount a file system: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
-    }
 }
 
 #[test]

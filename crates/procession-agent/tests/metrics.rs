@@ -13,6 +13,8 @@ mod deployed;
 mod page;
 #[path = "metrics/peers.rs"]
 mod peers;
+#[path = "../../procession-sensor/tests/support/required.rs"]
+mod required;
 #[path = "metrics/sample.rs"]
 mod sample;
 mod support;

@@ -6,19 +6,14 @@ use std::sync::OnceLock;
 
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
-    SerializeOptions,
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions,
 };
-use prost_types::FieldMask;
-use serde_json::Value;
 
 use crate::json::printable;
 use crate::proto::DESCRIPTORS;
 
 /// The name of the message that is an event.
 pub const EVENT: &str = "tetragon.GetEventsResponse";
-/// The name of the message that is a filter of events.
-pub const FILTER: &str = "tetragon.Filter";
 
 /// All messages of both APIs.
 #[expect(clippy::missing_panics_doc, reason = "what is decoded is part of the program")]
@@ -57,13 +52,13 @@ pub struct NotAMessage {
 /// If no message is called `full_name`.
 ///
 /// ```
-/// use procession_api::dynamic::{FILTER, Unknown, parse_json};
+/// use procession_api::dynamic::{Unknown, parse_json};
 /// use procession_api::proto::tetragon::Filter;
 ///
-/// let filter: Filter = parse_json(FILTER, r#"{"pid":[1]}"#, Unknown::Deny)?;
+/// let filter: Filter = parse_json("tetragon.Filter", r#"{"pid":[1]}"#, Unknown::Deny)?;
 /// assert_eq!(filter.pid, [1]);
 ///
-/// let error = parse_json::<Filter>(FILTER, r#"{"pids":[1]}"#, Unknown::Deny).unwrap_err();
+/// let error = parse_json::<Filter>("tetragon.Filter", r#"{"pids":[1]}"#, Unknown::Deny).unwrap_err();
 /// assert_eq!(error.to_string(), "not a tetragon.Filter: unrecognized field name 'pids' at line 1 column 7");
 /// # Ok::<(), procession_api::dynamic::NotAMessage>(())
 /// ```
@@ -85,54 +80,14 @@ fn read(
     text: &str,
     options: &DeserializeOptions,
 ) -> Result<DynamicMessage, serde_json::Error> {
-    let masks: Vec<_> = descriptor.fields().filter(is_mask).collect();
-    if masks.is_empty() {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let message = DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, options)?;
-        deserializer.end()?;
-        return Ok(message);
-    }
-    let mut json: Value = serde_json::from_str(text)?;
-    let taken: Vec<_> = masks.iter().filter_map(|field| take_mask(&mut json, field)).collect();
-    let mut message = DynamicMessage::deserialize_with_options(descriptor, json, options)?;
-    for (field, mask) in taken {
-        message.set_field(&field, prost_reflect::Value::Message(mask));
-    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, options)?;
+    deserializer.end()?;
     Ok(message)
 }
 
-fn is_mask(field: &FieldDescriptor) -> bool {
-    matches!(field.kind(), Kind::Message(message) if message.full_name() == "google.protobuf.FieldMask")
-}
-
-/// Takes the mask in `field` out of `json`, because protobuf's own form of it has no names as in the
-/// schema, which the reference allows.
-fn take_mask(json: &mut Value, field: &FieldDescriptor) -> Option<(FieldDescriptor, DynamicMessage)> {
-    let Kind::Message(descriptor) = field.kind() else { return None };
-    let name = [field.name(), field.json_name()].into_iter().find(|name| json[*name].is_string())?;
-    let Value::String(text) = json.as_object_mut()?.remove(name)? else { return None };
-    let paths = text.split(',').filter(|path| !path.is_empty()).map(name_in_schema).collect();
-    let mut mask = DynamicMessage::new(descriptor);
-    mask.transcode_from(&FieldMask { paths }).ok()?;
-    Some((field.clone(), mask))
-}
-
-/// `process.execId` as `process.exec_id`. What begins with a capital letter is called so.
-fn name_in_schema(path: &str) -> String {
-    let mut name = String::with_capacity(path.len() + 4);
-    for letter in path.chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() && !name.ends_with('.') {
-            name.push('_');
-            name.push(letter.to_ascii_lowercase());
-        } else {
-            name.push(letter);
-        }
-    }
-    name
-}
-
-/// The JSON form of any message, with its members named as in the schema, on one line or, if it is
-/// `pretty`, on several. There is no line feed at the end.
+/// The JSON form of any message, with its members named as in the schema, on one line. There is no line feed at
+/// the end.
 ///
 /// `message` has to be the one called `full_name`. What has no JSON form, such as a time after the
 /// year 9999, makes the whole of it `null`.
@@ -140,22 +95,18 @@ fn name_in_schema(path: &str) -> String {
 /// # Panics
 ///
 /// If no message is called `full_name`.
-pub fn write_json(message: &impl Message, full_name: &str, pretty: bool) -> String {
-    let mut json = serialize(message, full_name, pretty).unwrap_or_else(|_| b"null".to_vec());
+pub fn write_json(message: &impl Message, full_name: &str) -> String {
+    let mut json = serialize(message, full_name).unwrap_or_else(|_| b"null".to_vec());
     printable::escape(&mut json, 0);
     String::from_utf8_lossy(&json).into_owned()
 }
 
-fn serialize(message: &impl Message, full_name: &str, pretty: bool) -> Result<Vec<u8>, serde_json::Error> {
+fn serialize(message: &impl Message, full_name: &str) -> Result<Vec<u8>, serde_json::Error> {
     let options = SerializeOptions::new().use_proto_field_name(true);
     let mut dynamic = DynamicMessage::new(descriptor(full_name));
     dynamic.transcode_from(message).map_err(serde::ser::Error::custom)?;
     let mut json = Vec::new();
-    if pretty {
-        dynamic.serialize_with_options(&mut serde_json::Serializer::pretty(&mut json), &options)?;
-    } else {
-        dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut json), &options)?;
-    }
+    dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut json), &options)?;
     Ok(json)
 }
 
@@ -165,12 +116,13 @@ fn descriptor(full_name: &str) -> MessageDescriptor {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::{Duration, FieldMask, Timestamp};
+    use prost_types::{Duration, Timestamp};
 
     use super::*;
     use crate::proto::procession::v1::{End, GetStatusResponse};
-    use crate::proto::tetragon::{FieldFilter, Filter, GetEventsResponse, RedactionFilter};
+    use crate::proto::tetragon::{Filter, GetEventsResponse, RedactionFilter};
 
+    const FILTER: &str = "tetragon.Filter";
     const STATUS: &str = "procession.v1.GetStatusResponse";
 
     #[test]
@@ -186,25 +138,6 @@ mod tests {
             ..Filter::default()
         };
         assert_eq!(filter, expected);
-    }
-
-    #[test]
-    fn fields_of_filters_are_named_as_in_the_schema_or_in_camel_case() {
-        let read = |fields: &str| {
-            let text = format!(r#"{{"fields":{fields},"action":"EXCLUDE","event_set":["PROCESS_EXEC"]}}"#);
-            parse_json::<FieldFilter>("tetragon.FieldFilter", &text, Unknown::Deny)
-        };
-        let filter =
-            read(r#""process.exec_id,process.parentExecId,process.environment_variables.Key""#).unwrap();
-        let paths = ["process.exec_id", "process.parent_exec_id", "process.environment_variables.Key"];
-        assert_eq!(filter.fields, Some(FieldMask { paths: paths.map(Into::into).to_vec() }));
-        assert_eq!((filter.action, filter.event_set), (1, vec![1]));
-        assert_eq!(read(r#""""#).unwrap().fields, Some(FieldMask::default()));
-        assert_eq!(read("null").unwrap().fields, None);
-        assert!(read("7").is_err());
-        let error = parse_json::<FieldFilter>("tetragon.FieldFilter", r#"{"field":""}"#, Unknown::Deny);
-        assert!(error.unwrap_err().to_string().contains("unrecognized field name 'field'"));
-        assert!(parse_json::<FieldFilter>("tetragon.FieldFilter", "[]", Unknown::Deny).is_err());
     }
 
     #[test]
@@ -245,20 +178,16 @@ mod tests {
             ..GetStatusResponse::default()
         };
         assert_eq!(
-            write_json(&status, STATUS, false),
+            write_json(&status, STATUS),
             r#"{"node_name":"\u009b","uptime":"3.500s","processes":"7"}"#
         );
-        assert_eq!(
-            write_json(&status, STATUS, true),
-            "{\n  \"node_name\": \"\\u009b\",\n  \"uptime\": \"3.500s\",\n  \"processes\": \"7\"\n}"
-        );
-        let text = write_json(&status, STATUS, true);
+        let text = write_json(&status, STATUS);
         assert_eq!(parse_json::<GetStatusResponse>(STATUS, &text, Unknown::Deny).unwrap(), status);
     }
 
     #[test]
     fn what_has_no_json_form_is_null() {
         let end = End { time: Some(Timestamp { seconds: i64::MAX, nanos: 0 }), ..End::default() };
-        assert_eq!(write_json(&end, "procession.v1.End", false), "null");
+        assert_eq!(write_json(&end, "procession.v1.End"), "null");
     }
 }

@@ -17,7 +17,7 @@ use crate::client::args::{
 };
 #[cfg(feature = "parquet")]
 use crate::export::ExportArgs;
-use crate::when::When;
+use crate::when::{When, times};
 
 /// Sees every process on this machine: what it is, who started it, with which rights.
 #[derive(Debug, Parser)]
@@ -156,26 +156,27 @@ pub(crate) struct ReplayArgs {
     pub(crate) select: SelectArgs,
 
     /// Show everything, though the recording is of one command
-    #[arg(long, help_heading = "What to show")]
+    #[arg(long, help_heading = SELECT)]
     pub(crate) all: bool,
 
-    /// Begin at this time: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`, `5m ago`, `-1h30m`
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "What to show")]
+    /// Begin at this time: `14:03`, `2026-11-29 14:03:07`, `-5m`; --help has all forms
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = SELECT)]
     pub(crate) from: Option<When>,
 
     /// End at this time
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "What to show")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = SELECT)]
     pub(crate) to: Option<When>,
 
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 
     /// Keep the recorded pace (1), or so many times as fast, such as 10 or 0.5
-    #[arg(long, value_name = "N", value_parser = parse_speed, help_heading = "How to show it")]
+    #[arg(long, value_name = "N", value_parser = parse_speed, help_heading = SHOW)]
     pub(crate) speed: Option<f64>,
 }
 
-const REPLAY_EXAMPLES: &str = "\
+const REPLAY_EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession replay build.journal           what was recorded
   procession replay build.journal --tree --exit
@@ -186,7 +187,11 @@ Examples:
                                             twenty minutes of events for a program to read
   procession replay build.journal --speed 2 twice as fast as it happened
 
-Conditions of different kinds must all hold; repeated ones are alternatives.";
+Conditions of different kinds must all hold; repeated ones are alternatives.
+
+",
+    times!()
+);
 
 /// Make a recording of events that were exported before.
 ///
@@ -237,7 +242,9 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
-/// Write the manual: all pages into a directory, or procession(1) to standard output.
+/// Write the manual pages.
+///
+/// All of them into a directory, or procession(1) to standard output.
 #[derive(Args, Debug)]
 pub(crate) struct ManArgs {
     /// Write a page for each command into this directory, which is made if it is not there
@@ -246,6 +253,8 @@ pub(crate) struct ManArgs {
 }
 
 const WHERE: &str = "What to watch, and how long";
+pub(crate) const SELECT: &str = "What to show";
+pub(crate) const SHOW: &str = "How to show it";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -270,7 +279,7 @@ Exit status:
   other ones are those of the command";
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "What to show")]
+#[command(next_help_heading = SELECT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub(crate) struct SelectArgs {
     /// Show programs that are run; with no such option, --exec and --exit are on
@@ -294,20 +303,28 @@ pub(crate) struct SelectArgs {
     #[arg(long)]
     pub(crate) running: bool,
 
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
+}
+
+/// Which processes to show, of this machine or of an agent's.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = SELECT)]
+pub(crate) struct WhichArgs {
     /// Only the process with this id (repeatable)
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub(crate) pid: Vec<u32>,
 
     /// Only programs whose path matches this regular expression somewhere (repeatable)
     #[arg(long, value_name = "REGEX")]
     pub(crate) binary: Vec<String>,
 
-    /// Only processes of this user, by name or number (repeatable)
+    /// Only processes of this user, by number, or by name as /etc/passwd here has it (repeatable)
     #[arg(long, value_name = "USER")]
     pub(crate) user: Vec<String>,
 
     /// Only processes in pods of this Kubernetes namespace (repeatable)
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE")]
     pub(crate) namespace: Vec<String>,
 
     /// Only processes in pods whose name matches this regular expression somewhere (repeatable)
@@ -360,20 +377,10 @@ pub(crate) struct ContainerArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "How to show it")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
+#[command(next_help_heading = SHOW)]
 pub(crate) struct ShowArgs {
-    /// Form of the output
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: OutputArg,
-
-    /// Indent by lineage: what a process starts while it is watched stands below it
-    #[arg(long)]
-    pub(crate) tree: bool,
-
-    /// Add the chain of parents to each event
-    #[arg(long)]
-    pub(crate) ancestors: bool,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
 
     /// Add credentials and capabilities (json)
     #[arg(long)]
@@ -382,7 +389,32 @@ pub(crate) struct ShowArgs {
     /// Add namespaces (json)
     #[arg(long)]
     pub(crate) namespaces: bool,
+}
 
+/// How events look, of this machine or of an agent's.
+#[derive(Args, Debug)]
+#[command(next_help_heading = SHOW)]
+pub(crate) struct LookArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: OutputArg,
+
+    /// Indent by lineage: what a process starts while it is watched stands below it
+    #[arg(long)]
+    pub(crate) tree: bool,
+
+    /// Add the chain of parents to each event, as far as an agent tells it
+    #[arg(long)]
+    pub(crate) ancestors: bool,
+
+    #[command(flatten)]
+    pub(crate) terminal: TerminalArgs,
+}
+
+/// How lines fit a terminal.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = SHOW)]
+pub(crate) struct TerminalArgs {
     /// Do not cut lines to the width of the terminal
     #[arg(long)]
     pub(crate) wide: bool,
@@ -431,7 +463,7 @@ pub(crate) enum SourceArg {
 
 impl ShowArgs {
     pub(crate) fn detail(&self) -> Detail {
-        Detail { credentials: self.credentials, namespaces: self.namespaces, ancestors: self.ancestors }
+        Detail { credentials: self.credentials, namespaces: self.namespaces, ancestors: self.look.ancestors }
     }
 }
 
@@ -445,6 +477,16 @@ impl SourceArg {
             Self::Polling => Some(SourceKind::Polling),
         }
     }
+}
+
+/// A value that turned out wrong only when it was used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub(crate) struct WrongOption(pub(crate) anyhow::Error);
+
+/// The id of a process.
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a number, as `ps` shows it".to_owned())
 }
 
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -477,17 +519,22 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn parse_size(text: &str) -> Result<u32, String> {
-    let (number, scale) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
+    let bytes = parse_bytes(text).and_then(|bytes| u32::try_from(bytes).ok());
+    bytes
+        .filter(|bytes| (MIN_RING..=MAX_RING).contains(bytes))
+        .ok_or_else(|| "expected a size from 64K to 1G, for example 8M".to_owned())
+}
+
+/// A number of bytes, as `48M`.
+pub(crate) fn parse_bytes(text: &str) -> Option<usize> {
+    let (number, shift) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 20),
+        b'g' | b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
     };
-    let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(scale));
-    match bytes {
-        Some(bytes) if (MIN_RING..=MAX_RING).contains(&bytes) => Ok(bytes),
-        _ => Err("expected a size from 64K to 1G, for example 8M".to_owned()),
-    }
+    let is_plain = number.bytes().all(|digit| digit.is_ascii_digit());
+    number.parse::<usize>().ok().filter(|_| is_plain)?.checked_mul(1 << shift)
 }
 
 const MIN_RING: u32 = 64 << 10;
@@ -523,7 +570,7 @@ mod tests {
         assert_eq!(parse_size("8M"), Ok(8 << 20));
         assert_eq!(parse_size("65536"), Ok(65_536));
         assert_eq!(parse_size("1G"), Ok(1 << 30));
-        for bad in ["", "M", "1", "2G", "2048M", "99999999999"] {
+        for bad in ["", "M", "1", "+1M", "2G", "2048M", "99999999999", "99999999999G"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }

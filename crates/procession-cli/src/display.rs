@@ -95,14 +95,17 @@ impl Looks<'_> {
     fn form(self, host: Option<Namespaces>) -> Form {
         let Self { select, show, node_name } = self;
         let is_terminal = io::stdout().is_terminal();
-        let palette =
-            if is_coloured(show.color, is_terminal) { Palette::coloured() } else { Palette::plain() };
-        match show.output {
+        let palette = if is_coloured(show.look.terminal.color, is_terminal) {
+            Palette::coloured()
+        } else {
+            Palette::plain()
+        };
+        match show.look.output {
             OutputArg::Text => Form::Text(Text::new(TextOptions {
                 forks: select.fork,
-                tree: show.tree,
-                ancestors: show.ancestors,
-                width: terminal_width().filter(|_| is_terminal && !show.wide),
+                tree: show.look.tree,
+                ancestors: show.look.ancestors,
+                width: terminal_width().filter(|_| is_terminal && !show.look.terminal.wide),
                 palette,
             })),
             OutputArg::Compact => Form::Compact(Compact {

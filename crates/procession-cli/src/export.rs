@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::Args;
-use procession_journal::{Journal, JournalError};
-use procession_parquet::{ExportError, Exported, Options, Progress, export};
+use procession_parquet::{ExportError, Exported, Occupied, Options, Progress, export};
 
-use crate::summary::{tell, thousands};
-use crate::when::When;
+use crate::journal;
+use crate::summary::{count, tell, thousands};
+use crate::when::{When, times};
 
-/// Write what was recorded as Parquet files, for DuckDB, ClickHouse, pandas and others that speak SQL.
+/// Write what was recorded as Parquet files, to ask in SQL.
+///
+/// DuckDB, ClickHouse, pandas, Spark and others read them.
 ///
 /// Each program that ran, each end, fork and change of rights is a row, with all that was known of the
 /// process by then: who started it, with which arguments, as whom, in which container and pod, and how it
@@ -32,8 +35,7 @@ pub(crate) struct ExportArgs {
     #[arg(default_value = "/var/lib/procession/journal")]
     journal: PathBuf,
 
-    /// Only from this time on: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`, `5m ago`, `-1h30m`. Into a
-    /// directory of its own
+    /// Only from this time on, such as `14:03` or `-5m` (--help has all forms). Into a directory of its own
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<When>,
 
@@ -46,7 +48,8 @@ pub(crate) struct ExportArgs {
     force: bool,
 }
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession export --parquet /srv/processes
                                             all that the agent's journal tells
@@ -56,14 +59,18 @@ Examples:
              WHERE event = 'exec' GROUP BY 1 ORDER BY 2 DESC\"
                                             what ran how often
 
-docs/parquet.md of Procession describes every column.";
+docs/parquet.md of Procession describes every column.
+
+",
+    times!()
+);
 
 /// How often a person is told how far it has come.
 const PACE: Duration = Duration::from_millis(200);
 
 /// Exports a journal.
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let journal = Journal::open(&args.journal).map_err(|error| advised(error, &args.journal))?;
+    let journal = journal::open(&args.journal)?;
     let options = Options {
         directory: args.parquet.clone(),
         from: args.from.map(When::here_told).transpose()?,
@@ -79,45 +86,37 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to do when there is no journal.
-fn advised(error: JournalError, path: &Path) -> anyhow::Error {
-    let is_missing =
-        matches!(&error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
-    if !is_missing && !matches!(error, JournalError::Nothing { .. }) {
-        return error.into();
-    }
-    let shown = path.display();
-    anyhow::Error::new(error).context(format!(
-        "there is no journal at {shown}: name one with --journal, make one with `procession record FILE`, or \
-         let the agent keep one with --journal-dir"
-    ))
-}
-
 /// What to do when there is something in the directory.
 fn occupied(error: ExportError) -> anyhow::Error {
-    let is_occupied = matches!(error, ExportError::Occupied(_));
-    let error = anyhow::Error::new(error);
-    if is_occupied { error.context("name another directory with --parquet, or use --force") } else { error }
+    let advice = match &error {
+        ExportError::Occupied(Occupied::NoDirectory { .. }) => "name another one with --parquet",
+        ExportError::Occupied(Occupied::Foreign { .. } | Occupied::Mixed { .. }) => {
+            "name another directory with --parquet, or use --force"
+        }
+        _ => return error.into(),
+    };
+    anyhow!("{:#}: {advice}", anyhow::Error::new(error))
 }
 
 fn tell_of(exported: &Exported, directory: &Path) {
     for (path, damage) in &exported.damage {
-        let events =
-            damage.events.map(|events| format!(" ({} events)", thousands(events))).unwrap_or_default();
+        let events = damage
+            .events
+            .map(|events| format!(" ({})", count(events, "event", "events")))
+            .unwrap_or_default();
         tell(format_args!("{}: {damage}{events}", path.display()));
     }
     if exported.unreadable > 0 {
-        let unreadable = thousands(exported.unreadable);
-        tell(format_args!("{unreadable} events are of a kind that this version does not know"));
+        let unreadable = count(exported.unreadable, "event", "events");
+        tell(format_args!("passed over: {unreadable} of a kind that this version does not know"));
     }
     let written = exported.written;
     if written.rows == 0 {
         tell(format_args!("nothing was recorded in that time, so nothing was written"));
         return;
     }
-    let (rows, files, bytes) = (thousands(written.rows), thousands(written.files), thousands(written.bytes));
-    let plural = if written.files == 1 { "file" } else { "files" };
-    tell(format_args!("{rows} rows in {files} {plural} of {bytes} bytes in {}", directory.display()));
+    let (rows, files) = (count(written.rows, "row", "rows"), count(written.files, "file", "files"));
+    tell(format_args!("{rows} in {files} of {} bytes in {}", thousands(written.bytes), directory.display()));
 }
 
 /// Tells how far it has come, on a terminal.

@@ -12,12 +12,13 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::output::write_whole;
 
 const NAME: &str = "procession";
 
 /// Writes the completions of a shell to standard output.
 pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
-    write_out(&script(args.shell))
+    write_whole(&script(args.shell))
 }
 
 fn script(shell: Shell) -> Vec<u8> {
@@ -30,7 +31,7 @@ fn script(shell: Shell) -> Vec<u8> {
 pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     let pages = pages()?;
     let Some(directory) = &args.directory else {
-        return write_out(pages.first().map_or(&[], |(_, page)| page));
+        return write_whole(pages.first().map_or(&[], |(_, page)| page));
     };
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     for (name, page) in &pages {
@@ -43,14 +44,6 @@ fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     File::create(path)
         .and_then(|mut file| file.write_all(bytes))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Who stops reading has seen enough.
-fn write_out(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    match io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }
 
 /// The pages with their file names: that of the program first, then one for each command.

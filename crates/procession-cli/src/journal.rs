@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Journal> {
 pub(crate) fn open_named(path: &Path) -> anyhow::Result<Journal> {
     Journal::open(path).map_err(|error| match &error {
         JournalError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-            anyhow!("there is no {}: `procession record FILE` makes a recording", path.display())
+            anyhow!("there is no recording {}: `procession record FILE` makes one", path.display())
         }
         _ => explained(path, error),
     })
@@ -41,7 +41,7 @@ pub(crate) fn open_named(path: &Path) -> anyhow::Result<Journal> {
 
 /// Whether a directory has files that look like an agent's.
 fn has_files(path: &Path) -> bool {
-    let is_one = |name: &Path| name.extension().is_some_and(|extension| extension == "journal");
+    let is_one = |name: &Path| name.extension().is_some_and(|extension| extension == "procession");
     path.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| is_one(&entry.path())))
 }
 
@@ -116,12 +116,8 @@ impl Asked {
         damage(&self.path, &self.restored.damage);
         if lost > 0 {
             summary::tell(format_args!(
-                "{} missing before that time: some processes may not be there, and others have ended",
-                if lost == 1 {
-                    "1 event is".to_owned()
-                } else {
-                    format!("{} events are", summary::thousands(lost))
-                }
+                "missing before that time: {}; some processes may not be there, and others have ended",
+                summary::count(lost, "event", "events")
             ));
         }
     }

@@ -186,7 +186,7 @@ fn start_as(level: Level, format: Format, trouble: Option<Trouble>) -> anyhow::R
     Ok(Control { wanted, is_explicit })
 }
 
-/// `procession: the message; field: value`.
+/// `procession: the message; field: value`, with the level before the message unless it is `info`.
 struct Line {
     /// Where it is noted that a recording could not be written.
     trouble: Option<Trouble>,
@@ -208,7 +208,19 @@ where
             Some(said) => text = said,
             None => context.format_fields(Writer::new(&mut text), event)?,
         }
-        writeln!(line, "procession: {}", Sentence(&credentials::hidden(&text)))
+        let text = credentials::hidden(&text);
+        writeln!(line, "procession: {}{}", mark(*event.metadata().level()), Sentence(&text))
+    }
+}
+
+/// How urgent it is, where that is not as usual.
+fn mark(level: tracing::Level) -> &'static str {
+    match level {
+        tracing::Level::ERROR => "error: ",
+        tracing::Level::WARN => "warning: ",
+        tracing::Level::INFO => "",
+        tracing::Level::DEBUG => "debug: ",
+        tracing::Level::TRACE => "trace: ",
     }
 }
 
@@ -361,7 +373,8 @@ mod tests {
         });
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         assert!(text.contains("(No space left on device)") && !text.contains("journal-max"), "{text}");
-        assert!(text.contains("it is written again"), "{text}");
+        assert!(text.contains("procession: warning: the recording"), "{text}");
+        assert!(text.contains("\nprocession: it is written again"), "{text}");
         assert_eq!(trouble.why().as_deref(), Some("No space left on device"));
     }
 

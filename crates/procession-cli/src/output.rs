@@ -1,9 +1,9 @@
 //! Standard output: lines in batches, never waiting for a reader longer than the program should.
 
 use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use crossbeam_channel::Receiver;
 use procession_agent::Told;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -63,7 +63,7 @@ impl Output {
                 self.is_unread = true;
                 Ok(())
             }
-            Err(error) => Err(error).context("cannot write to standard output"),
+            Err(error) => Err(cannot_write(error)),
         }
     }
 
@@ -80,6 +80,20 @@ impl Output {
             }
         }
         Ok(())
+    }
+}
+
+/// That nobody can read it there.
+pub(crate) fn cannot_write(error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("cannot write to standard output")
+}
+
+/// Writes all of `bytes` to standard output, however long that takes. Who stops reading has seen enough.
+pub(crate) fn write_whole(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot_write(error)),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, never, select};
 use procession_agent::{
-    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
+    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection, holder_of_lock,
 };
 use procession_filter::{Filter, Kinds};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tempfile::TempPath;
 
 use crate::args::RecordArgs;
@@ -30,8 +32,11 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
     let signals = Signals::catch()?;
     let inventory = containers::inventory(&args.containers)?;
     let source = source::open_told(args.observe.source, args.observe.ring_size)?;
+    if let Some(unseen) = source.unseen_changes() {
+        summary::tell(format_args!("{unseen}"));
+    }
     let cannot = || format!("cannot write {}", args.file.display());
-    let mut place = Place::beside(&args.file).with_context(cannot)?;
+    let mut place = Place::beside(&args.file).map_err(without_path).with_context(cannot)?;
     let target = JournalTarget::File(place.current().to_owned());
     let journal = JournalConfig::new(target, display::node_name(&args.containers));
     let journal = journal.and_then(JournalConfig::open).with_context(cannot)?;
@@ -79,6 +84,11 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
     })
 }
 
+/// The error alone: it names a file that nobody has asked for.
+fn without_path(error: io::Error) -> io::Error {
+    error.kind().into()
+}
+
 /// What was recorded before is not to be recorded again, and only a file can be replaced.
 pub(crate) fn refuse_what_is_there(path: &Path, is_forced: bool) -> anyhow::Result<()> {
     match fs::metadata(path) {
@@ -93,8 +103,20 @@ pub(crate) fn refuse_what_is_there(path: &Path, is_forced: bool) -> anyhow::Resu
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot write {}", path.display()))
         }
-        _ if is_forced => Ok(()),
+        _ if is_forced => refuse_what_is_written(path),
         _ => bail!("{} is there already: `--force` replaces it", path.display()),
+    }
+}
+
+/// Refuses to replace what is being recorded: whoever does that would go on, and nobody could read it.
+fn refuse_what_is_written(path: &Path) -> anyhow::Result<()> {
+    let Ok(file) = fs::File::open(path) else { return Ok(()) };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => {
+            let holder = holder_of_lock(path);
+            bail!("another program writes {}{holder}: stop it, or name another file", path.display())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use crossbeam_channel::{never, select};
 use jiff::tz::TimeZone;
-use procession::{BootId, Table};
+use procession::{BootId, Counted, Table};
 use procession_agent::{
     Account, Observation, ObservationConfig, RecordedInventory, Replay, ReplayConfig, ReplaySource, Scope,
     Selection, Unread, WhenFull,
@@ -17,7 +17,7 @@ use procession_filter::Filter;
 use procession_journal::{Content, Journal, Piece, Recording, Restored};
 use procession_sensor::SourceError;
 
-use crate::args::{OutputArg, ReplayArgs};
+use crate::args::{OutputArg, ReplayArgs, WrongOption};
 use crate::display::{Accounts, Display, Looks};
 use crate::journal;
 use crate::output::Output;
@@ -26,16 +26,20 @@ use crate::summary::{self, Missing};
 use crate::watch::{self, TICK};
 use crate::when::{When, shown};
 
+/// Said to who asks for changes where none was recorded.
+const NO_CHANGES: &str = "no change of user, capabilities, namespaces or session is in the recording: there was \
+                          none without an exec, or the kernel did not let the sensor see them (`record` says so)";
+
 pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let journal = Arc::new(journal::open_named(&args.journal)?);
     let accounts = Accounts::of(&journal.recording().node_name);
-    let filter = watch::filter(&args.select, &accounts)?;
+    let filter = watch::filter(&args.select, &accounts).map_err(WrongOption)?;
     let from = args.from.map(When::here_told).transpose()?;
     let to = args.to.map(When::here_told).transpose()?;
     check_span(&journal, args, from, to)?;
 
     let is_of_command = journal.recording().root.is_some() && !args.all;
-    let is_for_programs = args.show.output == OutputArg::Json;
+    let is_for_programs = args.show.look.output == OutputArg::Json;
     let users = if is_for_programs { accounts.recorded_users() } else { accounts.users().clone() };
     let mut performance = Performance {
         journal,
@@ -141,6 +145,9 @@ impl Performance<'_> {
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
             tell(&account, &recording, scope, &Missing::of(&unread));
+            if self.args.select.change && account.ledger.account(Counted::Change).received == 0 {
+                summary::tell(format_args!("{NO_CHANGES}"));
+            }
         }
         self.unread.extend(unread);
         Ok(next)

@@ -66,7 +66,8 @@ pub(crate) fn account_line(account: &Account) -> String {
     }
     // Of those whose exit was lost nobody knows.
     let about = if misses_events(account) { "about " } else { "" };
-    let _ = write!(line, "; {about}{} processes running", thousands(account.live as u64));
+    let running = count(account.live as u64, "process", "processes");
+    let _ = write!(line, "; {about}{running} running");
     line
 }
 
@@ -214,6 +215,11 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
+/// `1 event was`, `7 events were`.
+pub(crate) fn events_were(number: u64) -> String {
+    format!("{} {}", count(number, "event", "events"), if number == 1 { "was" } else { "were" })
+}
+
 /// Digits in groups of three: `1,234,567`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -230,6 +236,7 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(number), text);
         }
+        assert_eq!([1, 2_000].map(events_were), ["1 event was", "2,000 events were"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use procession_agent::{HoldConfig, Observation, ObservationConfig, Scope, Select
 use procession_filter::{Filter, Kinds};
 use procession_sensor::own_pid_namespace;
 
-use crate::args::{SelectArgs, WatchArgs};
+use crate::args::{SelectArgs, WatchArgs, WrongOption};
 use crate::child::{self, Watched};
 use crate::containers;
 use crate::display::{self, Accounts, Display, Looks};
@@ -30,7 +30,7 @@ pub(crate) const NEVER_RUN: u8 = 130;
 
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
-    let filter = filter(&args.select, &Accounts::here(users.users().clone()))?;
+    let filter = filter(&args.select, &Accounts::here(users.users().clone())).map_err(WrongOption)?;
     let signals = Signals::catch()?;
     // Before the source: pods are listed meanwhile.
     let inventory = containers::inventory(&args.containers)?;
@@ -175,21 +175,21 @@ pub(crate) fn filter(select: &SelectArgs, accounts: &Accounts) -> anyhow::Result
         exit: select.exit || neither,
         change: select.change,
     };
-    let mut filter = select.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
-    for user in &select.user {
+    let mut filter = select.which.pid.iter().fold(Filter::new(kinds), |filter, pid| filter.pid(Pid(*pid)));
+    for user in &select.which.user {
         filter = filter.user(accounts.uid(user)?);
     }
-    for pattern in &select.binary {
+    for pattern in &select.which.binary {
         filter = filter.binary(pattern)?;
     }
-    for pattern in &select.pod {
+    for pattern in &select.which.pod {
         filter = filter.pod(pattern)?;
     }
-    for pattern in &select.container {
+    for pattern in &select.which.container {
         filter = filter.container(pattern)?;
     }
-    for namespace in &select.namespace {
+    for namespace in &select.which.namespace {
         filter = filter.namespace(namespace);
     }
-    Ok(if select.host { filter.host_only() } else { filter })
+    Ok(if select.which.host { filter.host_only() } else { filter })
 }

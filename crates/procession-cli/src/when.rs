@@ -14,6 +14,20 @@ use crate::summary;
 pub(crate) const FORMS: &str =
     "`2026-11-29 14:03:07`, `14:03` (the last one), RFC 3339 as in events, `now`, `5m ago`, or `-1h30m`";
 
+/// The end of the help of commands that take times.
+macro_rules! times {
+    () => {
+        "\
+Times:
+  14:03, 14:03:07          the last time that the clock showed that, here
+  '2026-11-29 14:03:07'    that day, in the time zone here
+  2026-11-29T14:03:07Z     as events have it (RFC 3339)
+  '5m ago', -5m, -1h30m    so long before now: ms, s, m, h, d, w
+  now"
+    };
+}
+pub(crate) use times;
+
 /// A time, before it is known what now is and in which zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {

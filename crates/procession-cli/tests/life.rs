@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "support/run.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod run;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
@@ -12,6 +16,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use run::procession;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -76,13 +82,7 @@ impl Drop for Agent {
 }
 
 fn command(config: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-    command.args([OsStr::new("agent"), OsStr::new("--config"), config.as_os_str()]);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PROCESSION_"))
-    {
-        command.env_remove(name);
-    }
-    command
+    procession([OsStr::new("agent"), OsStr::new("--config"), config.as_os_str()])
 }
 
 #[test]

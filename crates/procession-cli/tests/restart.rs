@@ -6,21 +6,30 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
+#[path = "support/run.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod run;
+#[path = "../../procession-sensor/tests/support/trials.rs"]
+mod trials;
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{fs, thread};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use procession::{Counted, EventKind, Ledger};
 use procession_journal::{Journal, Piece};
 use procession_sensor::{EbpfConfig, EbpfSource, KernelCounts, Resumed, Source as _, SourceKind, detach_all};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use run::procession;
+use trials::{Test, gate, trial};
 
 /// How often the agent is killed.
 const KILLS: u64 = 6;
@@ -32,19 +41,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let unable = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
     let unable = unable.map(|error| error.to_string());
-    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    if let Some(reason) = unable.as_ref().filter(|_| !required) {
-        eprintln!("SKIPPED: the test of restarts: {reason}");
-    }
-    let trial = match unable {
-        None => Trial::test("an_agent_that_is_killed_forgets_nothing", || {
-            an_agent_that_is_killed_forgets_nothing();
-            Ok(())
-        }),
-        Some(reason) if required => Trial::test("restart", move || Err(Failed::from(reason))),
-        Some(_) => Trial::test("restart", || Ok(())).with_ignored_flag(true),
-    };
-    libtest_mimic::run(&arguments, vec![trial]).exit_code()
+    let tests: [Test; 1] =
+        [("an_agent_that_is_killed_forgets_nothing", an_agent_that_is_killed_forgets_nothing)];
+    let trials = gate("the test of restarts", unable.as_deref(), tests.iter().map(trial));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Where one agent after the other works.
@@ -72,16 +72,15 @@ impl Place {
     }
 
     fn start(&self) -> Agent {
-        let mut agent = Command::new(env!("CARGO_BIN_EXE_procession"));
-        agent.args(["agent", "--no-runtimes", "--source=ebpf", "--server-address", &self.address()]);
+        let mut agent =
+            procession(["agent", "--no-runtimes", "--source=ebpf", "--server-address", &self.address()]);
         agent.arg("--journal-dir").arg(self.journal()).arg("--pin-dir").arg(&self.pins);
         let log = fs::OpenOptions::new().append(true).create(true).open(self.log()).unwrap();
-        Agent(agent.stdin(Stdio::null()).stderr(log).spawn().unwrap())
+        Agent(agent.stderr(log).spawn().unwrap())
     }
 
     fn ask(&self, arguments: &[&str]) -> Option<Vec<Value>> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-        let output = command.args(arguments).args(["--server-address", &self.address()]).output().unwrap();
+        let output = procession(arguments).args(["--server-address", &self.address()]).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();
         let all = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         output.status.success().then_some(all)

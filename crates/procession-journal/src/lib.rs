@@ -36,7 +36,7 @@ pub(crate) mod proto;
 pub use block::{Header, Kind};
 pub use directory::{Directory, DirectoryConfig, Fsync};
 pub use history::{Descendant, Descendants, Happening, Life, Target, What};
-pub use journal::{Journal, JournalError, Piece, Restored};
+pub use journal::{Fold, Journal, JournalError, Moment, Piece, Restored, Witness};
 pub use names::{Container, Names, Pod};
 pub use reader::{Block, Content, Damage, Events, Reader};
 pub use recording::Recording;

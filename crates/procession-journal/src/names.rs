@@ -40,28 +40,109 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// The most bytes that all containers of a journal may take: thousands of real ones take a hundredth of it.
+const MOST_BYTES: usize = 256 << 20;
+
+/// Of a container, without what it points to and what allocating that costs.
+const CONTAINER_BYTES: usize = 512;
+/// The same of a label or annotation.
+const PAIR_BYTES: usize = 96;
+
+impl Container {
+    /// About as many bytes as it takes in memory.
+    fn bytes(&self) -> usize {
+        let pod = self.pod.as_ref().map_or(0, Pod::bytes);
+        let texts = [&self.id, &self.name, &self.image, &self.image_id];
+        CONTAINER_BYTES + pod + texts.map(String::len).iter().sum::<usize>()
+    }
+}
+
+impl Pod {
+    fn bytes(&self) -> usize {
+        let texts = [&self.uid, &self.name, &self.namespace, &self.workload, &self.workload_kind];
+        let pairs = self.labels.iter().chain(&self.annotations);
+        let pairs = pairs.map(|(key, value)| PAIR_BYTES + key.len() + value.len());
+        pairs.sum::<usize>() + texts.map(String::len).iter().sum::<usize>()
+    }
+}
+
 /// All containers that a journal names, each as it was last told of.
+///
+/// A journal may have been written to cost its reader memory. Once they take 256 MiB, labels and annotations of
+/// further containers are left out, and then whole containers.
 #[derive(Clone, Debug, Default)]
-pub struct Names(HashMap<String, Container>);
+pub struct Names {
+    containers: HashMap<String, Container>,
+    bytes: usize,
+}
 
 impl Names {
     /// What is known of the container with this id.
     pub fn find(&self, id: &str) -> Option<&Container> {
-        self.0.get(id)
+        self.containers.get(id)
     }
 
     /// Learns of a container.
     pub fn insert(&mut self, container: Container) {
-        self.0.insert(container.id.clone(), container);
+        self.insert_within(container, MOST_BYTES);
+    }
+
+    fn insert_within(&mut self, mut container: Container, most: usize) {
+        let before = self.containers.get(&container.id).map_or(0, Container::bytes);
+        let others = self.bytes - before;
+        if others + container.bytes() > most
+            && let Some(pod) = &mut container.pod
+        {
+            (pod.labels, pod.annotations) = Default::default();
+        }
+        let bytes = others + container.bytes();
+        if bytes <= most {
+            self.bytes = bytes;
+            self.containers.insert(container.id.clone(), container);
+        }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.containers.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.containers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(id: u32, labels: usize) -> Container {
+        let labels = (0..labels).map(|number| (number.to_string(), "x".repeat(100))).collect();
+        let pod = Pod { name: "cart".into(), labels, ..Pod::default() };
+        Container { id: id.to_string(), pod: Some(pod), ..Container::default() }
+    }
+
+    #[test]
+    fn names_take_no_more_than_they_may() {
+        let mut names = Names::default();
+        for id in 0..1_000 {
+            names.insert_within(container(id, 10), 20_000);
+        }
+        let all: usize = names.containers.values().map(Container::bytes).sum();
+        assert_eq!(all, names.bytes);
+        assert!((10_000..=20_000).contains(&names.bytes), "{}", names.bytes);
+        let labels = |id: &str| names.find(id).and_then(|it| it.pod.as_ref()).map(|pod| pod.labels.len());
+        assert_eq!((labels("0"), labels("10"), labels("999")), (Some(10), Some(0), None));
+    }
+
+    #[test]
+    fn a_container_that_is_told_of_again_takes_the_place_of_what_was_told_before() {
+        let mut names = Names::default();
+        for _ in 0..100 {
+            names.insert_within(container(1, 10), 4_000);
+            names.insert_within(container(1, 5), 4_000);
+        }
+        assert_eq!((names.len(), names.bytes), (1, container(1, 5).bytes()));
     }
 }

@@ -207,12 +207,13 @@ impl RawBlock {
         Self { kind, events: 0, sequence, first: now, last: now, raw }
     }
 
-    /// With any payload.
-    #[cfg(feature = "fuzzing")]
-    pub(crate) fn around(kind: Kind, payload: &[u8]) -> Self {
+    /// With any payload. Its times are the time of its sequence number, in microseconds.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn around(kind: Kind, sequence: u64, payload: &[u8]) -> Self {
         let raw = payload.to_vec();
         let events = if kind == Kind::Events { crate::reader::events_in(&raw) } else { 0 };
-        Self { kind, events, sequence: 0, first: BootTime::ZERO, last: BootTime::ZERO, raw }
+        let time = BootTime::from_nanos(sequence.saturating_mul(1_000));
+        Self { kind, events, sequence, first: time, last: time, raw }
     }
 
     /// What the block holds, encoded.

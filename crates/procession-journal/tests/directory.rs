@@ -3,9 +3,10 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/small_disk.rs"]
+mod small_disk;
 mod support;
 
-use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use procession::{Arguments, BootTime, Event, EventKind, Pid, ProcessKey, Program, Running, Subject};
 use procession_journal::{Directory, DirectoryConfig, Fsync, Journal, JournalError, RawBlock, state_hash};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use small_disk::SmallDisk;
 use support::{Machine, Random, Recorder, clock, config, fold, recording};
 use tempfile::TempDir;
 
@@ -227,11 +228,10 @@ fn record_until_refused(recorder: &mut Recorder, machine: &mut Machine) -> io::E
 fn a_file_that_somebody_takes_away_is_missed() {
     let above = TempDir::new().unwrap();
     let (path, moved) = (above.path().join("journal"), above.path().join("moved"));
-    let take_away: [&dyn Fn(); 3] = [
-        &|| fs::remove_file(&files(&path)[0]).unwrap(),
-        &|| fs::remove_dir_all(&path).unwrap(),
-        &|| fs::rename(&path, &moved).unwrap(),
-    ];
+    let take_away: [&dyn Fn(); 3] =
+        [&|| fs::remove_file(&files(&path)[0]).unwrap(), &|| fs::remove_dir_all(&path).unwrap(), &|| {
+            fs::rename(&path, &moved).unwrap()
+        }];
     let mut machine = Machine::new(1, 60);
     let mut recorder = Recorder::new(config(&path), recording(clock(0)));
     for take_away in take_away {
@@ -393,36 +393,11 @@ fn nothing_is_appended_to_no_file() {
     assert!(matches!(Journal::open(directory.path()), Err(JournalError::Nothing { .. })));
 }
 
-/// A file system of a few bytes, in memory.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None`, with the reason said: this process may not. Where all tests have to run, that is a failure.
-    fn mount(bytes: usize) -> Option<Self> {
-        let directory = TempDir::new().unwrap();
-        let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-        match mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())) {
-            Ok(()) => Some(Self(directory)),
-            Err(error) => {
-                assert!(env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_none(), "mount: {error}");
-                eprintln!("SKIPPED: needs to mount a file system: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
-    }
-}
-
 #[test]
 fn a_full_disk_costs_nothing_that_was_written() {
     let Some(disk) = SmallDisk::mount(256 << 10) else { return };
-    let path = disk.0.path().join("journal");
-    let filler = disk.0.path().join("filler");
+    let path = disk.path().join("journal");
+    let filler = disk.path().join("filler");
     let mut recorder = Recorder::new(config(&path), recording(clock(0)));
     recorder.begin();
     let mut machine = Machine::new(5, 60);

@@ -129,6 +129,28 @@ fn any_image_names_its_process() {
     assert!(journal.history(Target::Key(nobody), None, 0).unwrap().is_empty());
 }
 
+/// It is looked for from the last checkpoint before its fork on, not from the beginning.
+#[test]
+fn a_process_has_one_history_whichever_way_it_is_asked_for() {
+    let lab = Lab::record(7, 2_000);
+    let journal = lab.open();
+    let mut asked = 0;
+    for event in lab.events.iter().step_by(67) {
+        let Some(Subject { key, .. }) = subject(event) else { continue };
+        let by_key = journal.history(Target::Key(key), None, usize::MAX).unwrap();
+        let by_pid = journal.history(Target::Pid(key.pid), None, usize::MAX).unwrap();
+        let [life] = &by_key[..] else { panic!("{key}: {by_key:#?}") };
+        let same = by_pid.iter().find(|other| name(&other.process) == name(&life.process));
+        assert_eq!(format!("{life:#?}"), format!("{:#?}", same.unwrap()), "{key}");
+        let tree = journal.descendants_ever(Target::Key(key), usize::MAX).unwrap();
+        let children = tree.list.iter().filter(|descendant| descendant.level == 1);
+        let children: HashSet<_> = children.map(|descendant| name(&descendant.process)).collect();
+        assert_eq!(children, lab.children(name(&life.process)).into_iter().collect(), "{key}");
+        asked += 1;
+    }
+    assert!(asked > 20, "{asked} asked");
+}
+
 #[test]
 fn who_owns_it_after_its_parent_exited_is_told() {
     let lab = Lab::record(3, 2_000);

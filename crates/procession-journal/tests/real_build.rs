@@ -7,10 +7,12 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "it says why it is skipped, and what it saw")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../procession-sensor/tests/support/required.rs"]
+mod required;
 mod support;
 
 use std::collections::HashSet;
-use std::env;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -25,14 +27,8 @@ use support::{Random, Recorder, config, recording};
 use tempfile::TempDir;
 
 fn source() -> Option<Box<dyn Source>> {
-    match open(SourceKind::Ebpf, EbpfConfig::default()) {
-        Ok(source) => Some(source),
-        Err(error) => {
-            assert!(env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_none(), "the sensor: {error}");
-            eprintln!("SKIPPED: needs the eBPF sensor: {error}");
-            None
-        }
-    }
+    let opened = open(SourceKind::Ebpf, EbpfConfig::default());
+    opened.map_err(|error| required::skip("what needs the eBPF sensor", error)).ok()
 }
 
 fn clock() -> WallClock {

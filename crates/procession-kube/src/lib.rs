@@ -23,6 +23,9 @@
 #[cfg(any(feature = "kubernetes", feature = "runtimes"))]
 mod causes;
 mod container;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod info;
 mod pod;

@@ -11,7 +11,7 @@ use procession::{BootId, BootTime};
 use procession_journal::{Block, Content, Damage, Journal, JournalError, Reader};
 
 use crate::dataset::{Dataset, Written};
-use crate::fold::{Fold, Span};
+use crate::narrator::{Narrator, Span};
 use crate::occupied::{Occupied, find_occupied};
 use crate::part::Form;
 
@@ -115,7 +115,7 @@ pub fn export(
     let names = journal.names()?;
     let mut run = Run {
         dataset: Dataset::create(&options.directory, form),
-        fold: Fold::new(&names, span),
+        narrator: Narrator::new(&names, span),
         prefix: if is_whole(span) { WHOLE } else { SPAN },
         progress: Progress::default(),
         damage: Vec::new(),
@@ -128,7 +128,7 @@ pub fn export(
     for path in files {
         run.export_file(path, options, progress)?;
     }
-    let unreadable = run.fold.unreadable();
+    let unreadable = run.narrator.unreadable();
     Ok(Exported { written: run.dataset.finish().map_err(failed)?, damage: run.damage, unreadable })
 }
 
@@ -148,7 +148,7 @@ fn may_be_within((from, to): Span, (first, last): (SystemTime, SystemTime)) -> b
 
 struct Run<'n> {
     dataset: Dataset,
-    fold: Fold<'n>,
+    narrator: Narrator<'n>,
     prefix: &'static str,
     progress: Progress,
     damage: Vec<(PathBuf, Damage)>,
@@ -180,11 +180,11 @@ impl Run<'_> {
         };
         let mut reader = Reader::new(file).map_err(failed)?;
         let read_before = self.progress.read;
-        self.fold.begin_file();
+        self.narrator.begin_file();
         (self.began, self.has_parts) = (None, false);
         while let Some(block) = reader.next().map_err(failed)? {
             self.progress.read = read_before + block.offset + block.bytes;
-            self.take(path, block).map_err(|error| options.failed(error))?;
+            self.take(path, &block).map_err(|error| options.failed(error))?;
             progress(self.progress);
         }
         Ok(())
@@ -209,10 +209,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn take(&mut self, path: &Path, block: Block) -> Result<(), ParquetError> {
-        self.note(path, &block)?;
-        let Self { dataset, fold, progress, .. } = self;
-        let state = fold.take(block, &mut |row, time| match dataset.push(row, time) {
+    fn take(&mut self, path: &Path, block: &Block) -> Result<(), ParquetError> {
+        self.note(path, block)?;
+        let Self { dataset, narrator, progress, .. } = self;
+        let state = narrator.take(block, &mut |row, time| match dataset.push(row, time) {
             Ok(()) => {
                 progress.rows += 1;
                 ControlFlow::Continue(())

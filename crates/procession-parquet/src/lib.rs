@@ -13,7 +13,7 @@
 mod buffer;
 mod dataset;
 mod export;
-mod fold;
+mod narrator;
 mod occupied;
 mod part;
 mod row;

@@ -1,5 +1,7 @@
 //! The parsers of everything that comes from outside, for `fuzz/` and tests. No part of the API.
 
+use crate::ebpf::bookmark::Bookmark;
+use crate::ebpf::ring;
 use crate::record::{Decoder, recorded};
 use crate::source::Sink;
 use crate::{connector, proc};
@@ -12,6 +14,27 @@ pub fn records(file: &[u8], sink: Sink<'_>) {
             sink(&event);
         }
     }
+}
+
+/// Reads a ring with this data from `position` up to `produced`, and decodes each record in it. The result is where
+/// reading ends.
+///
+/// # Panics
+///
+/// The data is no power of two of bytes.
+pub fn ring(data: &[u8], position: usize, produced: usize, sink: Sink<'_>) -> usize {
+    assert!(data.len().is_power_of_two(), "a ring has such a size");
+    let mut decoder = Decoder::default();
+    ring::walk(data, position, produced, &mut |record| {
+        if let Ok(Some(event)) = decoder.decode(record) {
+            sink(&event);
+        }
+    })
+}
+
+/// Reads a bookmark, and gives the bytes that are written for the same place.
+pub fn bookmark(bytes: &[u8]) -> Option<Vec<u8>> {
+    Bookmark::decode(bytes).map(|bookmark| bookmark.encode())
 }
 
 /// Parses a datagram of the proc connector.

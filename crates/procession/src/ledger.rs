@@ -36,6 +36,18 @@ impl Counted {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Fork, Self::Exec, Self::Exit, Self::Running, Self::Change, Self::Gone];
 
+    /// What it is called in accounts and metrics: `fork`, `exec`, …
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Running => "running",
+            Self::Change => "change",
+            Self::Gone => "gone",
+        }
+    }
+
     /// The kind of `event`; `None` for a loss report, which is not an event of a process.
     pub const fn of(event: &EventKind<'_>) -> Option<Self> {
         match event {

@@ -3,7 +3,7 @@
 //! Each property is tried on many random histories: once from a seed that is always the same, so
 //! that what fails here fails everywhere, and once from a fresh seed, so that every run looks
 //! elsewhere. A failure names its seed, which `PROCESSION_SEED` brings back, and tells the shortest
-//! history that fails, in the language of `support`.
+//! history that fails, in the language of `support`. `PROCESSION_TIMES=100` tries a hundred times as many.
 
 #[path = "model/checks.rs"]
 mod checks;
@@ -23,8 +23,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use procession::{
-    BootTime, Entry, Event, EventKind, Exit, FactKind, Handle, LineageDetail, MINIMUM_BUDGET, Outcome,
-    ProcessKey, Table, TableConfig,
+    BootTime, CheckpointBuilder, Entry, Event, EventKind, Exit, FactKind, Handle, LineageDetail,
+    MINIMUM_BUDGET, Outcome, ProcessKey, Table, TableConfig,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
@@ -45,6 +45,8 @@ const SHARE: u64 = if cfg!(debug_assertions) { 10 } else { 1 };
 ///
 /// `property` says how many events it applied.
 fn hold_for<S: Strategy>(events: u64, histories: &S, property: impl Fn(&S::Value) -> Result<u64, String>) {
+    let times = std::env::var("PROCESSION_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let events = events * times;
     hold_from(0x9e37_79b9, events / SHARE, histories, &property);
     let asked = std::env::var("PROCESSION_SEED").ok().and_then(|seed| seed.parse().ok());
     let fresh = asked.unwrap_or_else(|| RandomState::new().hash_one(0) >> 1);
@@ -421,6 +423,12 @@ fn garbage_gives_a_sound_table() {
                 Deed::LetGo => {
                     handles.pop();
                 }
+                Deed::HandOver => {
+                    // What handles keep, the copy does not.
+                    handles.clear();
+                    table.advance(table.now());
+                    table = handed_over(&table)?;
+                }
             }
             ledger_balances(&table)?;
             let is_free = handles.is_empty() && !matches!(deed, Deed::LetGo);
@@ -434,6 +442,20 @@ fn garbage_gives_a_sound_table() {
         nothing_stays(&mut table)?;
         Ok(table.ledger().received())
     });
+}
+
+/// A table that goes on from the parts of a copy.
+fn handed_over(table: &Table) -> Result<Table, String> {
+    let copy = table.checkpoint();
+    let mut builder = CheckpointBuilder::new(copy.config(), copy.state());
+    for part in copy.parts() {
+        builder.add(&part).map_err(|error| format!("a part is refused: {error}"))?;
+    }
+    let rebuilt = builder.finish().map_err(|error| format!("the copy is refused: {error}"))?;
+    let other = Table::restore(&rebuilt);
+    hold!(other.ledger() == table.ledger() && other.now() == table.now(), "not the same account or time");
+    hold!(other.live() == table.live(), "{} live in the copy, not {}", other.live(), table.live());
+    Ok(other)
 }
 
 /// When all that lives has exited, and time has passed, the table is empty.

@@ -231,8 +231,13 @@ fn is_repaired(damaged: &Damaged) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// How many histories; `PROCESSION_TIMES=100` tries a hundred times as many.
+fn cases() -> u32 {
+    200 * std::env::var("PROCESSION_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1_u32)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn of_each_kind_alone(

@@ -21,10 +21,10 @@ use super::event_log::EventLogs;
 use super::health::Health;
 use super::lineage::Lineage;
 use super::listen::{Gate, Listener, raise_file_limit};
-use super::scans::Scans;
 use super::sensors::Sensors;
 use super::stopping::{Stopping, stop};
 use super::tls::Tls;
+use super::turns::Turns;
 use super::{Control, ServerAddress, ServerConfig, ServerCounters};
 use crate::Node;
 
@@ -52,8 +52,8 @@ pub(super) struct Shared {
     pub(super) streams: Arc<Semaphore>,
     /// Places for the compilation of filters, which takes a processor.
     pub(super) compilations: Arc<Semaphore>,
-    /// Looks at the whole table.
-    pub(super) scans: Arc<Scans>,
+    /// Who may have a look at the whole table, and when.
+    pub(super) turns: Arc<Turns>,
 }
 
 /// How many filters are compiled at once.
@@ -143,7 +143,7 @@ impl Bound {
             config: Arc::clone(&config),
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             compilations: Arc::new(Semaphore::new(COMPILATIONS)),
-            scans: Arc::default(),
+            turns: Arc::default(),
         };
         let health_routes = Routes::new(health.server());
         let routes = routes(shared)?.add_service(health.server());

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::bound::Shared;
 use super::scan::{Row, first, rows, see};
-use super::scans::worked_out;
+use super::turns::worked_out;
 
 /// The largest answer. It is one message, and clients take no more.
 const LARGEST_DUMP: usize = 64 << 20;
@@ -42,9 +42,9 @@ pub(super) async fn dump(
     shared: &Shared,
     args: DumpProcessCacheReqArgs,
 ) -> Result<Vec<ProcessInternal>, Status> {
-    let Shared { node, scans, .. } = shared;
-    let place = scans.place().await?;
-    let noted = scans.ask(node, place.clone(), |view| (rows(view.table), view.table.now()));
+    let Shared { node, turns, .. } = shared;
+    let place = turns.place().await?;
+    let noted = turns.ask(node, place.clone(), |view| (rows(view.table), view.table.now()));
     let (rows, now) = noted.await?;
     let entries = worked_out(move || {
         let mut entries = select(rows, args);

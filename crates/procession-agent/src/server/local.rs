@@ -27,7 +27,7 @@ pub(crate) async fn serve_one(node: Node, connection: DuplexStream) {
         config: Arc::new(ServerConfig::default()),
         streams: Arc::new(Semaphore::new(1)),
         compilations: Arc::new(Semaphore::new(1)),
-        scans: Arc::default(),
+        turns: Arc::default(),
     };
     let service = LineageServiceServer::new(Lineage::new(shared));
     let only = tokio_stream::once(Ok::<_, io::Error>(connection));

@@ -10,7 +10,7 @@
 //! * `address`, `config`, `control`: what the server is given.
 //! * `unix`, `tls`, `listen`, `connection`: from an address to a connection that may speak.
 //! * `subscription`, `feed`, `pace`: from the log of events to the stream of one client.
-//! * `scan`, `scans`: looks at the whole table.
+//! * `scan`: looks at the whole table; `turns`: whose turn it is to have one.
 //! * `local`: one client in this process.
 //! * `sensors`, `dump`, `event_log`, `lineage`, `health`: the services.
 //!
@@ -32,11 +32,11 @@ mod listen;
 mod local;
 mod pace;
 mod scan;
-mod scans;
 mod sensors;
 mod stopping;
 mod subscription;
 mod tls;
+mod turns;
 mod unix;
 
 pub use address::{BadAddress, ServerAddress};

@@ -1,6 +1,5 @@
 //! Prometheus, and its tool that checks what is written for it.
 
-use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use procession_agent::metrics::{EventMetrics, Measurements};
 use serde_json::Value;
 
+use crate::required::skip;
 use crate::sample::{classic, hostile, measurements};
 use crate::support::PATIENCE;
 use crate::web::{Fake, Server};
@@ -18,10 +18,8 @@ use crate::web::{Fake, Server};
 /// Whether a program is there. If not, says so, or fails where all tests have to run.
 pub(crate) fn has(program: &str) -> bool {
     let has = Command::new(program).arg("--version").output().is_ok();
-    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    assert!(has || !required, "{program} is not there: tests/peers/install installs it");
     if !has {
-        eprintln!("SKIPPED: {program} is not there");
+        skip(program, "it is not there: tests/peers/install installs it");
     }
     has
 }

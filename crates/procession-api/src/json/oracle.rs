@@ -89,7 +89,7 @@ fn line_of(event: &GetEventsResponse) -> String {
 
 /// What the descriptors make of it.
 fn expected_line(event: &GetEventsResponse) -> String {
-    write_json(event, EVENT, false) + "\n"
+    write_json(event, EVENT) + "\n"
 }
 
 proptest! {
@@ -117,7 +117,7 @@ proptest! {
         let process: Process = dynamic.transcode_to().unwrap();
         let mut line = b"before\n".to_vec();
         write_process(&process, &mut line);
-        let expected = write_json(&process, "tetragon.Process", false);
+        let expected = write_json(&process, "tetragon.Process");
         prop_assert_eq!(String::from_utf8(line).unwrap(), format!("before\n{expected}\n"));
     }
 

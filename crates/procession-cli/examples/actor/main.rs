@@ -4,6 +4,7 @@
 //! ```text
 //! actor SCENARIO --truth FILE    plays one scenario; prints nothing when all went as planned
 //! actor storm N --truth FILE     N times posix_spawn, from as many threads as there are processors
+//! actor soak RUN SEED FIRST OF   every OF-th act from FIRST on, for as long as it is asked to: see `soak`
 //! actor --list                   the scenarios; `NAME root` where root is needed
 //! ```
 //!
@@ -52,6 +53,7 @@ mod helper;
 mod program;
 mod scenarios;
 mod scene;
+mod soak;
 mod storm;
 mod sys;
 mod truth;
@@ -67,7 +69,7 @@ use crate::scene::Scene;
 
 fn main() -> Result<()> {
     let arguments: Vec<OsString> = env::args_os().collect();
-    if let Some(code) = helper::run(&arguments) {
+    if let Some(code) = soak::run(&arguments).or_else(|| helper::run(&arguments)) {
         sys::exit_process(code);
     }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
@@ -76,13 +78,20 @@ fn main() -> Result<()> {
         ["storm", number, "--truth", file] => {
             play(Path::new(file), |scene| storm::storm(scene, number.parse().context("N is not a number")?))
         }
+        ["soak", run, seed, first, of] => {
+            let what = "expected numbers: RUN SEED FIRST OF";
+            let number = |text: &str| text.parse::<u64>().context(what);
+            soak::perform(run.parse().context(what)?, number(seed)?, number(first)?, number(of)?)
+        }
         [name, "--truth", file] => {
             let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
             let scenario = scenario.with_context(|| format!("no scenario is called {name}"))?;
             ensure!(!scenario.needs_root || sys::ids().euid == 0, "{name} needs root");
             play(Path::new(file), scenario.perform)
         }
-        _ => bail!("usage: actor SCENARIO --truth FILE | actor storm N --truth FILE | actor --list"),
+        _ => bail!(
+            "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | --list"
+        ),
     }
 }
 

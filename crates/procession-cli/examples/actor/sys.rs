@@ -187,6 +187,22 @@ pub(crate) fn wait_any() -> bool {
     unsafe { libc::waitpid(-1, ptr::null_mut(), 0) > 0 }
 }
 
+/// Waits for any one child to end: its pid and raw status.
+pub(crate) fn wait_any_status() -> io::Result<(u32, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status is writable.
+        match unsafe { libc::waitpid(-1, &raw mut status, 0) } {
+            -1 => {}
+            pid => return Ok((pid.cast_unsigned(), status)),
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// What a raw status of wait(2) says.
 pub(crate) fn status(raw: i32) -> Status {
     if libc::WIFSIGNALED(raw) {
@@ -237,6 +253,11 @@ pub(crate) fn set_effective_user(id: u32) -> io::Result<()> {
 /// Permitted capabilities outlive the loss of user 0.
 pub(crate) fn keep_capabilities() -> io::Result<()> {
     call(libc::SYS_prctl, [libc::PR_SET_KEEPCAPS.cast_unsigned(), 1])
+}
+
+/// How the capabilities of user 0 are treated: `SECBIT_…` of `linux/securebits.h`.
+pub(crate) fn secure_bits(bits: u32) -> io::Result<()> {
+    call(libc::SYS_prctl, [libc::PR_SET_SECUREBITS.cast_unsigned(), bits])
 }
 
 /// Begins a session, which the calling process leads.
@@ -312,6 +333,8 @@ pub(crate) fn capabilities() -> io::Result<Capabilities> {
 pub(crate) enum Namespace {
     Mounts,
     HostName,
+    Network,
+    Users,
 }
 
 impl Namespace {
@@ -319,6 +342,8 @@ impl Namespace {
         match self {
             Self::Mounts => libc::CLONE_NEWNS,
             Self::HostName => libc::CLONE_NEWUTS,
+            Self::Network => libc::CLONE_NEWNET,
+            Self::Users => libc::CLONE_NEWUSER,
         }
     }
 
@@ -327,6 +352,8 @@ impl Namespace {
         File::open(match self {
             Self::Mounts => "/proc/self/ns/mnt",
             Self::HostName => "/proc/self/ns/uts",
+            Self::Network => "/proc/self/ns/net",
+            Self::Users => "/proc/self/ns/user",
         })
     }
 
@@ -388,6 +415,12 @@ pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
 
 fn check(result: c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What the calling process and its children read from standard input is from this file.
+pub(crate) fn become_standard_input(file: &File) -> io::Result<()> {
+    // SAFETY: both are descriptors; nobody of this program keeps the old one.
+    check(unsafe { libc::dup2(file.as_raw_fd(), 0) }.min(0))
 }
 
 /// Waits until `condition` holds.

@@ -12,7 +12,7 @@ use procession_journal::Fsync;
 
 use super::catalogue::{Catalogue, Kind};
 use super::settings::{Origin, Setting};
-use crate::args::{ContainerArgs, SourceArg, parse_duration, parse_size};
+use crate::args::{ContainerArgs, SourceArg, parse_bytes, parse_duration, parse_size};
 use crate::log;
 
 /// Observe this node, and serve what happens to others.
@@ -232,7 +232,8 @@ pub(crate) struct PlaceArgs {
     #[arg(long)]
     pub(crate) print_config: bool,
 
-    /// End and remove what an agent left in the kernel (--pin-dir), and exit
+    /// End and remove what an agent that was stopped left in the kernel, and exit. It is that of --pin-dir:
+    /// the agent of this machine, unless you name another
     #[arg(long, conflicts_with = "print_config")]
     pub(crate) detach_all: bool,
 }
@@ -354,27 +355,15 @@ fn labels() -> PossibleValuesParser {
 }
 
 fn parse_budget(text: &str) -> Result<usize, String> {
-    bytes(text).filter(|bytes| *bytes >= procession::MINIMUM_BUDGET).ok_or_else(|| {
+    parse_bytes(text).filter(|bytes| *bytes >= procession::MINIMUM_BUDGET).ok_or_else(|| {
         format!("expected a size from {}K on, for example 48M", procession::MINIMUM_BUDGET >> 10)
     })
 }
 
 fn parse_queue_bytes(text: &str) -> Result<usize, String> {
-    bytes(text)
+    parse_bytes(text)
         .filter(|bytes| *bytes >= 1 << 20)
         .ok_or_else(|| "expected a size from 1M on, for example 64M".to_owned())
-}
-
-/// A number of bytes, as `48M`.
-fn bytes(text: &str) -> Option<usize> {
-    let (number, shift) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 10),
-        b'm' | b'M' => (&text[..text.len() - 1], 20),
-        b'g' | b'G' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let is_plain = number.bytes().all(|digit| digit.is_ascii_digit());
-    number.parse::<usize>().ok().filter(|_| is_plain)?.checked_mul(1 << shift)
 }
 
 fn parse_age(text: &str) -> Result<Duration, String> {
@@ -417,12 +406,12 @@ mod tests {
     #[test]
     fn sizes_have_a_unit_and_no_sign() {
         for (text, size) in [("1", 1), ("2k", 2 << 10), ("48M", 48 << 20), ("3G", 3 << 30)] {
-            assert_eq!(bytes(text), Some(size), "{text}");
+            assert_eq!(parse_bytes(text), Some(size), "{text}");
         }
         for bad in
             ["", "M", "+1M", "-1", "1.5M", "1MB", "99999999999999999999", "18446744073709551615G", "1é"]
         {
-            assert_eq!(bytes(bad), None, "{bad}");
+            assert_eq!(parse_bytes(bad), None, "{bad}");
         }
         assert!(parse_budget("1").is_err() && parse_queue_bytes("1023K").is_err());
     }

@@ -7,6 +7,8 @@
 mod args;
 mod catalogue;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod layers;
 mod life;
 mod memory;
@@ -20,7 +22,6 @@ mod strangers;
 mod tests;
 mod wiring;
 
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ use settings::Settings;
 pub(crate) use strangers::in_reference;
 
 use crate::log;
+use crate::output::write_whole;
 use crate::summary;
 
 /// The status when an option is wrong, as for what is typed wrongly.
@@ -60,7 +62,7 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     if typed.places.print_config {
-        return print_config(&print::print(&reading));
+        return write_whole(print::print(&reading).as_bytes());
     }
     if typed.places.detach_all {
         return detach_all(Path::new(&reading.pin_dir));
@@ -70,25 +72,32 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
     observe(&reading.config, &settings, life, &log)
 }
 
-/// Who stops reading has seen enough.
-fn print_config(text: &str) -> anyhow::Result<ExitCode> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
-}
-
 /// Removes what an earlier agent left in the kernel. That there is nothing is no failure.
 fn detach_all(pin_dir: &Path) -> anyhow::Result<ExitCode> {
     let place = pin_dir.display();
+    let pins = names_in(pin_dir);
+    if !pins.is_empty() {
+        summary::tell(format_args!("removing from {place}: {}", pins.join(", ")));
+    }
     let was_there = procession_sensor::detach_all(pin_dir)
         .with_context(|| format!("cannot remove what is in {place}"))?;
     if was_there {
-        summary::tell(format_args!("the eBPF programs in {place} are detached, and nothing is left of them"));
+        summary::tell(format_args!(
+            "the eBPF programs in {place} are detached, and nothing is left of them; what happened since their \
+             agent stopped is not known to the next one"
+        ));
     } else {
         summary::tell(format_args!("there is nothing to detach in {place}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is in a directory; nothing if it cannot be read.
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Runs the agent from its start to its end.

@@ -7,15 +7,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use procession_api::proto::tetragon::{EventType, LogLevel};
 
 use super::connect::Address;
-use crate::args::{ColorArg, OutputArg};
-use crate::when::When;
+use crate::args::{LookArgs, SELECT, SHOW, TerminalArgs, WhichArgs};
+use crate::when::{When, times};
 
 /// Where an agent listens unless it is told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "unix:///run/procession/procession.sock";
 
 const AGENT: &str = "Which agent to ask, and how";
-const SELECT: &str = "What to show";
-const SHOW: &str = "How to show it";
 const PAST: &str = "What was";
 
 /// Which agent to ask.
@@ -52,8 +50,8 @@ pub(crate) struct ServerArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = PAST)]
 pub(crate) struct PastArgs {
-    /// Tell how it was then, from the agent's journal: `14:03`, `2026-11-29 14:03:07`, RFC 3339, `now`,
-    /// `5m ago`, `-1h30m`
+    /// Tell how it was then, from the agent's journal: `14:03`, `2026-11-29 14:03:07`, `-5m`; --help has
+    /// all forms
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) at: Option<When>,
 
@@ -116,38 +114,12 @@ Conditions of different kinds must all hold; repeated ones are alternatives.";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = SELECT)]
 pub(crate) struct SelectArgs {
-    /// Only the process with this id (repeatable)
-    #[arg(long, value_name = "PID")]
-    pub(crate) pid: Vec<u32>,
-
-    /// Only programs whose path matches this regular expression somewhere (repeatable)
-    #[arg(long, value_name = "REGEX")]
-    pub(crate) binary: Vec<String>,
-
-    /// Only processes of this user, by number, or by name as /etc/passwd here has it (repeatable)
-    #[arg(long, value_name = "USER")]
-    pub(crate) user: Vec<String>,
-
-    /// Only processes in pods of this Kubernetes namespace (repeatable)
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub(crate) namespace: Vec<String>,
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
 
     /// Only processes in pods whose namespace matches this regular expression somewhere (repeatable)
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", conflicts_with = "host")]
     pub(crate) namespace_regex: Vec<String>,
-
-    /// Only processes in pods whose name matches this regular expression somewhere (repeatable)
-    #[arg(long, value_name = "REGEX")]
-    pub(crate) pod: Vec<String>,
-
-    /// Only processes in containers whose name matches this regular expression somewhere, or whose id
-    /// begins with it, from 12 digits on (repeatable)
-    #[arg(long, value_name = "REGEX")]
-    pub(crate) container: Vec<String>,
-
-    /// Only processes in no container
-    #[arg(long, conflicts_with_all = ["namespace", "namespace_regex", "pod", "container"])]
-    pub(crate) host: bool,
 
     /// Only what this expression in CEL is true for, such as
     /// `process_exec.process.binary.endsWith("sh")` (repeatable)
@@ -184,11 +156,9 @@ pub(crate) struct EventSelectArgs {
 /// How events look.
 #[derive(Args, Debug)]
 #[command(next_help_heading = SHOW)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub(crate) struct EventShowArgs {
-    /// Form of the output
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: OutputArg,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
 
     /// Show only these fields of events, such as `process.binary` (json)
     #[arg(short, long, value_name = "FIELD", value_delimiter = ',')]
@@ -198,25 +168,9 @@ pub(crate) struct EventShowArgs {
     #[arg(short = 'F', long, value_name = "FIELD", value_delimiter = ',')]
     pub(crate) exclude_fields: Vec<String>,
 
-    /// Indent by lineage: what a process starts stands below it
-    #[arg(long)]
-    pub(crate) tree: bool,
-
-    /// Add the chain of parents to each event, as far as the agent tells it (text)
-    #[arg(long)]
-    pub(crate) ancestors: bool,
-
     /// Begin each line with the time, in UTC to the nanosecond (compact)
     #[arg(long)]
     pub(crate) timestamps: bool,
-
-    /// Do not cut lines to the width of the terminal
-    #[arg(long)]
-    pub(crate) wide: bool,
-
-    /// When to use colour
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
-    pub(crate) color: ColorArg,
 }
 
 /// How a list looks.
@@ -227,13 +181,8 @@ pub(crate) struct ListShowArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: ListOutputArg,
 
-    /// Do not cut lines to the width of the terminal
-    #[arg(long)]
-    pub(crate) wide: bool,
-
-    /// When to use colour
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
-    pub(crate) color: ColorArg,
+    #[command(flatten)]
+    pub(crate) terminal: TerminalArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -279,13 +228,18 @@ pub(crate) struct ProcessesArgs {
     pub(crate) server: ServerArgs,
 }
 
-const PROCESSES_EXAMPLES: &str = "\
+const PROCESSES_EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession processes                      what runs now
   procession processes --at 14:03 --user root
                                             what ran as root then, from the agent's journal
   procession processes --journal build.journal --ended
-                                            what is known at the end of a recording";
+                                            what is known at the end of a recording
+
+",
+    times!()
+);
 
 /// Draw who started whom.
 #[derive(Args, Debug)]
@@ -309,15 +263,22 @@ pub(crate) struct TreeArgs {
     pub(crate) server: ServerArgs,
 }
 
-const TREE_EXAMPLES: &str = "\
+const TREE_EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession tree                           all that runs now
   procession tree 4711                      a process, and all that it has started
   procession tree --at 14:03                what ran then, from the agent's journal
   procession tree --journal build.journal --at 14:03:07
-                                            the same, from a recording";
+                                            the same, from a recording
 
-/// Tell why a process is there: who started it, when, as whom and where, and who started that.
+",
+    times!()
+);
+
+/// Tell why a process is there: who started it, and who started that.
+///
+/// With when, as whom and where, up to the first process of the machine or of the record.
 ///
 /// Says what was seen, and marks what was only found or concluded.
 #[derive(Args, Debug)]
@@ -331,6 +292,10 @@ pub(crate) struct WhyArgs {
     #[arg(short, long, value_enum, default_value_t, help_heading = SHOW)]
     pub(crate) output: ListOutputArg,
 
+    /// Do not fold lines to the width of the terminal
+    #[arg(long, help_heading = SHOW)]
+    pub(crate) wide: bool,
+
     #[command(flatten)]
     pub(crate) past: PastArgs,
 
@@ -338,14 +303,21 @@ pub(crate) struct WhyArgs {
     pub(crate) server: ServerArgs,
 }
 
-const WHY_EXAMPLES: &str = "\
+const WHY_EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession why 4711                       a process that runs, or ended a moment ago
   procession why 4711 --at '5m ago'         who it was then, from the agent's journal
   procession why 4711 --journal build.journal --at 14:03:07
-                                            the same, from a recording";
+                                            the same, from a recording
 
-/// Tell the life of a process: who forked it, what it ran, as whom, who owned it, and how it ended.
+",
+    times!()
+);
+
+/// Tell the life of a process: what it ran, as whom, and how it ended.
+///
+/// Also who forked it, what it started, and to whom it belonged when its parent had ended.
 ///
 /// Reads a journal, so that it does not matter how long ago that was.
 #[derive(Args, Debug)]
@@ -395,12 +367,17 @@ pub(crate) struct DescendantsArgs {
     pub(crate) server: ServerArgs,
 }
 
-const DESCENDANTS_EXAMPLES: &str = "\
+const DESCENDANTS_EXAMPLES: &str = concat!(
+    "\
 Examples:
   procession descendants 4711               what it has started that still runs
   procession descendants 4711 --ever        all that it ever started, from the agent's journal
   procession descendants 4711 --ever --journal build.journal
-                                            the same, from a recording";
+                                            the same, from a recording
+
+",
+    times!()
+);
 
 /// Write the agent's table of processes, one JSON object a line.
 #[derive(Args, Debug)]

@@ -12,8 +12,10 @@ use super::history::{no_such, target_of};
 use super::recorded::Recorded;
 use super::screen::Screen;
 use super::tree::Tree;
-use super::{answer, collect, json, refusal_about, screen, target};
+use super::words::Moment;
+use super::{answer, collect, json, now as now_here, refusal_about, screen, target};
 use crate::journal::{self, default_path};
+use crate::progress;
 use crate::summary::{self, thousands};
 
 /// The most that are listed.
@@ -31,7 +33,7 @@ pub(super) async fn now(
     let stream = answer(timeout, agent.lineage().get_tree(request)).await.map_err(|status| about(&status))?;
     let all = collect(timeout, stream).await.map_err(|status| about(&status))?;
     screen.put_heading(agent.heading().filter(|_| args.show.output == ListOutputArg::Text));
-    show(all, &args.show, screen);
+    show(all, &args.show, &agent.moment(), screen);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,13 +44,14 @@ pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::R
     }
     let path = args.past.journal.journal.clone().unwrap_or_else(default_path);
     let journal = journal::open(&path)?;
-    let found = journal.descendants_ever(target_of(&args.process)?, MOST)?;
+    let target = target_of(&args.process)?;
+    let found = progress::told(&journal, || journal.descendants_ever(target, MOST))?;
     if found.list.is_empty() {
         return Err(no_such(&args.process, &path));
     }
     let names = journal.names()?;
     let left_out = found.left_out();
-    show(responses(&found, &names), &args.show, screen);
+    show(responses(&found, &names), &args.show, &now_here(), screen);
     if left_out > 0 {
         summary::tell(format_args!("left out: {} more, and what they started", thousands(left_out)));
     }
@@ -65,9 +68,12 @@ fn responses(found: &Descendants, names: &procession_journal::Names) -> Vec<GetT
     responses.collect()
 }
 
-fn show(all: Vec<GetTreeResponse>, args: &ListShowArgs, screen: &mut Screen<'_>) {
+/// With times: what has the same pid may be another process.
+fn show(all: Vec<GetTreeResponse>, args: &ListShowArgs, moment: &Moment, screen: &mut Screen<'_>) {
     match args.output {
-        ListOutputArg::Text => Tree::of(all).draw(&mut screen::list(args), screen.lines()),
+        ListOutputArg::Text => {
+            Tree::of(all).with_times(moment).draw(&mut screen::list(args), screen.lines());
+        }
         ListOutputArg::Json => all.iter().for_each(|response| screen.put_line(&json::line(response))),
     }
 }

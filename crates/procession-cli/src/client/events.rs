@@ -23,7 +23,7 @@ use super::connect::{Agent, refusal};
 use super::depth::Depths;
 use super::screen::{Reader, Screen};
 use super::{answer, filter, screen};
-use crate::args::OutputArg;
+use crate::args::{OutputArg, WrongOption};
 use crate::display::{self, Accounts};
 use crate::render::{Compact, MessageForm, MessageView, Text, TextOptions, View as _};
 use crate::summary;
@@ -42,7 +42,7 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn new(args: &EventsArgs) -> anyhow::Result<Self> {
         let has_fields = !args.show.fields.is_empty() || !args.show.exclude_fields.is_empty();
-        if has_fields && args.show.output != OutputArg::Json {
+        if has_fields && args.show.look.output != OutputArg::Json {
             return Err(anyhow!("--fields and --exclude-fields choose fields of JSON: they need `-o json`"));
         }
         let accounts = Accounts::here(display::users().users().clone());
@@ -52,7 +52,7 @@ impl Request {
 }
 
 pub(super) async fn run(args: &EventsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
-    let request = Request::new(args)?;
+    let request = Request::new(args).map_err(WrongOption)?;
     let mut presenter = Presenter::new(args, TimeZone::system());
     let mut is_said = false;
     loop {
@@ -220,20 +220,20 @@ pub(super) struct Presenter {
 
 impl Presenter {
     pub(super) fn new(args: &EventsArgs, zone: TimeZone) -> Self {
-        let show = &args.show;
-        let form = match show.output {
+        let look = &args.show.look;
+        let form = match look.output {
             OutputArg::Text => Some(MessageForm::Text(Text::new(TextOptions {
                 forks: false,
-                tree: show.tree,
-                ancestors: show.ancestors,
-                width: screen::width(show.wide),
-                palette: screen::palette(show.color),
+                tree: look.tree,
+                ancestors: look.ancestors,
+                width: screen::width(look.terminal.wide),
+                palette: screen::palette(look.terminal.color),
             }))),
             OutputArg::Compact => Some(MessageForm::Compact(Compact {
                 node_name: String::new(),
-                timestamps: show.timestamps,
+                timestamps: args.show.timestamps,
                 capabilities: true,
-                palette: screen::palette(show.color),
+                palette: screen::palette(look.terminal.color),
             })),
             OutputArg::Json => None,
         };
@@ -242,8 +242,8 @@ impl Presenter {
             has_losses: form.is_none() && (types.is_empty() || types.contains(&EventType::RateLimitInfo)),
             form,
             zone,
-            depths: show.tree.then(Depths::default),
-            is_host_only: args.select.host,
+            depths: look.tree.then(Depths::default),
+            is_host_only: args.select.which.host,
             notes: Vec::new(),
         }
     }
@@ -255,10 +255,8 @@ impl Presenter {
             Told::Running(process) => self.running(process, out),
             Told::SnapshotEnd => {}
             Told::Lost(events) => {
-                self.notes.push(format!(
-                    "{} events were lost: they came faster than they were read here",
-                    summary::thousands(*events)
-                ));
+                self.notes
+                    .push(format!("{} lost: more came than were read here", summary::events_were(*events)));
             }
         }
     }
@@ -268,8 +266,8 @@ impl Presenter {
             && !self.has_losses
         {
             self.notes.push(format!(
-                "{} events were left out by the agent: there were too many",
-                summary::thousands(info.number_of_dropped_process_events)
+                "{} left out by the agent: there were too many",
+                summary::events_were(info.number_of_dropped_process_events)
             ));
             return;
         }

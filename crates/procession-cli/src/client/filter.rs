@@ -18,22 +18,22 @@ pub(super) fn allow(
     accounts: &Accounts,
 ) -> anyhow::Result<Vec<Filter>> {
     let uids =
-        select.user.iter().map(|user| Ok(accounts.uid(user)?.0)).collect::<anyhow::Result<Vec<_>>>()?;
+        select.which.user.iter().map(|user| Ok(accounts.uid(user)?.0)).collect::<anyhow::Result<Vec<_>>>()?;
     let filter = Filter {
-        pid: select.pid.clone(),
-        binary_regex: select.binary.clone(),
+        pid: select.which.pid.clone(),
+        binary_regex: select.which.binary.clone(),
         // The empty namespace is that of processes in no pod.
-        namespace: if select.host { vec![String::new()] } else { select.namespace.clone() },
+        namespace: if select.which.host { vec![String::new()] } else { select.which.namespace.clone() },
         namespace_regex: select.namespace_regex.clone(),
-        pod_regex: select.pod.clone(),
+        pod_regex: select.which.pod.clone(),
         event_set: types.iter().map(|kind| i32::from(*kind)).collect(),
         cel_expression: expressions(&select.cel_expression, &uids)?,
         ..Filter::default()
     };
-    if filter == Filter::default() && select.container.is_empty() {
+    if filter == Filter::default() && select.which.container.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(with_containers(filter, &select.container))
+    Ok(with_containers(filter, &select.which.container))
 }
 
 /// A container is meant by its name or by its id, and what one filter asks for must all hold.
@@ -113,9 +113,18 @@ mod tests {
     use procession_api::users::Users;
 
     use super::*;
+    use crate::args::WhichArgs;
 
     fn select() -> SelectArgs {
         SelectArgs::default()
+    }
+
+    fn of(which: WhichArgs) -> SelectArgs {
+        SelectArgs { which, ..select() }
+    }
+
+    fn of_user(users: &[&str]) -> SelectArgs {
+        of(WhichArgs { user: users.iter().map(|user| (*user).to_owned()).collect(), ..WhichArgs::default() })
     }
 
     fn users() -> Accounts {
@@ -129,13 +138,13 @@ mod tests {
 
     #[test]
     fn conditions_go_into_one_filter() {
-        let select = SelectArgs {
+        let select = of(WhichArgs {
             pid: vec![7],
             binary: vec!["sh$".into()],
             namespace: vec!["shop".into()],
             pod: vec!["^cart".into()],
-            ..select()
-        };
+            ..WhichArgs::default()
+        });
         let filters = allow(&select, &[EventType::ProcessExec], &users()).unwrap();
         let expected = Filter {
             pid: vec![7],
@@ -151,7 +160,8 @@ mod tests {
     #[test]
     fn a_container_is_meant_by_name_or_id() {
         let id = "4F2AC1D97E0B36588C6A54F3E2B1907D0".to_owned();
-        let select = SelectArgs { pid: vec![7], container: vec!["web".into(), id.clone()], ..select() };
+        let select =
+            of(WhichArgs { pid: vec![7], container: vec!["web".into(), id.clone()], ..WhichArgs::default() });
         let filters = allow(&select, &[], &users()).unwrap();
         assert_eq!(filters[0].container_name_regex, ["web".to_owned(), id]);
         assert_eq!(filters[1].container_id, ["^4f2ac1d97e0b36588c6a54f3e2b1907"]);
@@ -160,7 +170,7 @@ mod tests {
 
     #[test]
     fn users_are_asked_for_in_expressions() {
-        let one = SelectArgs { user: vec!["www".into(), "5".into()], ..select() };
+        let one = of_user(&["www", "5"]);
         assert_eq!(
             allow(&one, &[], &users()).unwrap()[0].cel_expression,
             [
@@ -168,24 +178,20 @@ mod tests {
                 "process_exit.process.uid == 33u || process_exit.process.uid == 5u"
             ]
         );
-        let both = SelectArgs {
-            cel_expression: vec!["process_exit.status == 1u".into()],
-            user: vec!["5".into()],
-            ..select()
-        };
+        let both = SelectArgs { cel_expression: vec!["process_exit.status == 1u".into()], ..of_user(&["5"]) };
         assert_eq!(
             allow(&both, &[], &users()).unwrap()[0].cel_expression,
             ["(process_exit.status == 1u) && (process_exit.process.uid == 5u)"]
         );
         let neither = SelectArgs { cel_expression: vec!["process_loader.path == 'x'".into()], ..one };
         assert!(allow(&neither, &[], &users()).unwrap_err().to_string().contains("nothing could be shown"));
-        let unknown = SelectArgs { user: vec!["nobody-here".into()], ..select() };
+        let unknown = of_user(&["nobody-here"]);
         assert!(allow(&unknown, &[], &users()).unwrap_err().to_string().contains("nobody-here"));
     }
 
     #[test]
     fn the_host_is_the_empty_namespace() {
-        let filters = allow(&SelectArgs { host: true, ..select() }, &[], &users()).unwrap();
+        let filters = allow(&of(WhichArgs { host: true, ..WhichArgs::default() }), &[], &users()).unwrap();
         assert_eq!(filters[0].namespace, [""]);
     }
 }

@@ -18,9 +18,11 @@ use super::descendants::called as named;
 use super::recorded::Recorded;
 use super::screen::{self, Screen};
 use super::words::called;
-use crate::args::ColorArg;
+use crate::args::{ColorArg, TerminalArgs};
 use crate::journal::{self, default_path};
+use crate::progress;
 use crate::render::{Form, List, Listed, MessageView, Renderer, Surroundings, Text, TextOptions};
+use crate::summary;
 use crate::when::shown;
 
 /// Children of a process that are listed.
@@ -29,7 +31,8 @@ const MOST_CHILDREN: usize = 1_000;
 pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
     let path = args.journal.journal.clone().unwrap_or_else(default_path);
     let journal = journal::open(&path)?;
-    let lives = journal.history(target_of(&args.process)?, None, MOST_CHILDREN)?;
+    let target = target_of(&args.process)?;
+    let lives = progress::told(&journal, || journal.history(target, None, MOST_CHILDREN))?;
     if lives.is_empty() {
         return Err(no_such(&args.process, &path));
     }
@@ -119,12 +122,9 @@ impl Tale<'_> {
             What::Known(process) => self.line(&known(process), happening.time, out),
             What::Event(fact) => self.line(fact, happening.time, out),
             What::Inherited(owner) => {
-                let time = shown(happening.time, &self.zone);
+                let time = to_the_millisecond(happening.time, &self.zone);
                 let owner = owner.as_ref().map_or("nobody knows whom".to_owned(), told_owner);
-                put(
-                    out,
-                    &format!("{}.000 now belongs to {owner}, because its parent has ended", &time[11..]),
-                );
+                put(out, &format!("{time} now belongs to {owner}, because its parent has ended"));
             }
         }
     }
@@ -154,14 +154,16 @@ impl Tale<'_> {
         if count == 0 {
             return;
         }
-        let processes = if count == 1 { "process" } else { "processes" };
-        put(out, &format!("It started {count} {processes}:"));
-        let show = ListShowArgs { output: ListOutputArg::Text, wide: false, color: ColorArg::Auto };
+        put(out, &format!("It started {}:", summary::count(count, "process", "processes")));
+        let show = ListShowArgs {
+            output: ListOutputArg::Text,
+            terminal: TerminalArgs { wide: false, color: ColorArg::Auto },
+        };
         let mut list: List = screen::list(&show);
         for child in children {
             let message = self.recorded.process(child);
             if let Some(view) = MessageView::of_process(&message) {
-                list.put(&Listed { view: &view, guides: "  ", columns: None }, out);
+                list.put(&Listed { view: &view, began: None, guides: "  ", columns: None }, out);
             }
         }
         if *children_left_out > 0 {
@@ -193,6 +195,12 @@ fn known(process: &Process) -> Fact {
         lineage: Vec::new(),
         depth: 0,
     }
+}
+
+/// `14:03:07.250`.
+fn to_the_millisecond(time: SystemTime, zone: &TimeZone) -> String {
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    zone.to_datetime(time).strftime("%H:%M:%S.%3f").to_string()
 }
 
 fn told_owner(owner: &ParentLink) -> String {

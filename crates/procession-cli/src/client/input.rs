@@ -17,6 +17,7 @@ use super::args::EventsArgs;
 use super::events::{Presenter, Request, Told};
 use super::screen::{Reader, Screen};
 use super::{TICK, json};
+use crate::args::WrongOption;
 use crate::signals::Signals;
 use crate::summary;
 
@@ -31,7 +32,7 @@ const QUEUE: usize = 1_024;
 
 pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::Result<ExitCode> {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-    let request = Request::new(args)?;
+    let request = Request::new(args).map_err(WrongOption)?;
     let mut filter = EventFilter::new(&request.allow, &[], EVERYTHING)?;
     let fields = FieldFilters::new(&request.fields)?;
     let lines = open(path).with_context(|| format!("cannot read {name}"))?;

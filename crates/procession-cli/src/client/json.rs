@@ -27,7 +27,7 @@ named! {
 
 /// The JSON form of `message` in one line, its members named as in the `.proto` files.
 pub(crate) fn line<M: Named>(message: &M) -> String {
-    dynamic::write_json(message, M::NAME, false)
+    dynamic::write_json(message, M::NAME)
 }
 
 /// The message in a line of JSON; members that are not known are skipped. `None`: it is none.

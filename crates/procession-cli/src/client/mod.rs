@@ -10,6 +10,7 @@ mod descendants;
 mod dump;
 mod events;
 mod filter;
+mod fold;
 mod history;
 pub(crate) mod input;
 mod json;

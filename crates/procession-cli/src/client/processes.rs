@@ -25,7 +25,7 @@ pub(super) async fn run(
     let stream = answer(timeout, agent.lineage().list_processes(request)).await;
     let all = collect(timeout, stream.map_err(|status| refusal(&status))?).await;
     let all = all.map_err(|status| refusal(&status))?;
-    let processes = sorted(all.into_iter().filter_map(|item| item.process), args.select.host);
+    let processes = sorted(all.into_iter().filter_map(|item| item.process), args.select.which.host);
     match args.show.output {
         ListOutputArg::Text => {
             screen.put_heading(agent.heading());
@@ -78,7 +78,7 @@ pub(super) fn table(processes: &[Process], moment: &Moment, list: &mut List, out
     for (view, (age, container)) in views.iter().zip(&rows) {
         let columns = [format!("{age:>age_columns$}"), format!("{container:<container_columns$}")];
         let [age, container] = &columns;
-        list.put(&Listed { view, guides: "", columns: Some([age, container]) }, out);
+        list.put(&Listed { view, began: None, guides: "", columns: Some([age, container]) }, out);
     }
 }
 

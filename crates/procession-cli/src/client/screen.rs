@@ -3,11 +3,9 @@
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::args::ColorArg;
 use crate::display;
-use crate::output::write_patiently;
+use crate::output::{cannot_write, write_patiently};
 use crate::render::{List, Palette};
 use crate::signals::Signals;
 
@@ -72,7 +70,7 @@ impl<'s> Screen<'s> {
             Ok(false) => Ok(Reader::Gone),
             // `procession tree | head` is no error.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-            Err(error) => Err(error).context("cannot write to standard output"),
+            Err(error) => Err(cannot_write(error)),
         }
     }
 }
@@ -90,5 +88,5 @@ pub(super) fn width(is_wide: bool) -> Option<usize> {
 
 /// Lines of processes that fit where the output goes.
 pub(super) fn list(show: &super::args::ListShowArgs) -> List {
-    List::new(palette(show.color), width(show.wide))
+    List::new(palette(show.terminal.color), width(show.terminal.wide))
 }

@@ -15,7 +15,7 @@ use super::screen::Screen;
 use super::words::{Moment, bytes};
 use super::{answer, json, now};
 use crate::render::{Sentence, duration, timestamp};
-use crate::summary::thousands;
+use crate::summary::{count, thousands};
 
 pub(super) async fn run(
     agent: &Agent,
@@ -93,16 +93,18 @@ fn events(ledger: &GetLedgerResponse, lines: &mut Lines) {
     let losses: Vec<_> = losses.map(|(count, what)| format!("{} {what}", thousands(*count))).collect();
     lines.put("lost", if losses.is_empty() { "none".to_owned() } else { losses.join(", ") });
     if ledger.inferred_processes > 0 || ledger.inferred_exits > 0 {
-        let [processes, exits] = [ledger.inferred_processes, ledger.inferred_exits].map(thousands);
-        let inferred = format_args!("{processes} processes and {exits} exits, of which no event came");
+        let processes = count(ledger.inferred_processes, "process", "processes");
+        let exits = count(ledger.inferred_exits, "exit", "exits");
+        let inferred = format_args!("{processes} and {exits}, of which no event came");
         lines.put("inferred", inferred);
     }
     if let Some(RepairAccount { surveys, missing, gone, changed }) =
         ledger.repairs.filter(|it| it.surveys > 0)
     {
-        let [surveys, missing, gone, changed] = [surveys, missing, gone, changed].map(thousands);
-        let repaired = format_args!("{missing} processes found, {gone} gone, {changed} changed");
-        lines.put("repaired", format_args!("{repaired}; looked for {surveys} times"));
+        let (missing, surveys) = (count(missing, "process", "processes"), count(surveys, "time", "times"));
+        let [gone, changed] = [gone, changed].map(thousands);
+        let repaired = format_args!("{missing} found, {gone} gone, {changed} changed");
+        lines.put("repaired", format_args!("{repaired}; looked for {surveys}"));
     }
     if let Some(journal) = &ledger.journal {
         put_journal(journal, lines);
@@ -115,19 +117,13 @@ fn events(ledger: &GetLedgerResponse, lines: &mut Lines) {
 }
 
 fn put_journal(journal: &JournalAccount, lines: &mut Lines) {
-    let [events, lost, waiting, files] =
-        [journal.events, journal.lost, journal.waiting, journal.files].map(thousands);
+    let [lost, waiting] = [journal.lost, journal.waiting].map(thousands);
+    let (events, files) = (count(journal.events, "event", "events"), count(journal.files, "file", "files"));
     let room = bytes(journal.disk_bytes);
-    lines.put(
-        "journal",
-        format_args!("{events} events written, {lost} lost, {waiting} waiting; {room} in {files} files"),
-    );
+    lines.put("journal", format_args!("{events} written, {lost} lost, {waiting} waiting; {room} in {files}"));
     if journal.failing {
-        let errors = thousands(journal.errors);
-        lines.put(
-            "",
-            format_args!("! it cannot be written: {errors} attempts failed; the agent's log says why"),
-        );
+        let errors = count(journal.errors, "attempt", "attempts");
+        lines.put("", format_args!("! it cannot be written: {errors} failed; the agent's log says why"));
     }
 }
 

@@ -120,13 +120,13 @@ fn why_a_command_of_a_shell_runs() {
         &[],
         "\
 sleep (pid 4711) runs /usr/bin/sleep 60 as alice, since 12:05:00, 5 minutes ago.
-  It was started at 12:04:59 by bash (pid 4700), which then ran /bin/bash -c 'run cart' as alice.
+  It was started at 12:04:59 by bash (pid 4700), which was running /bin/bash -c 'run cart' as alice.
 
 bash (pid 4700) still runs that.
-  It was started at 12:01:39 by sshd (pid 900), which then ran /usr/sbin/sshd -D as root.
+  It was started at 12:01:39 by sshd (pid 900), which was running /usr/sbin/sshd -D as root.
 
 sshd (pid 900) exited with status 0 at 12:08:20, 1 minute ago.
-  It was started at 11:58:59 by systemd (pid 1), which then ran /usr/lib/systemd/systemd --system as root.
+  It was started at 11:58:59 by systemd (pid 1), which was running /usr/lib/systemd/systemd --system as root.
 
 systemd (pid 1) still runs that. [found running: its start was not seen]
   The kernel starts it when the machine boots.
@@ -151,7 +151,7 @@ fn why_a_container_s_program_runs() {
         "\
 cart (pid 4711) runs /usr/bin/cart --serve as user 33 in pod shop/cart-0 (container app), since 12:07:07, 2 minutes ago.
   Before that it ran /bin/sh /entrypoint.sh as root, from 12:07:00.
-  It was started at 12:06:59 by containerd-shim (pid 800), which then ran /usr/bin/containerd-shim -id x as root, outside the container.
+  It was started at 12:06:59 by containerd-shim (pid 800), which was running /usr/bin/containerd-shim -id x as root, outside the container.
 
 containerd-shim (pid 800) still runs that. [found running: its start was not seen]
   It ran before the agent began to watch, and who started it is not known.
@@ -182,7 +182,7 @@ sudo (pid 20) runs /usr/bin/sudo id as root, since 12:05:00, 5 minutes ago.
   It changed from root to user 5 at 12:05:01, within the same program.
   It changed from user 5 to root at 12:05:02, within the same program.
   It belongs to a login session of alice.
-  It was started at 12:04:59 by bash (pid 10), which then ran /bin/bash as alice.
+  It was started at 12:04:59 by bash (pid 10), which was running /bin/bash as alice.
 
 bash (pid 10) was ended by SIGHUP at 12:05:10, 4 minutes ago.
   Who started it is not known.
@@ -202,7 +202,7 @@ fn why_a_daemon_belongs_to_init() {
         &[("init", "systemd (pid 1)")],
         "\
 daemon (pid 50) runs /usr/sbin/daemon as root, since 12:05:00, 5 minutes ago.
-  It was started at 12:04:59 by sh (pid 40), which then ran /bin/sh start as root.
+  It was started at 12:04:59 by sh (pid 40), which was running /bin/sh start as root.
   Its parent has ended since, and it belongs to systemd (pid 1) now.
 
 sh (pid 40) must have ended by 12:05:01, 4 minutes ago; how is not known [inferred: its pid went to another process].
@@ -233,10 +233,10 @@ fn why_says_what_was_not_seen() {
         &[],
         "\
 Process 60 runs a program that nobody saw. [inferred: others speak of it, its own events were missed]
-  It must have been started by found (pid 50), which then ran /bin/found as root [inferred: the event that says so is missing].
+  It must have been started by found (pid 50), which was running /bin/found as root [inferred: the event that says so is missing].
 
 found (pid 50) still runs that. [found running: its start was not seen]
-  It began at 11:59:00. When it was found running, its parent was old (pid 40), which then ran /bin/old as root [found, not seen: another may have started it].
+  It began at 11:59:00. When it was found running, its parent was old (pid 40), which was running /bin/old as root [found, not seen: another may have started it].
 
 old (pid 40) still runs that.
   Memory was short, and this name is all that is left of 7 programs in the chain.
@@ -572,7 +572,7 @@ fn what_is_running_comes_first_and_losses_are_sentences() {
     assert_eq!(
         text.notes,
         [
-            "7 events were lost: they came faster than they were read here",
+            "7 events were lost: more came than were read here",
             "1,234 events were left out by the agent: there were too many"
         ]
     );

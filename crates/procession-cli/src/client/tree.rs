@@ -8,8 +8,9 @@ use procession_api::proto::procession::v1::{GetTreeRequest, GetTreeResponse, Pro
 use super::args::{ListOutputArg, TreeArgs};
 use super::connect::{Agent, refusal};
 use super::screen::Screen;
+use super::words::Moment;
 use super::{answer, collect, json, processes, refusal_about, screen, target};
-use crate::render::{List, Listed, MessageView};
+use crate::render::{List, Listed, MessageView, timestamp};
 
 /// Levels that are drawn. A chain of forks may be as long as there are pids, and each of its lines would
 /// be longer than the one before; what is deeper stands at this level, with its own in words.
@@ -40,6 +41,8 @@ pub(super) async fn run(agent: &Agent, args: &TreeArgs, screen: &mut Screen<'_>)
 
 /// Processes, and below each what it started.
 pub(super) struct Tree {
+    /// When each began, where that is to be told.
+    began: Option<Vec<String>>,
     processes: Vec<Process>,
     children: Vec<Vec<usize>>,
     roots: Vec<usize>,
@@ -49,7 +52,7 @@ impl Tree {
     /// Parents come before their children. One whose parent's program is not among them any more belongs
     /// to the last that came a level above.
     pub(super) fn of(responses: Vec<GetTreeResponse>) -> Self {
-        let mut tree = Self { processes: Vec::new(), children: Vec::new(), roots: Vec::new() };
+        let mut tree = Self { began: None, processes: Vec::new(), children: Vec::new(), roots: Vec::new() };
         let mut by_id = HashMap::new();
         let mut last_of_level: Vec<usize> = Vec::new();
         for GetTreeResponse { process, level } in responses {
@@ -71,10 +74,24 @@ impl Tree {
         tree
     }
 
+    /// The same, and each line begins with when the process did.
+    pub(super) fn with_times(self, moment: &Moment) -> Self {
+        let began = |entry: &Process| entry.began.as_ref().map(timestamp);
+        let times: Vec<_> = self.processes.iter().map(|entry| began(entry).map(|it| moment.at(it))).collect();
+        let width = times.iter().flatten().map(String::len).max().unwrap_or_default();
+        let padded = times.into_iter().map(|time| format!("{:>width$} ", time.as_deref().unwrap_or("?")));
+        Self { began: Some(padded.collect()), ..self }
+    }
+
     /// Appends the lines of all.
     pub(super) fn draw(mut self, list: &mut List, out: &mut Vec<u8>) {
+        let is_by_time = self.began.is_some();
         for siblings in self.children.iter_mut().chain([&mut self.roots]) {
-            siblings.sort_by_cached_key(|place| processes::age(&self.processes[*place]));
+            siblings.sort_by_cached_key(|place| {
+                let (pid, began, start) = processes::age(&self.processes[*place]);
+                // Pids begin anew when the largest was given.
+                (is_by_time.then_some(began), pid, began, start)
+            });
         }
         // What is to be drawn, with its level and whether it is the last below its parent. A stack of our
         // own: how deep the tree is, others choose.
@@ -84,7 +101,8 @@ impl Tree {
             are_last.truncate(level);
             are_last.push(is_last);
             if let Some(view) = MessageView::of_process(&self.processes[place]) {
-                list.put(&Listed { view: &view, guides: &guides(&are_last), columns: None }, out);
+                let began = self.began.as_ref().map(|times| &*times[place]);
+                list.put(&Listed { view: &view, began, guides: &guides(&are_last), columns: None }, out);
             }
             let children = self.children[place].iter().rev().enumerate();
             next.extend(children.map(|(from_last, child)| (*child, level + 1, from_last == 0)));

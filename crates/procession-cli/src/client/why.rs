@@ -15,7 +15,8 @@ use procession_api::proto::tetragon;
 
 use super::args::{ListOutputArg, Name, WhyArgs};
 use super::connect::Agent;
-use super::screen::Screen;
+use super::fold::folded;
+use super::screen::{self, Screen};
 use super::words::{Moment, called, command, place, user};
 use super::{answer, json, refusal_about, target};
 use crate::render::{Visible, is_kernel_thread, markers_of, timestamp};
@@ -46,6 +47,10 @@ pub(super) async fn run(agent: &Agent, args: &WhyArgs, screen: &mut Screen<'_>) 
     }
     let owners = owners.into_iter().filter_map(|(id, owner)| Some((id, owner?))).collect();
     let story = Story { lineage: &lineage, owners, moment: agent.moment() }.told();
+    let story = match screen::width(args.wide) {
+        Some(width) => folded(&story, width),
+        None => story,
+    };
     screen.put_heading(agent.heading());
     screen.lines().extend_from_slice(story.as_bytes());
     Ok(ExitCode::SUCCESS)
@@ -302,7 +307,7 @@ impl Story<'_> {
         let ran = if is_kernel_thread(parent.process) {
             "a thread of the kernel".to_owned()
         } else {
-            format!("which then ran {}{}", parent.command(), as_whom_and_where(parent.process))
+            format!("which was running {}{}", parent.command(), as_whom_and_where(parent.process))
         };
         let outside = match (place(first.process), place(parent.process)) {
             (Some(_), None) => ", outside the container",

@@ -37,17 +37,22 @@ pub(super) struct Composed {
 /// Makes the journal `path`. Until it is whole there is none, or the one that was there before.
 pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path, is_forced: bool) -> anyhow::Result<Composed> {
     let cannot = || format!("cannot write {}", path.display());
-    let mut events = draft.finish(whole.clock)?;
+    let events = draft.finish(whole.clock)?;
     let file = NamedTempFile::new_in(directory_of(path)).with_context(cannot)?;
-    let writer = Writer::new(BufWriter::new(file.as_file().try_clone().with_context(cannot)?));
-    let mut composer = Composer::new(writer, whole)?;
-    composer.all(&mut events, whole).with_context(cannot)?;
-    let (events, live) = composer.close().with_context(cannot)?;
+    let (events, live) = fill(file.as_file(), events, whole).with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
     let named = if is_forced { file.persist(path) } else { file.persist_noclobber(path) };
     named.with_context(cannot)?;
     let bytes = fs::metadata(path).with_context(cannot)?.len();
     Ok(Composed { events, bytes, live })
+}
+
+/// Writes the journal: its events, and the processes that run at its end.
+pub(super) fn fill(file: &File, mut events: Reader<File>, whole: &Whole) -> anyhow::Result<(u64, usize)> {
+    let writer = Writer::new(BufWriter::new(file.try_clone()?));
+    let mut composer = Composer::new(writer, whole)?;
+    composer.all(&mut events, whole)?;
+    composer.close()
 }
 
 struct Composer {

@@ -21,8 +21,12 @@ impl Draft {
     pub(super) fn new(beside: &Path) -> anyhow::Result<Self> {
         let directory = directory_of(beside);
         let file = tempfile::tempfile_in(directory);
-        let file = file.with_context(|| format!("cannot write in {}", directory.display()))?;
-        Ok(Self { writer: Writer::new(BufWriter::new(file)), builder: BlockBuilder::new(0) })
+        Ok(Self::within(file.with_context(|| format!("cannot write in {}", directory.display()))?))
+    }
+
+    /// In an empty file.
+    pub(super) fn within(file: File) -> Self {
+        Self { writer: Writer::new(BufWriter::new(file)), builder: BlockBuilder::new(0) }
     }
 
     pub(super) fn push(&mut self, event: &Event<'_>) {

@@ -11,6 +11,8 @@ mod arguments;
 mod compose;
 mod described;
 mod draft;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod translate;
 
 use std::collections::BTreeMap;
@@ -113,11 +115,7 @@ impl Reading {
     }
 
     fn translate(&mut self, line: &[u8]) -> Result<Taken, String> {
-        let text = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
-        let event: GetEventsResponse =
-            dynamic::parse_json(EVENT, text, Unknown::Ignore).map_err(|error| error.to_string())?;
-        let Self { translator, draft, .. } = self;
-        translator.take(&event, &mut |event| draft.push(event)).map_err(|refusal| refusal.to_string())
+        translate(line, &mut self.translator, &mut self.draft)
     }
 
     /// Says why a line is left out, of the first few.
@@ -168,6 +166,14 @@ impl Reading {
         summary::tell(format_args!("to look at it: procession tree --ended --journal {}", args.to.display()));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Puts what a line tells into the draft.
+fn translate(line: &[u8], translator: &mut Translator, draft: &mut Draft) -> Result<Taken, String> {
+    let text = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+    let event: GetEventsResponse =
+        dynamic::parse_json(EVENT, text, Unknown::Ignore).map_err(|error| error.to_string())?;
+    translator.take(&event, &mut |event| draft.push(event)).map_err(|refusal| refusal.to_string())
 }
 
 fn tell(counts: &Counts) {

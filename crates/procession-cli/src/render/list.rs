@@ -1,6 +1,7 @@
 //! Processes that are there, one line each: as a table, or as a tree.
 
 use super::Palette;
+use super::duration::duration;
 use super::line::Line;
 use super::text::user_column;
 use super::view::{Kind, View};
@@ -16,6 +17,8 @@ pub(crate) struct List {
 /// A line of it.
 pub(crate) struct Listed<'a> {
     pub(crate) view: &'a dyn View,
+    /// When it began, with a space behind. Where that is told, so is how long it lived.
+    pub(crate) began: Option<&'a str>,
     /// What a tree has before it.
     pub(crate) guides: &'a str,
     /// What a table says of its age, and in which container it is.
@@ -38,8 +41,9 @@ impl List {
 
     /// Appends the line of a process.
     pub(crate) fn put(&mut self, listed: &Listed<'_>, out: &mut Vec<u8>) {
-        let Listed { view, guides, columns } = listed;
+        let Listed { view, began, guides, columns } = listed;
         self.line.clear();
+        self.line.put(self.palette.faint, began.unwrap_or_default());
         self.line.put(self.palette.faint, guides);
         match columns {
             Some(columns) => self.table(*view, *columns),
@@ -49,6 +53,9 @@ impl List {
         self.line.markers(*view, &self.palette);
         if let Kind::Exit(outcome) = view.kind() {
             self.line.outcome(outcome, &self.palette);
+            if let Some(lived) = view.lived().filter(|_| began.is_some()) {
+                self.line.put(self.palette.faint, format_args!("  {}", duration(lived)));
+            }
         }
         self.finish(out);
     }

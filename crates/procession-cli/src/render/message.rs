@@ -29,6 +29,8 @@ pub(crate) struct MessageView<'a> {
     pub(crate) began: Option<Timestamp>,
     /// Nobody saw it start, nor found it.
     pub(crate) is_inferred: bool,
+    /// It is known to have run nothing of its own.
+    pub(crate) is_fork: bool,
     pub(crate) depth: u16,
     /// The name of its thread, where the program is not known.
     pub(crate) comm: &'a str,
@@ -60,6 +62,8 @@ impl<'a> MessageView<'a> {
             began: process.start_time.as_ref().map(timestamp),
             // Whatever else is known of a process, its flags say from where.
             is_inferred: process.flags.is_empty(),
+            // They do not say that.
+            is_fork: false,
             depth,
             comm: "",
             node: &event.node_name,
@@ -80,6 +84,7 @@ impl<'a> MessageView<'a> {
             ancestors: &[],
             began: entry.began.as_ref().map(timestamp).or(start),
             is_inferred: entry.origin() == v1::Origin::Inferred,
+            is_fork: entry.origin() == v1::Origin::Fork,
             depth: u16::try_from(entry.depth).unwrap_or(u16::MAX),
             comm: &entry.comm,
             node: "",
@@ -235,7 +240,12 @@ impl View for MessageView<'_> {
     }
 
     fn markers(&self) -> Vec<Cow<'static, str>> {
-        markers_of(self.process, self.is_inferred)
+        let mut markers = markers_of(self.process, self.is_inferred);
+        // The program is its parent's.
+        if self.is_fork && matches!(self.kind, Kind::Exit(_)) {
+            markers.push(Cow::Borrowed("fork"));
+        }
+        markers
     }
 
     fn lived(&self) -> Option<Duration> {

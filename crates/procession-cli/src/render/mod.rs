@@ -17,6 +17,7 @@ mod change;
 mod compact;
 mod duration;
 mod escape;
+mod forks;
 mod line;
 mod list;
 mod message;
@@ -34,6 +35,7 @@ use procession_api::users::Users;
 pub(crate) use compact::Compact;
 pub(crate) use duration::duration;
 pub(crate) use escape::{Sentence, Visible, is_deceptive};
+use forks::Forks;
 pub(crate) use list::{List, Listed};
 pub(crate) use message::{
     MessageView, is_kernel_thread, markers_of, name_of, place_of, timestamp, user_of, words_of,
@@ -67,11 +69,13 @@ pub(crate) enum Form {
 pub(crate) struct Renderer {
     form: Form,
     surroundings: Surroundings,
+    /// Those that a tree shows though forks are not asked for.
+    forks: Forks,
 }
 
 impl Renderer {
     pub(crate) fn new(form: Form, surroundings: Surroundings) -> Self {
-        Self { form, surroundings }
+        Self { form, surroundings, forks: Forks::default() }
     }
 
     /// To bring clock and users up to date between facts.
@@ -83,7 +87,11 @@ impl Renderer {
     pub(crate) fn render(&mut self, told: &Told, out: &mut Vec<u8>) {
         match &mut self.form {
             Form::Text(text) => {
-                text.render(&ToldView::new(told, &self.surroundings), &self.surroundings.zone, out);
+                let Self { surroundings, forks, .. } = self;
+                if let Some(fork) = text.is_tree_of_programs().then(|| forks.above(told)).flatten() {
+                    text.render(&ToldView::new(&fork, surroundings), &surroundings.zone, out);
+                }
+                text.render(&ToldView::new(told, surroundings), &surroundings.zone, out);
             }
             Form::Compact(compact) => compact.render(&ToldView::new(told, &self.surroundings), out),
             Form::Json(json) => {

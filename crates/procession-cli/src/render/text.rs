@@ -54,9 +54,14 @@ impl Text {
         Self { options, line: Line::default() }
     }
 
+    /// Whether it is drawn as a tree, and forks have no lines of their own.
+    pub(super) fn is_tree_of_programs(&self) -> bool {
+        self.options.tree && !self.options.forks
+    }
+
     pub(super) fn render(&mut self, view: &dyn View, zone: &TimeZone, out: &mut Vec<u8>) {
         let kind = view.kind();
-        if kind == Kind::Fork && !self.options.forks {
+        if kind == Kind::Fork && !self.options.forks && !self.options.tree {
             return;
         }
         self.line.clear();

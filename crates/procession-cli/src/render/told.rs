@@ -94,6 +94,9 @@ impl View for ToldView<'_> {
                 image_markers(image, &mut markers);
             }
         }
+        if self.process().origin == Origin::Fork && matches!(self.told.fact.kind, FactKind::Exit { .. }) {
+            markers.push(Cow::Borrowed("fork"));
+        }
         if self.process().origin == Origin::Inferred {
             markers.push(Cow::Borrowed("inferred"));
         }

@@ -14,15 +14,15 @@ mod disguise;
 mod files;
 mod privileges;
 mod secrets;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 
-use std::env;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
 
-/// A name, and what is tested.
-type Test = (&'static str, fn());
+use trials::{Test, gate, trial};
 
 /// Who may do least on a machine.
 const NOBODY: u32 = 65534;
@@ -33,10 +33,6 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let unable = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
     let unable = unable.map(|error| error.to_string());
-    let is_required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    if let Some(reason) = unable.as_ref().filter(|_| !is_required) {
-        eprintln!("SKIPPED: tests of attackers: {reason}");
-    }
     let tests = [
         &privileges::TESTS[..],
         &access::TESTS,
@@ -45,14 +41,6 @@ fn main() -> ExitCode {
         &disguise::TESTS,
         &blinding::TESTS,
     ];
-    let trial = |(name, test): Test| match unable.clone() {
-        None => Trial::test(name, move || {
-            test();
-            Ok(())
-        }),
-        Some(reason) if is_required => Trial::test(name, || Err(Failed::from(reason))),
-        Some(_) => Trial::test(name, || Ok(())).with_ignored_flag(true),
-    };
-    let trials = tests.into_iter().flatten().copied().map(trial).collect();
+    let trials = gate("tests of attackers", unable.as_deref(), tests.into_iter().flatten().map(trial));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

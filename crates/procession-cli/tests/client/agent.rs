@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -21,6 +21,8 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, transport};
+
+use crate::run::{Said, procession};
 
 /// What the agent answers, and what it was asked.
 #[derive(Clone, Debug, Default)]
@@ -220,7 +222,7 @@ impl Agent {
 
     /// What the program does and says.
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        Said::from(self.command(arguments).output().unwrap())
+        Said::by(&mut self.command(arguments))
     }
 }
 
@@ -248,28 +250,4 @@ pub(crate) fn serve(path: &Path, script: Script) -> (oneshot::Sender<()>, JoinHa
         });
     });
     (ends, thread)
-}
-
-pub(crate) fn procession(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-    command.args(arguments).env("TZ", "UTC").env_remove("PROCESSION_SERVER_ADDRESS").stdin(Stdio::null());
-    command
-}
-
-/// What the program said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
 }

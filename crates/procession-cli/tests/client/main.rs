@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod agent;
+#[path = "../support/run.rs"]
+mod run;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +19,8 @@ use procession_api::proto::tetragon::{
     UserRecord,
 };
 
-use agent::{Agent, Said, Script, procession, serve};
+use agent::{Agent, Script, serve};
+use run::{Said, procession};
 
 /// 12:00:00 of a day that is over.
 const NOON: i64 = 1_700_049_600;
@@ -187,7 +190,7 @@ fn an_agent_that_comes_back_is_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("agent.sock");
     let address = format!("unix://{}", socket.display());
-    let mut command = procession(&["events", "--reconnect", "--server-address", &address]);
+    let mut command = procession(["events", "--reconnect", "--server-address", &address]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
     let note = notes.next().unwrap().unwrap();
@@ -213,7 +216,7 @@ fn events_are_read_from_a_file_and_what_is_none_is_counted() {
     let agent = Agent::start(script());
     let json = agent.run(&["events", "-o", "json"]).out;
     let input = format!("{json}\nno event\n{{\"later\":1}}\n");
-    let mut child = procession(&["events", "--input", "-"])
+    let mut child = procession(["events", "--input", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -240,16 +243,16 @@ fn events_are_read_from_a_file_and_what_is_none_is_counted() {
         (&["--container", "0123456789ab"], 0),
         (&["--binary", "^/bin/l", "--pid", "7"], 2),
     ] {
-        let said = Said::from(procession(&["events", "--input", path]).args(conditions).output().unwrap());
+        let said = Said::by(procession(["events", "--input", path]).args(conditions));
         assert_eq!((said.code, said.out.lines().count()), (Some(0), shown), "{conditions:?}: {said:?}");
     }
 
-    let mut command = procession(&["events", "--input", path, "-o", "json", "-f", "process.pid"]);
-    let said = Said::from(command.output().unwrap());
+    let mut command = procession(["events", "--input", path, "-o", "json", "-f", "process.pid"]);
+    let said = Said::by(&mut command);
     let first = said.out.lines().next().unwrap();
     assert!(first.starts_with(r#"{"process_exec":{"process":{"pid":7}},"#), "{first}");
 
-    let said = Said::from(procession(&["events", "--input", "/nowhere"]).output().unwrap());
+    let said = Said::with(["events", "--input", "/nowhere"]);
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("cannot read /nowhere"), "{}", said.err);
 }
@@ -319,7 +322,7 @@ fn an_agent_that_is_silent_is_not_waited_for_longer_than_asked() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let arguments = ["status", "--timeout", "200ms", "--server-address", &address];
-    let said = Said::from(procession(&arguments).output().unwrap());
+    let said = Said::with(arguments);
     assert_eq!(said.code, Some(1));
     assert_eq!(said.err, "procession: the agent took too long to answer\n");
 }
@@ -393,13 +396,13 @@ fn without_an_agent_it_is_said_what_to_do() {
     let hint = "`procession agent` starts one; --server-address names another";
     for (path, what) in [(&missing, "there is no agent at"), (&dead, "no agent listens at")] {
         let address = format!("unix://{}", path.display());
-        let said = Said::from(procession(&["status", "--server-address", &address]).output().unwrap());
+        let said = Said::with(["status", "--server-address", &address]);
         assert_eq!(said.code, Some(1));
         assert_eq!(said.err, format!("procession: {what} {address}: {hint}\n"));
     }
-    let said = Said::from(procession(&["tree", "--server-address", "127.0.0.1:1"]).output().unwrap());
+    let said = Said::with(["tree", "--server-address", "127.0.0.1:1"]);
     assert_eq!(said.err, format!("procession: no agent listens at 127.0.0.1:1: {hint}\n"));
-    let said = Said::from(procession(&["status", "--tls-ca-cert-file", "/nowhere.pem"]).output().unwrap());
+    let said = Said::with(["status", "--tls-ca-cert-file", "/nowhere.pem"]);
     assert_eq!(said.code, Some(1));
     assert!(said.err.starts_with("procession: cannot read /nowhere.pem: "), "{}", said.err);
     let said = with_tls_for_a_socket(folder.path());
@@ -410,7 +413,7 @@ fn without_an_agent_it_is_said_what_to_do() {
     for misused in
         [&["--server-address", "http://x"][..], &["--tls-cert-file", "x"], &["--tls-key-file", "x"]]
     {
-        let said = Said::from(procession(&["tree"]).args(misused).output().unwrap());
+        let said = Said::by(procession(["tree"]).args(misused));
         assert_eq!(said.code, Some(2), "{misused:?}");
     }
 }
@@ -419,7 +422,7 @@ fn with_tls_for_a_socket(folder: &std::path::Path) -> Said {
     let file = folder.join("ca.pem");
     std::fs::write(&file, "").unwrap();
     let address = ["status", "--server-address", "unix:///run/x.sock", "--tls-ca-cert-file"];
-    Said::from(procession(&address).arg(file).output().unwrap())
+    Said::by(procession(address).arg(file))
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Site {
     /// A watch that asks the cluster, and no runtime.
     fn watch(&self, options: &[&str]) -> Watch {
         let kubeconfig = self.lab.text("kubeconfig");
-        let mut watch = Watch::start(
+        let mut watch = story::watch_json(
             &[&["--no-runtimes", "--kubeconfig", &kubeconfig, "--node-name", NODE], options].concat(),
         );
         watch.see_host("is-it-ready");
@@ -141,7 +141,7 @@ pub(crate) fn filters() {
     let kubeconfig = site.lab.text("kubeconfig");
     let start = |options: &[&str]| {
         let common = ["--no-runtimes", "--kubeconfig", &kubeconfig, "--node-name", NODE, "--pod-wait", "1m"];
-        let watch = Watch::start_with(&[&common, options].concat());
+        let watch = story::watch(&[&common, options].concat());
         wait_for("a watch", || watch.is_watching().then_some(()));
         watch
     };
@@ -173,6 +173,31 @@ pub(crate) fn no_server_at_first() {
     watch.until_said("pods are known and followed again");
     site.check_known(&mut watch, "web");
     check_said_once(watch, "the Kubernetes API does not answer");
+}
+
+/// Pods come and go while nobody can tell of them. What is known stays; what is new has no pod, and does not wait;
+/// and then all is as the server has it.
+pub(crate) fn no_server_in_mid_run() {
+    let site = Site::new();
+    let mut watch = site.watch(&["--pod-wait", "1m"]);
+    site.check_known(&mut watch, "web-1");
+    site.create_pod("web-2");
+    site.link.cut();
+    watch.until_said("the Kubernetes API does not answer");
+    let errors = watch.errors();
+    assert!(errors.contains("containers that start from now on have no pod; those known stay"), "{errors}");
+    let id = site.run_container(CGROUP);
+    site.report("web-2", id);
+    site.server.delete("shop", "web-1", 0);
+    story::unknown_in_all(&mut watch, id);
+    site.link.mend();
+    watch.until_said("pods are known and followed again");
+    site.check_known(&mut watch, "web-3");
+    let errors = watch.finish().errors;
+    for text in ["the Kubernetes API does not answer", "pods are known and followed again"] {
+        assert_eq!(errors.matches(text).count(), 1, "{errors}");
+    }
+    assert!(errors.contains("6 without the name of their container"), "what was told without is counted: {errors}");
 }
 
 pub(crate) fn refused_at_first() {

@@ -69,8 +69,7 @@ pub(crate) fn filters() {
     let _daemon = docker::start(&lab);
     let socket = lab.socket("docker", docker::SOCKET);
     let start = |options: &[&str]| {
-        let watch =
-            Watch::start_with(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat());
+        let watch = story::watch(&[&["--runtime-socket", &socket, "--pod-wait", "1m"], options].concat());
         // Not every one of them shows what could be run to see that it is ready.
         wait_for("a watch", || watch.is_watching().then_some(()));
         watch
@@ -121,9 +120,36 @@ pub(crate) fn no_socket() {
     assert!(errors.contains("12 without the name of their container"), "{errors}");
 }
 
+/// The runtime ends, and its socket with it; its containers run on. Then it is there again.
+pub(crate) fn no_socket_in_mid_run() {
+    let lab = Lab::new();
+    let daemon = docker::start(&lab);
+    let mut watch = watch_with(&lab.socket("docker", docker::SOCKET));
+    let known_of = |watch: &mut Watch, name: &str| {
+        let mut command = docker::docker(&lab);
+        command.args(["run", "--detach", "--network", "none", "--name", name, IMAGE]).args(COMMAND);
+        let id = parse_id(&run(&mut command));
+        let pod = story::known_in_all(watch, id);
+        assert_eq!(story::container_in(&pod), json!([format!("docker://{id}"), name, IMAGE]));
+    };
+    known_of(&mut watch, "before");
+    drop(daemon);
+    let _ = std::fs::remove_file(lab.path(docker::SOCKET));
+    let id = new_id();
+    runc::start(&lab, id, &format!("/docker/{id}"), &COMMAND);
+    story::unknown_in_all(&mut watch, id);
+    let daemon = docker::start(&lab);
+    known_of(&mut watch, "after");
+    let errors = watch.finish().errors;
+    assert_eq!(errors.matches("a container runtime does not answer").count(), 1, "{errors}");
+    assert_eq!(errors.matches("the container runtime answers again").count(), 1, "{errors}");
+    assert!(errors.contains("6 without the name of their container"), "{errors}");
+    drop(daemon);
+}
+
 /// A watch that asks one runtime, however long that takes.
 fn watch_with(socket: &str) -> Watch {
-    let mut watch = Watch::start(&["--runtime-socket", socket, "--pod-wait", "1m"]);
+    let mut watch = story::watch_json(&["--runtime-socket", socket, "--pod-wait", "1m"]);
     watch.see_host("is-it-ready");
     watch
 }

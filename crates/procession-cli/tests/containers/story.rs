@@ -15,6 +15,16 @@ const EXITS: [&str; 3] = ["/bin/sleep", "/bin/sleep", "/bin/sh"];
 /// What an event that came without its container's name is marked with.
 const MARK: &str = "unknownContainer";
 
+/// Watches all programs that run and end, with these options.
+pub(crate) fn watch(options: &[&str]) -> Watch {
+    Watch::start(&[&["--exec", "--exit"], options].concat())
+}
+
+/// The same in the form for programs.
+pub(crate) fn watch_json(options: &[&str]) -> Watch {
+    watch(&[&["--output", "json"], options].concat())
+}
+
 /// Waits for the end of a container that runs [`COMMAND`], checks that all that it did was told and in
 /// order, and returns that.
 pub(crate) fn events_of(watch: &mut Watch, container: ContainerId) -> Vec<Value> {

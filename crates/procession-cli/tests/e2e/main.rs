@@ -14,19 +14,29 @@ mod hybrid;
 mod load;
 mod observer;
 mod program;
+#[path = "../support/run.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod run;
 mod scenarios;
 #[path = "../../../procession-api/tests/support/schema.rs"]
 mod schema;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 #[path = "../../examples/actor/truth.rs"]
 mod truth;
+#[path = "../support/watch.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod watch;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
+
+use trials::{gate, trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -39,25 +49,13 @@ fn main() -> ExitCode {
         eprintln!("SKIPPED: scenarios of changes: {missing}");
     }
     let unable = source.err().map(|error| error.to_string());
-    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    if let Some(reason) = unable.as_ref().filter(|_| !required) {
-        eprintln!("SKIPPED: all end-to-end tests: {reason}");
-    }
     let trials = scenarios::trials(missing.is_none())
         .into_iter()
-        .chain(program::trials())
+        .chain(program::TESTS.iter().map(trial))
         .chain(load::trials())
         .chain(hybrid::trials());
-    let trials = trials.map(|trial| match &unable {
-        None => trial,
-        Some(reason) if required => fails(trial.name(), reason.clone()),
-        Some(_) => trial.with_ignored_flag(true),
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
-}
-
-fn fails(name: &str, reason: String) -> Trial {
-    Trial::test(name.to_owned(), move || Err(Failed::from(reason)))
+    let trials = gate("all end-to-end tests", unable.as_deref(), trials);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// The program under test.

@@ -2,54 +2,47 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
+use crate::run::procession;
 use crate::schema::schema_errors;
+use crate::trials::Test;
+use crate::watch::{Report, Watch};
 
-pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); _] = [
-        ("a_live_exec_shows_within_a_second", a_live_exec_shows_within_a_second),
-        ("events_reach_the_output_within_100_ms", events_reach_the_output_soon),
-        ("json_has_the_reference_form", json_has_the_reference_form),
-        ("the_status_of_a_command_is_passed_on", the_status_of_a_command_is_passed_on),
-        ("a_command_that_cannot_run_is_an_error", a_command_that_cannot_run_is_an_error),
-        ("only_what_the_command_starts_is_shown", only_what_the_command_starts_is_shown),
-        ("filters_select", filters_select),
-        ("interrupt_ends_with_an_account", interrupt_ends_with_an_account),
-        ("terminate_is_passed_on_to_the_command", terminate_is_passed_on_to_the_command),
-        ("a_closed_pipe_is_no_error", a_closed_pipe_is_no_error),
-        ("what_already_runs_is_shown_once_parents_first", what_already_runs_is_shown_once_parents_first),
-        ("a_normal_user_gets_a_fallback_and_why", a_normal_user_gets_a_fallback_and_why),
-        ("each_fallback_sees_a_process", each_fallback_sees_a_process),
-        ("a_source_that_does_not_work_is_an_error", a_source_that_does_not_work_is_an_error),
-        ("changes_are_shown_on_demand", changes_are_shown_on_demand),
-        ("a_stalled_reader_does_not_hold_the_program", a_stalled_reader_does_not_hold_the_program),
-        ("a_command_is_ended_when_its_time_is_up", a_command_is_ended_when_its_time_is_up),
-        ("nothing_after_the_dashes_is_an_error", nothing_after_the_dashes_is_an_error),
-        ("a_pid_namespace_hides_nothing_of_a_command", a_pid_namespace_hides_nothing_of_a_command),
-        ("bad_options_are_explained", bad_options_are_explained),
-        ("every_compiler_of_a_build_is_seen_once", every_compiler_of_a_build_is_seen_once),
-    ];
-    let trial = |(name, test): (&str, fn())| {
-        Trial::test(format!("program::{name}"), move || {
-            test();
-            Ok(())
-        })
-    };
-    tests.into_iter().map(trial).collect()
-}
+pub(crate) const TESTS: [Test; 21] = [
+    ("program::a_live_exec_shows_within_a_second", a_live_exec_shows_within_a_second),
+    ("program::events_reach_the_output_within_100_ms", events_reach_the_output_soon),
+    ("program::json_has_the_reference_form", json_has_the_reference_form),
+    ("program::the_status_of_a_command_is_passed_on", the_status_of_a_command_is_passed_on),
+    ("program::a_command_that_cannot_run_is_an_error", a_command_that_cannot_run_is_an_error),
+    ("program::only_what_the_command_starts_is_shown", only_what_the_command_starts_is_shown),
+    ("program::filters_select", filters_select),
+    ("program::interrupt_ends_with_an_account", interrupt_ends_with_an_account),
+    ("program::terminate_is_passed_on_to_the_command", terminate_is_passed_on_to_the_command),
+    ("program::a_closed_pipe_is_no_error", a_closed_pipe_is_no_error),
+    ("program::what_already_runs_is_shown_once_parents_first", what_already_runs_is_shown_once_parents_first),
+    ("program::a_normal_user_gets_a_fallback_and_why", a_normal_user_gets_a_fallback_and_why),
+    ("program::each_fallback_sees_a_process", each_fallback_sees_a_process),
+    ("program::a_source_that_does_not_work_is_an_error", a_source_that_does_not_work_is_an_error),
+    ("program::changes_are_shown_on_demand", changes_are_shown_on_demand),
+    ("program::a_stalled_reader_does_not_hold_the_program", a_stalled_reader_does_not_hold_the_program),
+    ("program::a_command_is_ended_when_its_time_is_up", a_command_is_ended_when_its_time_is_up),
+    ("program::nothing_after_the_dashes_is_an_error", nothing_after_the_dashes_is_an_error),
+    ("program::a_pid_namespace_hides_nothing_of_a_command", a_pid_namespace_hides_nothing_of_a_command),
+    ("program::bad_options_are_explained", bad_options_are_explained),
+    ("program::every_compiler_of_a_build_is_seen_once", every_compiler_of_a_build_is_seen_once),
+];
 
 fn watch(arguments: &[&str]) -> Command {
-    let mut command = Command::new(crate::PROCESSION);
-    command.arg("watch").args(arguments).stdin(Stdio::null());
+    let mut command = procession(["watch"]);
+    command.args(arguments);
     command
 }
 
@@ -73,49 +66,6 @@ fn json_lines(output: &Output) -> Vec<Value> {
 fn event(line: &str) -> Value {
     assert_eq!(schema_errors(line), "", "{line}");
     serde_json::from_str(line).unwrap()
-}
-
-/// A watch at work, whose lines are read as they come.
-struct Live {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Live {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = watch(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// Runs `true` under a name of its own until the watch shows it, which is how it says that it
-    /// is ready.
-    fn wait_until_ready(&mut self) {
-        let ready = std::thread::spawn(|| {
-            for _ in 0..100 {
-                Command::new("true").arg("is-it-ready").status().unwrap();
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        });
-        self.wait_for("is-it-ready");
-        drop(ready);
-    }
-
-    fn wait_for(&mut self, text: &str) -> String {
-        self.lines.by_ref().map(Result::unwrap).find(|line| line.contains(text)).unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn finish(self) -> Output {
-        let Self { child, lines } = self;
-        let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        let mut output = child.wait_with_output().unwrap();
-        output.stdout = rest.join("\n").into_bytes();
-        output
-    }
 }
 
 /// Something else that goes on meanwhile, until this is dropped.
@@ -149,27 +99,25 @@ impl Drop for Noise {
 
 fn a_live_exec_shows_within_a_second() {
     let started = Instant::now();
-    let mut live = Live::start(&["--exec"]);
-    live.wait_until_ready();
+    let mut live = Watch::start(&["--exec"]);
+    live.see_host("is-it-ready");
     // The promise is a second. Machines that test are slow and busy, and debug builds are slower.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    live.signal(Signal::INT);
     live.finish();
 }
 
 fn events_reach_the_output_soon() {
-    let mut live = Live::start(&["--exec"]);
-    live.wait_until_ready();
+    let mut live = Watch::start(&["--exec"]);
+    live.see_host("is-it-ready");
     let mut delays: Vec<Duration> = (0..21)
         .map(|n| {
             let name = format!("event-{n}-of-21");
             let started = Instant::now();
             Command::new("true").arg(&name).status().unwrap();
-            live.wait_for(&name);
+            live.until_line(|line| line.contains(&name));
             started.elapsed()
         })
         .collect();
-    live.signal(Signal::INT);
     live.finish();
     delays.sort();
     // The median, so that a busy machine does not fail it; the batching timer alone takes 20 ms.
@@ -244,12 +192,11 @@ fn filters_select() {
 
 fn interrupt_ends_with_an_account() {
     for signal in [Signal::INT, Signal::TERM] {
-        let mut live = Live::start(&[]);
-        live.wait_until_ready();
+        let mut live = Watch::start(&[]);
+        live.see_host("is-it-ready");
         live.signal(signal);
-        let output = live.finish();
-        assert_eq!(output.status.code(), Some(0));
-        let account = stderr(&output);
+        let Report { status, errors: account, .. } = live.end();
+        assert_eq!(status.code(), Some(0));
         assert!(account.starts_with("procession: ") && account.lines().count() == 1, "{account}");
         assert!(account.contains(" events seen, none lost; "), "{account}");
         assert!(account.ends_with(" processes running\n"), "{account}");
@@ -257,10 +204,10 @@ fn interrupt_ends_with_an_account() {
 }
 
 fn terminate_is_passed_on_to_the_command() {
-    let mut live = Live::start(&["--", "sleep", "1000"]);
-    live.wait_for("sleep");
+    let mut live = Watch::start(&["--", "sleep", "1000"]);
+    live.until_line(|line| line.contains("sleep"));
     live.signal(Signal::TERM);
-    assert_eq!(live.finish().status.code(), Some(128 + 15));
+    assert_eq!(live.end().status.code(), Some(128 + 15));
 }
 
 fn a_closed_pipe_is_no_error() {
@@ -404,7 +351,7 @@ fn bad_options_are_explained() {
         (&["--user", "no-such-user"], "there is no user `no-such-user` in /etc/passwd"),
     ] {
         let output = run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
     for arguments in

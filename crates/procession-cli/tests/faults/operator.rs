@@ -1,5 +1,219 @@
-//! Not yet.
+//! What else a tired operator meets.
 
-use crate::Test;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::thread;
 
-pub(crate) const TESTS: [Test; 0] = [];
+use rustix::process::Signal;
+
+use crate::agent::{run_marked, wait_until};
+use crate::site::{Site, Written, end, run_marked_long, settle};
+use crate::stopped::Sleeper;
+use crate::{Test, nothing};
+
+pub(crate) const TESTS: [Test; 8] = [
+    ("operator::stops_while_it_starts", nothing, stops_while_it_starts),
+    ("operator::stops_twice", nothing, stops_twice),
+    ("operator::is_killed_while_it_writes", nothing, is_killed_while_it_writes),
+    ("operator::nobody_reads_its_output_any_more", nothing, nobody_reads_its_output_any_more),
+    ("operator::reads_its_output_slowly", nothing, reads_its_output_slowly),
+    ("operator::reloads_a_broken_file_under_load", nothing, reloads_a_broken_file_under_load),
+    ("operator::the_newest_file_is_damaged", nothing, the_newest_file_is_damaged),
+    ("operator::the_journal_is_of_a_newer_version", nothing, the_journal_is_of_a_newer_version),
+];
+
+/// At any moment from the first on: it ends by itself and leaves nothing that is in the way of the next.
+fn stops_while_it_starts() {
+    let site = Site::new();
+    for step in 0..25 {
+        let agent = site.setup().spawn();
+        thread::sleep(Duration::from_millis(step * 8));
+        let (status, took, _) = agent.end();
+        // Before it has said which signals it wants, it ends as anybody does.
+        let is_orderly = status.success() || status.signal() == Some(15);
+        assert!(is_orderly && took < Duration::from_secs(20), "{status} after {took:?}");
+        assert!(!site.path("socket").exists(), "its socket is left, step {step}");
+    }
+    let agent = site.setup().start();
+    run_marked("after", 20);
+    agent.wait_for_export("after-19");
+    let said = end(agent);
+    let written = Written::read(&site.journal(), "after");
+    assert!(written.is_closed && written.has_all(20), "{said}");
+    assert_eq!((written.missing(), written.lost_in_kernel), (0, 0), "{said}");
+}
+
+/// The second time it ends at once; and the next one takes over.
+fn stops_twice() {
+    let site = Site::new();
+    let mut agent = site.setup().start();
+    let sleeper = Sleeper::start();
+    run_marked("before", 50);
+    agent.wait_for_export("before-49");
+    settle(&agent);
+    let before = site.exec_id(sleeper.pid());
+    agent.signal(Signal::TERM);
+    agent.signal(Signal::TERM);
+    wait_until(|| agent.ended().is_some(), || "it goes on".to_owned());
+    let status = agent.ended().unwrap();
+    assert!(status.success() || status.code() == Some(128 + 15), "{status}");
+    drop(agent);
+    let agent = site.setup().start();
+    assert_eq!(site.exec_id(sleeper.pid()), before);
+    let said = end(agent);
+    let written = Written::read(&site.journal(), "before");
+    assert!(written.has_all(50) && written.missing() == 0, "{said}");
+}
+
+/// Again and again, in the middle of large blocks and checkpoints: what is torn is cut off or passed over, and
+/// what was not written is still in the ring.
+fn is_killed_while_it_writes() {
+    let site = Site::new();
+    let mut marks = 0;
+    for turn in 0..4 {
+        let agent = site.setup().option("--ring-size=64M").start();
+        run_marked_long(&format!("torn{turn}"), 40, 50_000);
+        thread::sleep(Duration::from_millis(turn * 37));
+        agent.kill();
+        marks += 40;
+    }
+    let agent = site.setup().option("--ring-size=64M").start();
+    let lost = agent.metric("procession_ledger_lost_events_total");
+    let said = end(agent);
+    let all = (0..4).map(|turn| Written::read(&site.journal(), &format!("torn{turn}")));
+    let seen: u32 = all.map(|written| written.marks.values().copied().sum::<u32>()).sum();
+    assert_eq!((seen, lost), (marks, Some(0)), "{said}");
+}
+
+/// The reader of the pipe is gone: that is said once, events go on elsewhere.
+fn nobody_reads_its_output_any_more() {
+    let site = Site::new();
+    let mut cat = Command::new("head").args(["-c", "100"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let pipe = cat.stdin.take().unwrap();
+    let agent = site.setup().export("-").stdout(Stdio::from(pipe)).start();
+    run_marked("pipe", 50);
+    cat.wait().unwrap();
+    run_marked("later", 50);
+    agent.wait_for_word("nobody reads the output any more", 1);
+    assert!(agent.get("/readyz").is_none() && agent.get("/healthz").is_some());
+    let said = end(agent);
+    assert_eq!(said.matches("nobody reads the output any more").count(), 1, "{said}");
+    assert!(said.contains("not all events could be exported"), "{said}");
+    let written = Written::read(&site.journal(), "later");
+    assert!(written.is_closed && written.has_all(50), "{said}");
+}
+
+/// Whoever reads too slowly loses the oldest events, and is told how many, in their place.
+fn reads_its_output_slowly() {
+    let site = Site::new();
+    let output = site.path("output");
+    // It begins to read when it is told to.
+    let begin = site.path("begin");
+    let script = format!("while [ ! -e {} ]; do sleep 0.1; done; exec cat", begin.display());
+    let mut slow = Command::new("sh");
+    let file = fs::File::create(&output).unwrap();
+    let mut slow = slow.args(["-c", &script]).stdin(Stdio::piped()).stdout(file).spawn().unwrap();
+    let pipe = slow.stdin.take().unwrap();
+    let agent = site.setup().export("-").stdout(Stdio::from(pipe)).option("--event-queue-size=100").start();
+    run_marked_long("slow", 900, 5_000);
+    agent.wait_for_metric("procession_export_lost_events_total", 1);
+    fs::write(begin, "").unwrap();
+    run_marked("last", 1);
+    wait_until(
+        || fs::read_to_string(&output).unwrap().contains("last-0"),
+        || "the last is not exported".to_owned(),
+    );
+    let lost = agent.metric("procession_export_lost_events_total").unwrap();
+    let said = end(agent);
+    slow.wait().unwrap();
+    let lines = fs::read_to_string(&output).unwrap();
+    let told: Vec<_> = (0..900).filter(|mark| lines.contains(&format!("\"slow-{mark} "))).collect();
+    assert!(lost > 0 && told.len() < 900 && (900 - told.len()) as u64 <= lost, "{lost} {}: {said}", told.len());
+    let written = Written::read(&site.journal(), "slow");
+    assert!(written.has_all(900) && written.missing() == 0, "the journal has all: {said}");
+}
+
+fn reloads_a_broken_file_under_load() {
+    let site = Site::new();
+    let agent = site.setup().start();
+    let load = Command::new("sh")
+        .args(["-c", "i=0; while [ $i -lt 400 ]; do /bin/true load-$i; i=$((i+1)); done"])
+        .spawn();
+    let mut load = load.unwrap();
+    for turn in 0..10 {
+        let text = if turn % 2 == 0 { "log-level = 'shouting'" } else { "no toml [" };
+        fs::write(agent.config(), text).unwrap();
+        agent.signal(Signal::HUP);
+        agent.wait_for_word("nothing changes", turn + 1);
+    }
+    assert!(load.wait().unwrap().success());
+    agent.wait_for_export("load-399");
+    let said = end(agent);
+    let written = Written::read(&site.journal(), "load");
+    assert!(written.has_all(400) && written.missing() == 0, "{said}");
+}
+
+/// The files of the journal, the newest last.
+fn files(site: &Site) -> Vec<std::path::PathBuf> {
+    let all = fs::read_dir(site.journal()).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = all.filter(|path| path.extension().is_some_and(|it| it == "procession")).collect();
+    all.sort();
+    all
+}
+
+/// What is damaged is said, what can be read is used, and the rest is looked for.
+fn the_newest_file_is_damaged() {
+    let site = Site::new();
+    let sleeper = Sleeper::start();
+    for marker in ["first", "second"] {
+        let agent = site.setup().start();
+        run_marked(marker, 20);
+        agent.wait_for_export(&format!("{marker}-19"));
+        end(agent);
+    }
+    let newest = files(&site).pop().unwrap();
+    let length = newest.metadata().unwrap().len();
+    let file = fs::File::options().write(true).open(&newest).unwrap();
+    // All but its head.
+    file.write_all_at(&vec![0x55; usize::try_from(length - 300).unwrap()], 300).unwrap();
+    let agent = site.setup().start();
+    agent.wait_for_word("in the journal, ", 1);
+    site.exec_id(sleeper.pid());
+    run_marked("third", 20);
+    agent.wait_for_export("third-19");
+    let said = end(agent);
+    assert!(newest.exists(), "it stays for who can read it: {said}");
+    for marker in ["first", "third"] {
+        let written = Written::read(&site.journal(), marker);
+        assert!(written.has_all(20), "{marker}: {said}");
+    }
+}
+
+/// After a downgrade: nothing of it is removed or believed.
+fn the_journal_is_of_a_newer_version() {
+    let site = Site::new();
+    fs::create_dir_all(site.journal()).unwrap();
+    let newer = site.journal().join("0000000007-20400101T000000Z.procession");
+    let agent = site.setup().start();
+    run_marked("old", 20);
+    end(agent);
+    // A block as ours, but for the version, and a header that says so rightly.
+    let own = files(&site).pop().unwrap();
+    let mut bytes = fs::read(&own).unwrap();
+    bytes[10..12].copy_from_slice(&u16::MAX.to_le_bytes());
+    let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..56]);
+    bytes[56..64].copy_from_slice(&sum.to_le_bytes());
+    fs::File::create(&newer).unwrap().write_all(&bytes).unwrap();
+    fs::remove_file(own).unwrap();
+    let agent = site.setup().start();
+    run_marked("new", 20);
+    agent.wait_for_export("new-19");
+    let said = end(agent);
+    assert!(said.contains("newer"), "{said}");
+    assert_eq!(fs::read(&newer).unwrap(), bytes, "it stays as it is");
+    assert!(files(&site).pop().unwrap() > newer, "numbers go on");
+}

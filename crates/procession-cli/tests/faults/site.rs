@@ -12,7 +12,7 @@ use procession_journal::{Journal, Piece};
 use procession_sensor::detach_all;
 use tempfile::TempDir;
 
-use crate::agent::{Agent, Setup};
+use crate::agent::{Agent, Setup, wait_until};
 
 /// A folder, and a place for pins.
 pub(crate) struct Site {
@@ -38,6 +38,17 @@ impl Site {
 
     pub(crate) fn pins(&self) -> &Path {
         &self.pins
+    }
+
+    /// Another agent with a journal and pins, that serves nobody.
+    pub(crate) fn another(&self, options: &[&str]) -> Answer {
+        let mut arguments = vec!["agent", "--no-runtimes", "--config", "/dev/null", "--server-address="];
+        let journal = format!("--journal-dir={}", self.journal().display());
+        if !options.iter().any(|option| option.starts_with("--journal-dir")) {
+            arguments.push(&journal);
+        }
+        arguments.extend(options);
+        self.ask(&arguments)
     }
 
     /// An agent with a journal and pins.
@@ -158,17 +169,34 @@ impl Written {
     }
 }
 
-/// Runs `true MARKER-NUMBER`, each with so many bytes of arguments besides.
+/// Runs `true MARKER-NUMBER`, each with so many bytes of arguments besides, that hardly get shorter.
 pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
-    let padding = "x".repeat(bytes);
+    let mut random = u64::from(std::process::id()) | 1;
     for number in 0..times {
+        let mut padding = String::new();
+        while padding.len() < bytes {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            padding += &format!("{:08x}", random >> 32);
+        }
         let mut program = Command::new("/bin/true");
         assert!(program.arg(format!("{marker}-{number}")).arg(&padding).status().unwrap().success());
     }
 }
 
-/// Ends in order; what it said in all.
+/// Waits until hardly anything waits to be written: what does when the agent stops gets little time.
+pub(crate) fn settle(agent: &Agent) {
+    let waiting = || agent.metric("procession_journal_waiting_events").unwrap();
+    wait_until(|| waiting() < 100, || format!("{} events wait: {}", waiting(), agent.errors()));
+}
+
+/// Ends in order, when all is written that can be; what it said in all.
 pub(crate) fn end(agent: Agent) -> String {
+    settle(&agent);
+    end_now(agent)
+}
+
+/// Ends in order; what it said in all.
+pub(crate) fn end_now(agent: Agent) -> String {
     let (errors, _folder) = (agent.errors_file(), agent.folder());
     let (status, _, _) = agent.end();
     let said = fs::read_to_string(errors).unwrap();

@@ -1,5 +1,230 @@
-//! Not yet.
+//! An agent that is stopped, or frozen with all that runs, and goes on.
 
-use crate::Test;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
-pub(crate) const TESTS: [Test; 0] = [];
+use rustix::process::Signal;
+
+use crate::agent::{Agent, run_marked, wait_until};
+use crate::site::{Site, Written, end};
+use crate::{Test, nothing};
+
+pub(crate) const TESTS: [Test; 3] = [
+    ("stopped::under_load", nothing, under_load),
+    ("stopped::frozen_with_its_load", no_freezer, frozen_with_its_load),
+    ("stopped::another_clock_since_boot", no_time_namespaces, another_clock_since_boot),
+];
+
+/// How long it stands still: as long as the ring is small, a short while shows what a minute does.
+const PAUSE: &str = "PROCESSION_FAULTS_PAUSE";
+
+fn pause() -> Duration {
+    let seconds = env::var(PAUSE).ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(8))
+}
+
+/// A program that runs until it is dropped.
+pub(crate) struct Sleeper(Child);
+
+impl Sleeper {
+    pub(crate) fn start() -> Self {
+        Self(Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The sum over all kinds of a metric that has them.
+fn sum(agent: &Agent, name: &str) -> u64 {
+    let kinds = ["fork", "exec", "exit", "change"];
+    kinds.iter().filter_map(|kind| agent.metric(&format!("{name}{{kind=\"{kind}\"}}"))).sum()
+}
+
+/// The ring overflows while nobody reads it. What is missing is what the kernel counted, and afterwards it is
+/// known who lives and who does not.
+fn under_load() {
+    let site = Site::new();
+    let agent = site.setup().option("--ring-size=256K").start();
+    let (lives, ends) = (Sleeper::start(), Sleeper::start());
+    let ended = ends.pid();
+    agent.wait_for_export("\"1000\"");
+    let (lives_as, _) = (site.exec_id(lives.pid()), site.exec_id(ended));
+
+    agent.signal(Signal::STOP);
+    let start = Instant::now();
+    let mut marks = 0;
+    let mut born = Vec::new();
+    drop(ends);
+    while start.elapsed() < pause() || marks < 3_000 {
+        run_marked(&format!("stopped{}", marks / 100), 100);
+        marks += 100;
+        if marks % 1_000 == 0 {
+            born.push(Sleeper::start());
+        }
+    }
+    agent.signal(Signal::CONT);
+
+    agent.wait_for_metric("procession_ledger_lost_events_total", 1);
+    agent.wait_for_metric("procession_repair_surveys_total", 1);
+    run_marked("after", 20);
+    agent.wait_for_export("after-19");
+    assert_eq!(site.exec_id(lives.pid()), lives_as, "who lives is called as before");
+    for sleeper in &born {
+        site.exec_id(sleeper.pid());
+    }
+    wait_until(|| !is_running(&site, ended), || format!("{ended} is gone, and thought to run"));
+    check_ghosts(&site);
+    // Who lost how many is the same, whoever is asked.
+    let lost = agent.metric("procession_ledger_lost_events_total").unwrap();
+    assert_eq!(sum(&agent, "procession_kernel_lost_records_total"), lost);
+    let said = end(agent);
+    assert!(said.contains("lost in the kernel (a larger --ring-size helps)"), "{said}");
+    let written = Written::read(&site.journal(), "after");
+    assert_eq!((written.lost_in_kernel, written.missing()), (lost, 0), "the hole is marked: {said}");
+    assert!(written.has_all(20), "{said}");
+    check_marks(&site, marks, lost);
+}
+
+/// Of three events of each program that ran while it was stopped, those that are missing are counted.
+fn check_marks(site: &Site, marks: u32, lost: u64) {
+    let seen: u64 = (0..marks / 100)
+        .map(|turn| Written::read(&site.journal(), &format!("stopped{turn}")).marks.len() as u64)
+        .sum();
+    let missing = u64::from(marks) - seen;
+    assert!(missing > 0 && missing <= lost, "{missing} of {marks} are missing, and {lost} are counted");
+}
+
+fn is_running(site: &Site, pid: u32) -> bool {
+    let answer = site.ask(&["dump"]);
+    assert!(answer.is_given, "{}", answer.err);
+    running(&answer.out).contains(&u64::from(pid))
+}
+
+/// Pids of those that run, in the lines of `dump`.
+fn running(lines: &str) -> BTreeSet<u64> {
+    let all = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let running = all.filter(|process| process.get("end").is_none());
+    running.filter_map(|process| process["process"]["pid"].as_u64()).collect()
+}
+
+/// Nobody is thought to run who does not, but for the moment that it takes to hear of it.
+fn check_ghosts(site: &Site) {
+    let ghosts = || {
+        let thought = running(&site.ask(&["dump"]).out);
+        let gone = |pid: &u64| !Path::new(&format!("/proc/{pid}")).exists();
+        thought.into_iter().filter(gone).collect::<BTreeSet<_>>()
+    };
+    let mut left = ghosts();
+    wait_until(
+        || left.is_empty() || left.intersection(&ghosts()).next().is_none(),
+        || format!("they are gone, and thought to run: {left:?}"),
+    );
+    left.clear();
+}
+
+const FREEZER: &str = "/sys/fs/cgroup/freezer";
+
+fn no_freezer() -> Option<String> {
+    let is_there = Path::new(FREEZER).join("cgroup.procs").exists();
+    (!is_there).then(|| "there is no freezer of control groups, version 1".to_owned())
+}
+
+/// A control group that can be frozen; all in it go on when it is dropped.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Self {
+        let path = Path::new(FREEZER).join(format!("procession-faults-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn take(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    fn freeze(&self) {
+        fs::write(self.0.join("freezer.state"), "FROZEN").unwrap();
+        let state = || fs::read_to_string(self.0.join("freezer.state")).unwrap();
+        wait_until(|| state().trim() == "FROZEN", || format!("it is {}", state()));
+    }
+
+    fn thaw(&self) {
+        let _ = fs::write(self.0.join("freezer.state"), "THAWED");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.thaw();
+        let pids = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        for pid in pids.lines() {
+            let _ = fs::write(Path::new(FREEZER).join("cgroup.procs"), pid);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// As a machine that sleeps: neither the agent nor what it observes does anything, and time goes on.
+fn frozen_with_its_load() {
+    let site = Site::new();
+    let agent = site.setup().start();
+    let script = "i=0; while :; do /bin/true frozen-$i; i=$((i+1)); sleep 0.02; done";
+    let load = Sleeper(Command::new("sh").args(["-c", script]).stdin(Stdio::null()).spawn().unwrap());
+    agent.wait_for_export("frozen-20");
+    let before = site.exec_id(load.pid());
+    let group = Group::new();
+    group.take(agent.pid());
+    group.take(load.pid());
+    group.freeze();
+    thread::sleep(Duration::from_secs(5));
+    group.thaw();
+    run_marked("after", 20);
+    agent.wait_for_export("after-19");
+    assert_eq!(site.exec_id(load.pid()), before);
+    for nothing in [
+        "procession_ledger_lost_events_total",
+        "procession_repair_surveys_total",
+        "procession_ledger_inferred_exits_total",
+        "procession_incomplete_facts_total",
+        "procession_journal_lost_events_total",
+        "procession_journal_write_errors_total",
+        "procession_export_lost_events_total",
+    ] {
+        assert_eq!(agent.metric(nothing), Some(0), "{nothing}: {}", agent.errors());
+    }
+    drop(load);
+    let said = end(agent);
+    assert!(!said.contains("does not answer") && !said.contains("lost in the kernel"), "{said}");
+    let written = Written::read(&site.journal(), "frozen");
+    let last = written.marks.last_key_value().unwrap().0 + 1;
+    assert!(written.has_all(last) && written.missing() == 0, "{written:?}");
+    drop(group);
+}
+
+fn no_time_namespaces() -> Option<String> {
+    let is_there = Path::new("/proc/self/ns/time").exists();
+    (!is_there).then(|| "this kernel has no time namespaces".to_owned())
+}
+
+/// Where the clock since boot is another than the kernel's own, every time would be wrong.
+fn another_clock_since_boot() {
+    let site = Site::new();
+    let by = ["unshare", "--time", "--boottime", "1000000", "--fork", "--kill-child"];
+    let (status, said) = site.setup_without_pins().by(&by).fail();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("time namespace") && said.contains("1000000 s"), "{said}");
+}

@@ -1,5 +1,129 @@
-//! Not yet.
+//! Two agents that want the same: one serves, and the other says what it cannot have, who has it, and what to do.
 
-use crate::Test;
+use std::fs;
+use std::process::{Command, Stdio};
 
-pub(crate) const TESTS: [Test; 0] = [];
+use crate::agent::{Agent, run_marked, wait_until};
+use crate::site::{Answer, Site, Written, end};
+use crate::{Test, nothing};
+
+pub(crate) const TESTS: [Test; 3] = [
+    ("two::want_the_same", nothing, want_the_same),
+    ("two::start_at_the_same_moment", nothing, start_at_the_same_moment),
+    ("two::record_into_one_file", nothing, record_into_one_file),
+];
+
+/// The other ends, and says what it cannot have, who has it, and what to do.
+fn check_refused(other: &Answer, agent: &Agent, words: &[&str]) {
+    assert!(!other.is_given, "{other:?}");
+    for word in words {
+        assert!(other.err.contains(word), "{word} in {}", other.err);
+    }
+    assert!(other.err.contains(&format!("(it is pid {}, procession)", agent.pid())), "{}", other.err);
+}
+
+fn want_the_same() {
+    let site = Site::new();
+    let agent = site.setup().start();
+    run_marked("first", 20);
+    agent.wait_for_export("first-19");
+    let exported = agent.exported();
+    let elsewhere = format!("--journal-dir={}", site.path("elsewhere").display());
+
+    let socket = format!("--server-address=unix://{}", agent.socket().display());
+    let other = site.another(&[&elsewhere, &socket]);
+    check_refused(&other, &agent, &["cannot listen on unix://", "another agent listens there", "another path"]);
+
+    let port = format!("--server-address=localhost:{}", agent.port());
+    let other = site.another(&[&elsewhere, &port]);
+    check_refused(&other, &agent, &["cannot listen on localhost:", "another program listens", "another port"]);
+
+    let web = format!("--metrics-server=localhost:{}", agent.web());
+    let other = site.another(&[&elsewhere, &web]);
+    check_refused(&other, &agent, &["cannot serve metrics at", "another program listens", "another port"]);
+
+    let other = site.another(&[]);
+    check_refused(&other, &agent, &["another program writes the journal in", "choose another directory"]);
+
+    let export = format!("--export-filename={}", agent.export().display());
+    let other = site.another(&[&elsewhere, &export]);
+    check_refused(&other, &agent, &["another program exports to it", "export to another file"]);
+
+    let pins = format!("--pin-dir={}", site.pins().display());
+    let other = site.another(&[&elsewhere, &pins]);
+    check_refused(&other, &agent, &["another process reads what is pinned in", "use another directory"]);
+
+    let other = site.another(&[&socket, &port, &web, &export, &pins]);
+    assert!(!other.is_given, "{other:?}");
+
+    // And none of it has harmed the first one.
+    assert!(agent.exported().starts_with(&exported));
+    run_marked("second", 20);
+    agent.wait_for_export("second-19");
+    assert!(site.ask(&["status"]).is_given && agent.get("/readyz").is_some());
+    let said = end(agent);
+    let written = Written::read(&site.journal(), "second");
+    assert!(written.is_closed && written.has_all(20) && written.missing() == 0, "{said}");
+}
+
+/// At the very same moment, for everything: one serves.
+fn start_at_the_same_moment() {
+    for _ in 0..3 {
+        let site = Site::new();
+        let port = std::net::TcpListener::bind("localhost:0").unwrap().local_addr().unwrap().port();
+        let mut agents: Vec<_> = (0..4)
+            .map(|number| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
+                command.args(["agent", "--no-runtimes", "--config", "/dev/null"]);
+                command.arg(format!("--server-address=unix://{}", site.path("socket").display()));
+                command.arg(format!("--metrics-server=localhost:{port}"));
+                command.arg(format!("--journal-dir={}", site.journal().display()));
+                command.arg(format!("--pin-dir={}", site.pins().display()));
+                command.arg(format!("--export-filename={}", site.path("events.log").display()));
+                let log = fs::File::create(site.path(&format!("log-{number}"))).unwrap();
+                command.stdin(Stdio::null()).stderr(log).spawn().unwrap()
+            })
+            .collect();
+        let mut ended = 0;
+        wait_until(
+            || {
+                agents.retain_mut(|agent| match agent.try_wait().unwrap() {
+                    Some(status) => {
+                        assert_eq!(status.code(), Some(1));
+                        ended += 1;
+                        false
+                    }
+                    None => true,
+                });
+                ended == 3
+            },
+            || "more than one goes on".to_owned(),
+        );
+        wait_until(|| site.ask(&["status"]).is_given, || "the one that is left does not serve".to_owned());
+        run_marked("one", 20);
+        let agent = &mut agents[0];
+        rustix::process::kill_process(crate::agent::pid(agent), rustix::process::Signal::TERM).unwrap();
+        assert!(agent.wait().unwrap().success());
+        let written = Written::read(&site.journal(), "one");
+        assert!(written.is_closed && written.has_all(20) && written.missing() == 0, "{written:?}");
+        let all: String = (0..4).map(|at| fs::read_to_string(site.path(&format!("log-{at}"))).unwrap()).collect();
+        assert_eq!(all.matches("another program writes the journal").count(), 3, "{all}");
+    }
+}
+
+/// The second leaves alone what the first has recorded.
+fn record_into_one_file() {
+    let site = Site::new();
+    let file = site.path("recording");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
+    command.arg("record").arg(&file).args(["--", "sleep", "5"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut first = command.spawn().unwrap();
+    wait_until(|| file.metadata().is_ok_and(|it| it.len() > 0), || "nothing is recorded".to_owned());
+    let other = site.ask(&["record", "--force", file.to_str().unwrap(), "--", "true"]);
+    assert!(!other.is_given, "{other:?}");
+    assert!(other.err.contains("another program writes"), "{}", other.err);
+    assert!(other.err.contains(&format!("(it is pid {}", first.id())), "{}", other.err);
+    assert!(first.wait().unwrap().success());
+    let replayed = site.ask(&["replay", file.to_str().unwrap()]);
+    assert!(replayed.is_given && replayed.out.contains("sleep"), "{replayed:?}");
+}

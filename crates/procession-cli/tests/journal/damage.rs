@@ -2,20 +2,14 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::recording::{Recording, SCRIPT};
+use crate::trials::Test;
 
-use crate::program::{Recording, SCRIPT};
-
-pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials(
-        "damage",
-        &[
-            ("is_told_and_the_rest_is_shown", is_told_and_the_rest_is_shown),
-            ("of_the_beginning_shows_everything_as_it_was", of_the_beginning_shows_everything_as_it_was),
-            ("a_torn_end_is_no_news", a_torn_end_is_no_news),
-        ],
-    )
-}
+pub(crate) const TESTS: [Test; 3] = [
+    ("damage::is_told_and_the_rest_is_shown", is_told_and_the_rest_is_shown),
+    ("damage::of_the_beginning_shows_everything_as_it_was", of_the_beginning_shows_everything_as_it_was),
+    ("damage::a_torn_end_is_no_news", a_torn_end_is_no_news),
+];
 
 /// Two seconds are enough for several blocks.
 const LONG: &str = "for i in 1 2 3 4 5 6; do /bin/sleep 0.8; /bin/true $i; done";

@@ -4,28 +4,24 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::program::{Recording, event, procession, said};
+use crate::recording::{Recording, event};
+use crate::run::{Said, procession};
+use crate::trials::Test;
 
-pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials(
-        "import",
-        &[
-            ("what_was_exported_comes_out_again", what_was_exported_comes_out_again),
-            ("the_references_lines_can_be_asked", the_references_lines_can_be_asked),
-            ("bad_lines_are_told_and_the_rest_is_taken", bad_lines_are_told_and_the_rest_is_taken),
-            ("nodes_are_told_apart", nodes_are_told_apart),
-            ("names_that_disagree_need_a_choice", names_that_disagree_need_a_choice),
-            ("nothing_is_left_after_a_failure", nothing_is_left_after_a_failure),
-            (
-                "what_is_there_stays_until_the_new_one_is_whole",
-                what_is_there_stays_until_the_new_one_is_whole,
-            ),
-        ],
-    )
-}
+pub(crate) const TESTS: [Test; 7] = [
+    ("import::what_was_exported_comes_out_again", what_was_exported_comes_out_again),
+    ("import::the_references_lines_can_be_asked", the_references_lines_can_be_asked),
+    ("import::bad_lines_are_told_and_the_rest_is_taken", bad_lines_are_told_and_the_rest_is_taken),
+    ("import::nodes_are_told_apart", nodes_are_told_apart),
+    ("import::names_that_disagree_need_a_choice", names_that_disagree_need_a_choice),
+    ("import::nothing_is_left_after_a_failure", nothing_is_left_after_a_failure),
+    (
+        "import::what_is_there_stays_until_the_new_one_is_whole",
+        what_is_there_stays_until_the_new_one_is_whole,
+    ),
+];
 
 /// What watches wrote of real processes.
 const OWN: &str = include_str!("../../../procession-agent/tests/data/recorded/script.jsonl");
@@ -102,7 +98,7 @@ fn nothing_is_left_after_a_failure() {
     let empty = import(&recording, "", &[]);
     assert!(empty.contains("no event"), "{empty}");
     assert_eq!(fs::read_dir(recording.path().parent().unwrap()).unwrap().count(), 0);
-    let missing = said(["import", "/no/such/file", "--to", recording.path().to_str().unwrap()]);
+    let missing = Said::with(["import", "/no/such/file", "--to", recording.path().to_str().unwrap()]);
     assert!(missing.code == Some(1) && missing.err.contains("/no/such/file"), "{missing:?}");
 }
 
@@ -121,7 +117,7 @@ fn what_is_there_stays_until_the_new_one_is_whole() {
     let path = recording.path();
     let (path, before) = (path.to_str().unwrap(), fs::read(&path).unwrap());
     for input in ["/no/such/file", "/dev/null", path] {
-        let failed = said(["import", input, "--to", path, "--force"]);
+        let failed = Said::with(["import", input, "--to", path, "--force"]);
         assert_eq!(failed.code, Some(1), "{failed:?}");
         assert_eq!(fs::read(path).unwrap(), before, "{failed:?}");
     }

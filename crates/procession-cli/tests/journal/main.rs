@@ -9,16 +9,21 @@
 mod damage;
 mod import;
 mod past;
-mod program;
+mod recording;
 mod replay;
+#[path = "../support/run.rs"]
+mod run;
 #[path = "../../../procession-api/tests/support/schema.rs"]
 mod schema;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 
-use std::env;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
+
+use trials::{gate, trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -26,31 +31,8 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let source = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default());
     let unable = source.err().map(|error| error.to_string());
-    let required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    if let Some(reason) = unable.as_ref().filter(|_| !required) {
-        eprintln!("SKIPPED: all tests of recordings of real processes: {reason}");
-    }
-    let privileged = replay::trials().into_iter().chain(past::trials()).chain(damage::trials());
-    let privileged = privileged.map(|trial| match &unable {
-        None => trial,
-        Some(reason) if required => fails(trial.name(), reason.clone()),
-        Some(_) => trial.with_ignored_flag(true),
-    });
-    libtest_mimic::run(&arguments, privileged.chain(import::trials()).collect()).exit_code()
-}
-
-fn fails(name: &str, reason: String) -> Trial {
-    Trial::test(name.to_owned(), move || Err(Failed::from(reason)))
-}
-
-/// Tests with their names.
-fn trials(module: &str, tests: &[(&str, fn())]) -> Vec<Trial> {
-    let trial = |(name, test): &(&str, fn())| {
-        let test = *test;
-        Trial::test(format!("{module}::{name}"), move || {
-            test();
-            Ok(())
-        })
-    };
-    tests.iter().map(trial).collect()
+    let privileged = replay::TESTS.iter().chain(&past::TESTS).chain(&damage::TESTS).map(trial);
+    let mut trials = gate("all tests of recordings of real processes", unable.as_deref(), privileged);
+    trials.extend(import::TESTS.iter().map(trial));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,21 +1,17 @@
 //! `tree`, `why`, `processes`, `history` and `descendants` of what was.
 
-use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::program::{Recording, pid_of, said};
+use crate::recording::{Recording, pid_of};
+use crate::run::Said;
+use crate::trials::Test;
 
-pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials(
-        "past",
-        &[
-            ("every_question_has_the_answer_of_then", every_question_has_the_answer_of_then),
-            ("a_life_is_told_from_fork_to_exit", a_life_is_told_from_fork_to_exit),
-            ("descendants_are_found_however_long_ago", descendants_are_found_however_long_ago),
-            ("what_is_not_there_is_explained", what_is_not_there_is_explained),
-        ],
-    )
-}
+pub(crate) const TESTS: [Test; 4] = [
+    ("past::every_question_has_the_answer_of_then", every_question_has_the_answer_of_then),
+    ("past::a_life_is_told_from_fork_to_exit", a_life_is_told_from_fork_to_exit),
+    ("past::descendants_are_found_however_long_ago", descendants_are_found_however_long_ago),
+    ("past::what_is_not_there_is_explained", what_is_not_there_is_explained),
+];
 
 /// Sleeps for a while as a child of a shell, then does something else.
 const SCRIPT: &str = "/bin/sleep 0.4; (/bin/sleep 0.3; true); exec /bin/sleep 0.2";
@@ -99,14 +95,14 @@ fn what_is_not_there_is_explained() {
     assert!(nobody.err.contains("no process 4194304 was known then"), "{nobody:?}");
     let nobody = recording.asked(&["history", "4194304"]);
     assert!(nobody.err.contains("no process 4194304 is recorded"), "{nobody:?}");
-    let nothing = said(["tree", "--journal", "/no/such/journal"]);
+    let nothing = Said::with(["tree", "--journal", "/no/such/journal"]);
     assert!(nothing.code == Some(1) && nothing.err.contains("--journal-dir"), "{nothing:?}");
-    let other = said(["replay", "/etc/passwd"]);
+    let other = Said::with(["replay", "/etc/passwd"]);
     assert!(other.code == Some(1) && other.err.contains("no recording"), "{other:?}");
-    let none = said(["replay", "/etc"]);
+    let none = Said::with(["replay", "/etc"]);
     assert!(none.code == Some(1) && none.err.contains("there is no journal in /etc"), "{none:?}");
-    let misplaced = said(["record", "x.journal", "true"]);
+    let misplaced = Said::with(["record", "x.journal", "true"]);
     assert!(misplaced.code == Some(2) && misplaced.err.contains("after `--`"), "{misplaced:?}");
-    let when = said(["tree", "--at", "soon"]);
+    let when = Said::with(["tree", "--at", "soon"]);
     assert!(when.code == Some(2) && when.err.contains("-1h30m"), "{when:?}");
 }

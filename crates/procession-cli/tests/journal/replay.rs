@@ -5,26 +5,22 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::program::{Recorder, Recording, SCRIPT, event, procession, said};
+use crate::recording::{Recorder, Recording, SCRIPT, event};
+use crate::run::{Said, procession};
+use crate::trials::Test;
 
-pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials(
-        "replay",
-        &[
-            ("shows_what_watch_had_shown", shows_what_watch_had_shown),
-            ("has_all_forms_and_filters_of_watch", has_all_forms_and_filters_of_watch),
-            ("shows_the_rest_on_demand", shows_the_rest_on_demand),
-            ("keeps_the_pace", keeps_the_pace),
-            ("begins_and_ends_when_it_is_told", begins_and_ends_when_it_is_told),
-            ("record_passes_the_status_on", record_passes_the_status_on),
-            ("record_keeps_what_is_there", record_keeps_what_is_there),
-            ("a_closed_pipe_is_no_error", a_closed_pipe_is_no_error),
-        ],
-    )
-}
+pub(crate) const TESTS: [Test; 8] = [
+    ("replay::shows_what_watch_had_shown", shows_what_watch_had_shown),
+    ("replay::has_all_forms_and_filters_of_watch", has_all_forms_and_filters_of_watch),
+    ("replay::shows_the_rest_on_demand", shows_the_rest_on_demand),
+    ("replay::keeps_the_pace", keeps_the_pace),
+    ("replay::begins_and_ends_when_it_is_told", begins_and_ends_when_it_is_told),
+    ("replay::record_passes_the_status_on", record_passes_the_status_on),
+    ("replay::record_keeps_what_is_there", record_keeps_what_is_there),
+    ("replay::a_closed_pipe_is_no_error", a_closed_pipe_is_no_error),
+];
 
 fn pid(event: &Value) -> Option<u64> {
     let kinds = ["process_exec", "process_exit"];
@@ -130,12 +126,12 @@ fn record_passes_the_status_on() {
     let recording = Recording::new();
     let path = recording.path();
     let path = path.to_str().unwrap();
-    assert_eq!(said(["record", path, "--", "sh", "-c", "exit 7"]).code, Some(7));
-    assert_eq!(said(["record", path, "--force", "--", "sh", "-c", "kill -9 $$"]).code, Some(137));
-    assert_eq!(said(["record", path, "--force", "--", "/no/such/program"]).code, Some(127));
-    let late = said(["record", path, "--force", "--duration", "300ms", "--", "sleep", "60"]);
+    assert_eq!(Said::with(["record", path, "--", "sh", "-c", "exit 7"]).code, Some(7));
+    assert_eq!(Said::with(["record", path, "--force", "--", "sh", "-c", "kill -9 $$"]).code, Some(137));
+    assert_eq!(Said::with(["record", path, "--force", "--", "/no/such/program"]).code, Some(127));
+    let late = Said::with(["record", path, "--force", "--duration", "300ms", "--", "sleep", "60"]);
     assert_eq!(late.code, Some(124), "{late:?}");
-    let done = said(["record", path, "--force", "--duration", "100ms"]);
+    let done = Said::with(["record", path, "--force", "--duration", "100ms"]);
     assert!(done.code == Some(0) && done.err.contains("procession replay"), "{done:?}");
 }
 
@@ -144,17 +140,17 @@ fn record_keeps_what_is_there() {
     let path = recording.path();
     let before = fs::read(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let refused = said(["record", path.to_str().unwrap(), "--", "true"]);
+    let refused = Said::with(["record", path.to_str().unwrap(), "--", "true"]);
     assert!(refused.code == Some(1) && refused.err.contains("--force"), "{refused:?}");
     assert_eq!(fs::read(&path).unwrap(), before);
-    let nowhere = said(["record", "/no/such/directory/x", "--", "true"]);
+    let nowhere = Said::with(["record", "/no/such/directory/x", "--", "true"]);
     assert!(nowhere.code == Some(1) && nowhere.err.contains("/no/such/directory/x"), "{nowhere:?}");
-    let failed = said(["record", path.to_str().unwrap(), "--force", "--", "/no/such/program"]);
+    let failed = Said::with(["record", path.to_str().unwrap(), "--force", "--", "/no/such/program"]);
     assert_eq!((failed.code, fs::read(&path).unwrap()), (Some(127), before));
     let new = recording.file("new.journal");
-    assert_eq!(said(["record", new.to_str().unwrap(), "--", "/no/such/program"]).code, Some(127));
+    assert_eq!(Said::with(["record", new.to_str().unwrap(), "--", "/no/such/program"]).code, Some(127));
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
-    let device = said(["record", "/dev/null", "--force", "--", "true"]);
+    let device = Said::with(["record", "/dev/null", "--force", "--", "true"]);
     assert!(device.code == Some(1) && device.err.contains("no regular file"), "{device:?}");
 }
 

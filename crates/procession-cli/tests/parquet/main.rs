@@ -11,38 +11,31 @@
 mod document;
 mod engine;
 mod questions;
+#[path = "../support/run.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod run;
 mod story;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 mod values;
 
-use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use tempfile::TempDir;
 
-/// A test by its name.
-type Test = (&'static str, fn());
+use run::{Said, procession};
+use trials::{Test, gate, trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let is_required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    let is_installed = engine::folder().join("installed").exists();
-    let reason = format!("no engines in {}: run tests/parquet/install", engine::folder().display());
-    if !is_installed && !is_required {
-        eprintln!("SKIPPED: all tests with engines that read Parquet: {reason}");
-    }
-    let trials = questions::TESTS.iter().chain(&values::TESTS).map(|&(name, test)| {
-        if is_installed {
-            return Trial::test(name, move || {
-                test();
-                Ok(())
-            });
-        }
-        let reason = reason.clone();
-        Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!is_required)
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let folder = engine::folder();
+    let missing = || format!("no engines in {}: run tests/parquet/install", folder.display());
+    let unable = (!folder.join("installed").exists()).then(missing);
+    let trials = questions::TESTS.iter().chain(&values::TESTS).map(trial);
+    let trials = gate("all tests with engines that read Parquet", unable.as_deref(), trials);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// A folder with the journal of the story, and its export in `processes`.
@@ -57,12 +50,10 @@ fn exported() -> TempDir {
 
 /// Exports with the program itself: what it says.
 fn export(journal: &Path, directory: &Path, options: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-    command.arg("export").arg("--parquet").arg(directory).arg("--journal").arg(journal).args(options);
-    let output = command.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{told}");
-    told
+    let mut command = procession(["export", "--parquet"]);
+    let said = Said::by(command.arg(directory).arg("--journal").arg(journal).args(options));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    said.err
 }
 
 /// The root of the repository.

@@ -255,7 +255,7 @@ impl Drop for Agent {
 }
 
 /// Waits until that is so; `why` is said when it does not become so.
-pub(crate) fn wait_until(is_so: impl Fn() -> bool, why: impl Fn() -> String) {
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool, why: impl Fn() -> String) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < PATIENCE, "{}", why());

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Test;
 use crate::agent::{Agent, wait_until};
+use crate::run::procession;
 
 pub(crate) const TESTS: [Test; 8] = [
     ("commands::status", status),
@@ -74,9 +75,7 @@ fn ask(agent: &Agent, arguments: &[&str]) -> Output {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-    command.env_remove("PROCESSION_SERVER_ADDRESS").env("TZ", "UTC").env("COLUMNS", "400");
-    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+    procession(arguments).env("COLUMNS", "400").output().unwrap()
 }
 
 /// What it says if it succeeds.
@@ -178,7 +177,7 @@ fn why() {
     let paragraphs: Vec<_> = text.split("\n\n").collect();
     assert!(paragraphs.len() >= 4, "{text}");
     line(paragraphs[0], &["sleep", &format!("(pid {})", script.pid), "runs", "sleep 302 as root"]);
-    line(paragraphs[0], &["It was started at", "by sh (pid ", "which then ran", "sh -c"]);
+    line(paragraphs[0], &["It was started at", "by sh (pid ", "which was running", "sh -c"]);
     assert!(paragraphs[1].contains("It was started at"), "{text}");
     assert!(paragraphs[1].contains(&format!("(pid {})", script.shell.id())), "{text}");
     assert!(paragraphs[2].contains(&format!("(pid {})", script.shell.id())), "{text}");
@@ -203,7 +202,7 @@ fn why_of_an_orphan() {
     let text = told(&agent, &["why", &script.pid.to_string()]);
     let paragraphs: Vec<_> = text.split("\n\n").collect();
     line(paragraphs[0], &["sleep 303 as root"]);
-    line(paragraphs[0], &["It was started at", "by sh (pid ", "which then ran", "sh -c 'sleep 303"]);
+    line(paragraphs[0], &["It was started at", "by sh (pid ", "which was running", "sh -c 'sleep 303"]);
     line(paragraphs[0], &["Its parent has ended since, and it belongs to"]);
     // What ended has still its part in the story, with all it ran.
     line(paragraphs[1], &["exited with status 0"]);
@@ -237,9 +236,8 @@ fn dump_and_snapshot() {
     assert!(dump.iter().any(|entry| is_it(&entry["process"])), "{dump:?}");
 
     let address = format!("unix://{}", agent.socket().display());
-    let mut events = Command::new(env!("CARGO_BIN_EXE_procession"));
-    events.args(["events", "--snapshot", "-o", "json", "--pid", &script.pid.to_string()]);
-    events.args(["--server-address", &address]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut events = procession(["events", "--snapshot", "-o", "json", "--pid", &script.pid.to_string()]);
+    events.args(["--server-address", &address]).stdout(Stdio::piped());
     let mut events = events.spawn().unwrap();
     let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };

@@ -1,7 +1,7 @@
 //! Clients in this process, and one that never reads.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use procession_api::proto::procession::v1::GetLedgerRequest;
@@ -19,6 +19,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status};
 
 use crate::agent::{Agent, PATIENCE, pid, wait_until};
+use crate::run::procession;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -167,10 +168,9 @@ pub(crate) struct Frozen(Child);
 impl Frozen {
     pub(crate) fn start(agent: &Agent) -> Self {
         let before = streams(agent);
-        let mut events = Command::new(env!("CARGO_BIN_EXE_procession"));
-        events.args(["events", "-o", "json", "--server-address"]);
+        let mut events = procession(["events", "-o", "json", "--server-address"]);
         events.arg(format!("localhost:{}", agent.port()));
-        let events = events.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let events = events.stdout(Stdio::null()).spawn().unwrap();
         let frozen = Self(events);
         wait_until(|| streams(agent) > before, || "its stream does not begin".to_owned());
         kill_process(pid(&frozen.0), Signal::STOP).unwrap();

@@ -14,38 +14,31 @@ mod commands;
 mod follower;
 mod hostile;
 mod life;
+#[path = "../support/run.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod run;
 mod schemas;
 mod tls;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
 
-/// A test by its name.
-type Test = (&'static str, fn());
+use trials::{Test, gate, trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They observe the whole machine.
     arguments.test_threads = Some(1);
-    let unable = unable();
-    let is_required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
-    if let Some(reason) = unable.as_ref().filter(|_| !is_required) {
-        eprintln!("SKIPPED: all tests with other clients: {reason}");
-    }
     let tests = clients::TESTS.iter().chain(&commands::TESTS).chain(&hostile::TESTS);
     let tests = tests.chain(&life::TESTS).chain(&schemas::TESTS);
-    let trials = tests.map(|&(name, test)| match unable.clone() {
-        None => Trial::test(name, move || {
-            test();
-            Ok(())
-        }),
-        Some(reason) => Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!is_required),
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trials = gate("all tests with other clients", unable().as_deref(), tests.map(trial));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Why the tests cannot run.

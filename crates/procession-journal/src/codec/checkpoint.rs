@@ -1,9 +1,11 @@
 //! The parts of a checkpoint.
 
+use bytes::Bytes;
 use procession::{
     End, EndKind, ExitStatus, Gap, Origin, Part, Pid, Provenance, SavedContent, SavedEntry, SavedImage,
     SavedProgram, SavedSetting, SavedSpell, SavedState,
 };
+use prost::Message;
 
 use super::context::{
     cgroup, credentials, directory, file, namespaces, privilege_bits, privileges, put_cgroup,
@@ -11,7 +13,7 @@ use super::context::{
 };
 use super::event::{arguments, gap, key, nature, put_arguments, put_gap, put_key, put_subject, subject};
 use super::recording::{ledger, put_ledger};
-use super::wire::Put;
+use super::wire::{Put, count};
 use crate::proto;
 
 /// Marks of an entry.
@@ -50,17 +52,39 @@ pub(crate) fn put_part(put: &mut Put<'_>, part: &Part<'_>) {
     }
 }
 
-/// All parts in a message, each after those it names. `None` in the place of one that says what is not
-/// known here.
-pub(crate) fn parts(message: &proto::Checkpoint) -> impl Iterator<Item = Option<Part<'_>>> {
-    let programs = message.programs.iter().map(|it| Some(Part::Program(program(it))));
-    let settings = message.settings.iter().map(|it| setting(it).map(Part::Setting));
-    let images = message.images.iter().map(|it| Some(Part::Image(image(it))));
-    let entries = message.entries.iter().map(|it| entry(it).map(Part::Entry));
-    let grace = message.grace.iter().map(|it| Some(Part::Grace(key(*it))));
-    let ancestors = message.ancestors.iter().map(|it| Some(Part::Ancestor(key(*it))));
-    programs.chain(settings).chain(images).chain(entries).chain(grace).chain(ancestors)
+/// Whether a field of a `proto::Checkpoint` has a part.
+pub(crate) fn is_part(field: u64) -> bool {
+    (5..=10).contains(&field)
 }
+
+/// Hands over the part in a field. `None`: it says what is not known here.
+pub(crate) fn with_part<T>(field: u64, message: Bytes, take: impl FnOnce(&Part<'_>) -> T) -> Option<T> {
+    match field {
+        5 => Some(take(&Part::Program(program(&decode(message)?)))),
+        6 => Some(take(&Part::Setting(setting(&decode(message)?)?))),
+        7 => Some(take(&Part::Image(image(&decode(message)?)))),
+        8 => Some(take(&Part::Entry(entry(&decode(message)?)?))),
+        9 => Some(take(&Part::Grace(key(decode(message)?)))),
+        10 => Some(take(&Part::Ancestor(key(decode(message)?)))),
+        _ => None,
+    }
+}
+
+fn decode<M: Message + Default>(message: Bytes) -> Option<M> {
+    M::decode(message).ok()
+}
+
+/// At least as many bytes as a part takes in memory, here and in a checkpoint.
+pub(crate) fn weight(field: u64, message: &[u8]) -> usize {
+    let spells = if field == 6 { count(message, &[6]) } else { 0 };
+    PART + message.len() + spells * SPELL
+}
+
+/// More than the largest of all parts without what it points to, the place of an entry in an index, and what
+/// allocating them costs.
+const PART: usize = 512;
+/// The same of what a setting was before.
+const SPELL: usize = 64;
 
 fn put_program(put: &mut Put<'_>, program: &SavedProgram<'_>) {
     put.number(1, program.nature == procession::Nature::KernelThread);

@@ -102,9 +102,20 @@ pub(crate) enum Value<'a> {
     Delimited(&'a [u8]),
 }
 
+/// The number of a field, its value, and all the bytes that it takes.
+type WholeField<'a> = (u64, Value<'a>, &'a [u8]);
+
 impl<'a> Fields<'a> {
     pub(crate) fn of(message: &'a [u8]) -> Self {
         Self(message)
+    }
+
+    /// The next field, and all the bytes that it takes.
+    pub(crate) fn next_whole(&mut self) -> Option<Result<WholeField<'a>, Malformed>> {
+        let before = self.0;
+        let field = self.next()?;
+        let whole = &before[..before.len() - self.0.len()];
+        Some(field.map(|(number, value)| (number, value, whole)))
     }
 
     fn field(&mut self) -> Option<(u64, Value<'a>)> {
@@ -154,4 +165,15 @@ impl<'a> Iterator for Fields<'a> {
         }
         Some(field)
     }
+}
+
+/// How many fields of a message, or of the messages in it, are at the end of a path of numbers of fields. What is no
+/// message has those before the place where it goes wrong.
+pub(crate) fn count(message: &[u8], path: &[u64]) -> usize {
+    let Some((wanted, deeper)) = path.split_first() else { return 1 };
+    let found = Fields::of(message).map_while(Result::ok).filter_map(|field| match field {
+        (number, Value::Delimited(bytes)) if number == *wanted => Some(count(bytes, deeper)),
+        _ => None,
+    });
+    found.sum()
 }

@@ -22,6 +22,7 @@ use procession::{Checkpoint, Ledger};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::journal::made;
 use crate::recording::Recording;
 use crate::writer::RawBlock;
 
@@ -163,7 +164,7 @@ impl Directory {
     ) -> io::Result<()> {
         self.return_to_its_place()?;
         self.prune(self.segment.as_ref().map_or(0, Segment::preamble));
-        let path = self.files.next_path(recording.clock.at(checkpoint.time()));
+        let path = self.files.next_path(recording.clock.at(made(checkpoint, recording)));
         let hidden = files::hidden(&path);
         let begun = self.write_first_blocks(&hidden, recording, checkpoint, sequence, bookmark);
         let named = begun.and_then(|mut segment| {

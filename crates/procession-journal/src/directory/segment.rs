@@ -72,7 +72,7 @@ impl Segment {
     /// Gives it its name.
     pub(super) fn rename(&mut self, path: &Path) -> io::Result<()> {
         std::fs::rename(&self.path, path)?;
-        self.path = path.to_owned();
+        path.clone_into(&mut self.path);
         Ok(())
     }
 
@@ -88,8 +88,9 @@ impl Segment {
     /// That it is gone, and what with it.
     pub(super) fn gone(&self) -> io::Error {
         let (path, events) = (self.path.display(), self.events);
-        let text =
-            format!("somebody has removed or replaced the journal file {path}; the {events} events in it are gone");
+        let text = format!(
+            "somebody has removed or replaced the journal file {path}; the {events} events in it are gone"
+        );
         io::Error::new(io::ErrorKind::NotFound, text)
     }
 

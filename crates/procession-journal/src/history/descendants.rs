@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use procession::{Applied, Event, Outcome, Process, Table};
+use procession::{Applied, Outcome, Process, Table};
 
-use crate::journal::Witness;
+use crate::journal::{Moment, Witness};
 use crate::recording::Recording;
 
 use super::Target;
@@ -99,7 +99,8 @@ impl Witness for Gathering {
         self.0.look_through(table, recording.clock);
     }
 
-    fn applied(&mut self, table: &Table, recording: &Recording, _: &Event<'_>, applied: Applied) {
+    fn applied(&mut self, moment: Moment<'_>, applied: Applied) {
+        let Moment { table, recording, .. } = moment;
         let Some(entry) = applied.process.and_then(|id| table.entry(id)) else { return };
         let is_new = self.0.meet(entry, recording.clock).is_some_and(|(_, is_new)| is_new);
         // What came before this one was heard of may be its child.

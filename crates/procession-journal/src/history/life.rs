@@ -8,7 +8,7 @@ use procession::{
     ProcessKey, Table,
 };
 
-use crate::journal::Witness;
+use crate::journal::{Moment, Witness};
 use crate::recording::Recording;
 
 use super::Target;
@@ -202,7 +202,8 @@ impl Witness for Biography {
         self.family.look_through(table, recording.clock);
     }
 
-    fn applied(&mut self, table: &Table, recording: &Recording, event: &Event<'_>, applied: Applied) {
+    fn applied(&mut self, moment: Moment<'_>, applied: Applied) {
+        let Moment { table, recording, event, .. } = moment;
         let Some(entry) = applied.process.and_then(|id| table.entry(id)) else { return };
         if matches!(applied.outcome, Outcome::Duplicate | Outcome::Rejected) {
             return;

@@ -1,7 +1,8 @@
 //! All that a journal has on one process, and on those that descended from it.
 //!
-//! The journal is folded once, from its beginning, so that each event comes with what the table knew of
-//! the process and of those that led to it. What is remembered is the answer, not the journal.
+//! The journal is folded once, so that each event comes with what the table knew of the process and of those
+//! that led to it: from its beginning for a pid, which others may have had before; for one process from the last
+//! checkpoint before its fork. What is remembered is the answer, not the journal.
 
 mod descendants;
 mod family;
@@ -11,7 +12,7 @@ use std::time::SystemTime;
 
 use procession::{Pid, ProcessKey};
 
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Boot, Journal, JournalError, Witness};
 
 use descendants::Gathering;
 pub use descendants::{Descendant, Descendants};
@@ -64,8 +65,10 @@ impl Journal {
         let mut lives = Vec::new();
         for boot in self.boots().iter().filter(|boot| from.is_none_or(|from| from <= boot.span().1)) {
             let mut biography = Biography::new(target, most_children);
-            let begin = from.map(|from| boot.boot_time(from)).transpose()?;
-            boot.follow(begin, &mut biography)?;
+            match from {
+                Some(from) => boot.follow(Some(boot.boot_time(from)?), &mut biography)?,
+                None => follow(boot, target, &mut biography)?,
+            }
             lives.extend(biography.into_lives(from));
         }
         Ok(lives)
@@ -82,9 +85,17 @@ impl Journal {
         let mut descendants = Descendants::default();
         for boot in self.boots() {
             let mut gathering = Gathering::new(target, most.saturating_sub(descendants.list.len()));
-            boot.follow(None, &mut gathering)?;
+            follow(boot, target, &mut gathering)?;
             gathering.add_to(&mut descendants, &boot.recording);
         }
         Ok(descendants)
+    }
+}
+
+/// Folds what may tell of `target`.
+fn follow(boot: &Boot, target: Target, witness: &mut dyn Witness) -> Result<(), JournalError> {
+    match target {
+        Target::Pid(_) => boot.follow(None, witness),
+        Target::Key(key) => boot.follow_process(key, witness),
     }
 }

@@ -1,6 +1,7 @@
 //! The blocks of a boot, one after the other, from file to file.
 
 use std::fs::File;
+use std::sync::atomic::Ordering;
 
 use crate::block::Header;
 use crate::reader::{Block, Content, Reader};
@@ -79,6 +80,8 @@ impl<'j> Blocks<'j> {
             return Ok(Some(Item::Passed(header)));
         }
         let block = reader.next().map_err(failed)?;
+        let bytes = block.as_ref().map_or(0, |block| block.bytes);
+        segment.bytes_read.fetch_add(bytes, Ordering::Relaxed);
         self.is_within_checkpoint =
             block.as_ref().is_some_and(|block| matches!(block.content, Content::CheckpointPart));
         Ok(block.map(|block| Item::Block(Box::new(block))))

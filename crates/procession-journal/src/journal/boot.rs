@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use procession::BootTime;
+use procession::{BootTime, Entry, ProcessKey};
 
 use crate::names::Names;
 use crate::reader::{Block, Content};
@@ -15,6 +15,9 @@ use super::{JournalError, Restored};
 
 /// The end of time.
 pub(crate) const FOREVER: BootTime = BootTime::from_nanos(u64::MAX);
+
+/// Sources agree on when a process began to less than that, in nanoseconds.
+const PRECISION: u64 = 1_000_000_000;
 
 /// The files of one boot, in order.
 #[derive(Debug)]
@@ -115,14 +118,32 @@ impl Boot {
         from: Option<BootTime>,
         witness: &mut dyn Witness,
     ) -> Result<(), JournalError> {
-        let (mut fold, mut blocks) = match from {
+        let begun = match from {
             Some(from) => self.begin(from)?,
             None => (Fold::default(), self.blocks()),
         };
-        if let Some(recording) = &fold.recording {
-            witness.restored(&fold.table, recording);
+        follow_on(begun, witness)
+    }
+
+    /// Folds all that may tell of the process that had the image `key`: from the last checkpoint before it was
+    /// forked, where that is known, or else from the first file on.
+    pub(crate) fn follow_process(
+        &self,
+        key: ProcessKey,
+        witness: &mut dyn Witness,
+    ) -> Result<(), JournalError> {
+        match self.unborn(key).and_then(|time| self.begin(time)) {
+            Ok(begun) => follow_on(begun, witness),
+            // It is older than what is left of the journal.
+            Err(JournalError::OutOfRange { .. }) => self.follow(None, witness),
+            Err(error) => Err(error),
         }
-        go_on(&mut fold, &mut blocks, FOREVER, witness)
+    }
+
+    /// A time at which the process that had the image `key` was not there yet: 0 if nothing is known of it.
+    fn unborn(&self, key: ProcessKey) -> Result<BootTime, JournalError> {
+        let began = self.fold(key.start)?.table.get(key).map_or(BootTime::ZERO, Entry::began);
+        Ok(BootTime::from_nanos(began.as_nanos().saturating_sub(PRECISION)))
     }
 
     /// The table at `limit`.
@@ -166,6 +187,17 @@ fn checkpoint_time(block: &Block) -> BootTime {
         (Content::Checkpoint { checkpoint, .. }, Some(recording)) => made(checkpoint, recording),
         _ => FOREVER,
     }
+}
+
+/// Folds all that follows a table to go on from.
+fn follow_on(
+    (mut fold, mut blocks): (Fold, Blocks<'_>),
+    witness: &mut dyn Witness,
+) -> Result<(), JournalError> {
+    if let Some(recording) = &fold.recording {
+        witness.restored(&fold.table, recording);
+    }
+    go_on(&mut fold, &mut blocks, FOREVER, witness)
 }
 
 /// Folds what is left of `blocks`.

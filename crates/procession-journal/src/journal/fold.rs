@@ -7,25 +7,53 @@ use crate::block::{Header, Kind};
 use crate::reader::{Block, Content, Damage, Events};
 use crate::recording::Recording;
 
-/// Sees what happens to the table.
-pub(crate) trait Witness {
+use super::boot::FOREVER;
+
+/// An event, and the table into which it is folded.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The table, before or after the event.
+    pub table: &'a Table,
+    /// What the block says in which the event is.
+    pub recording: &'a Recording,
+    /// The event.
+    pub event: &'a Event<'a>,
+    /// Its place in the journal: the events up to it, itself included.
+    pub sequence: u64,
+}
+
+/// Sees what happens to the table of a [`Fold`].
+pub trait Witness {
     /// It is another one: that of a checkpoint.
     fn restored(&mut self, table: &Table, recording: &Recording) {
         let _ = (table, recording);
     }
 
-    /// It has folded an event.
-    fn applied(&mut self, table: &Table, recording: &Recording, event: &Event<'_>, applied: Applied) {
-        let _ = (table, recording, event, applied);
+    /// It is about to fold an event.
+    fn applies(&mut self, moment: Moment<'_>) {
+        let _ = moment;
+    }
+
+    /// It has folded the event.
+    fn applied(&mut self, moment: Moment<'_>, applied: Applied) {
+        let _ = (moment, applied);
+    }
+
+    /// So many events of a block make no sense, and were passed over.
+    fn passed_over(&mut self, events: u64) {
+        let _ = events;
     }
 }
 
 /// Nobody looks.
 impl Witness for () {}
 
-/// A table, and how far it has come in the journal.
+/// The table that the blocks of one boot come to, told one after the other.
+///
+/// What is missing between them is counted as lost in the ledger of the table, and the next checkpoint tells
+/// what came of it.
 #[derive(Debug, Default)]
-pub(crate) struct Fold {
+pub struct Fold {
     pub(crate) table: Table,
     /// What the last block said that was folded. `None`: none was.
     pub(crate) recording: Option<Recording>,
@@ -48,6 +76,17 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
+    /// Another file begins, which is to be read as if there were no other: from its own checkpoint on, if that
+    /// can be read.
+    pub fn begin_file(&mut self) {
+        (self.is_anew, self.is_whole) = (true, false);
+    }
+
+    /// Folds what `block` holds. Whoever reads a file hands over all that a [`Reader`](crate::Reader) gives.
+    pub fn push(&mut self, block: &Block, witness: &mut dyn Witness) {
+        self.take(block, FOREVER, witness);
+    }
+
     /// Whether there is anything in a block for the table as it is by `limit`.
     ///
     /// A checkpoint is gone on from only where the table lacks some of the events before it: it is their
@@ -56,12 +95,16 @@ impl Fold {
         match header.kind {
             Some(Kind::Events) => header.first <= limit,
             Some(Kind::Checkpoint) => {
-                header.last.max(self.latest) <= limit
-                    && !(self.is_whole && header.sequence == Some(self.expected))
+                header.last.max(self.latest) <= limit && !header.sequence.is_some_and(|it| self.knows(it))
             }
             Some(Kind::Head | Kind::Names | Kind::Close) => false,
             None => true,
         }
+    }
+
+    /// Whether the table has been told each of the first `sequence` events, and no more.
+    fn knows(&self, sequence: u64) -> bool {
+        self.is_whole && sequence == self.expected
     }
 
     /// Folds what a wanted block holds of the time up to `limit`.
@@ -74,7 +117,7 @@ impl Fold {
                 }
             }
             (Content::Checkpoint { checkpoint, bookmark }, Some(recording))
-                if made(checkpoint, recording) <= limit =>
+                if made(checkpoint, recording) <= limit && !self.knows(block.sequence) =>
             {
                 self.restore(block.sequence, recording, checkpoint, bookmark);
                 witness.restored(&self.table, recording);
@@ -134,11 +177,14 @@ impl Fold {
         let unreadable = events.each(&mut |event| {
             index += 1;
             if event.time <= limit {
+                let sequence = block.sequence.saturating_add(index);
+                witness.applies(Moment { table: &self.table, recording, event, sequence });
                 let applied = self.table.apply(event);
-                self.sequence = block.sequence.saturating_add(index);
-                witness.applied(&self.table, recording, event, applied);
+                self.sequence = sequence;
+                witness.applied(Moment { table: &self.table, recording, event, sequence }, applied);
             }
         });
+        witness.passed_over(unreadable);
         self.lose(unreadable);
         self.expected = block.sequence.saturating_add(events.len() as u64);
         self.latest = self.latest.max(block.last);

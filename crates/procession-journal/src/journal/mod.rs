@@ -14,6 +14,7 @@ mod segment;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -26,9 +27,11 @@ use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use blocks::Item;
-use boot::{Boot, FOREVER};
+pub(crate) use boot::Boot;
+use boot::FOREVER;
 pub use error::JournalError;
-pub(crate) use fold::Witness;
+pub(crate) use fold::made;
+pub use fold::{Fold, Moment, Witness};
 use segment::{Segment, failed};
 
 /// A journal, to be read.
@@ -89,7 +92,8 @@ impl Journal {
         let (mut segments, mut unread, mut error) = (Vec::new(), Vec::new(), None);
         for file in files(path)? {
             match Segment::scan(&file) {
-                Ok(segment) => segments.extend(segment),
+                Ok(Some(segment)) => segments.push(segment),
+                Ok(None) => unread.extend(segment::damage_of(&file)),
                 Err(why) => {
                     unread.push(Damage::of_file(file.metadata().map_or(0, |metadata| metadata.len())));
                     error.get_or_insert(why);
@@ -98,7 +102,11 @@ impl Journal {
         }
         let boots = boots(segments);
         let Some(recording) = boots.last().map(|boot| boot.recording.clone()) else {
-            return Err(error.unwrap_or_else(|| JournalError::Nothing { path: path.into() }));
+            // What is no journal at all is none.
+            let damage = unread.into_iter().find(Damage::is_newer);
+            let unreadable = damage.map(|damage| io::Error::new(io::ErrorKind::InvalidData, damage));
+            let unreadable = unreadable.map(|source| failed(path, source));
+            return Err(error.or(unreadable).unwrap_or_else(|| JournalError::Nothing { path: path.into() }));
         };
         Ok(Self { path: path.into(), boots, recording, unread })
     }
@@ -122,6 +130,19 @@ impl Journal {
             let (first, last) = segment.span;
             (segment.path.as_path(), (segment.first.clock.at(first), segment.last.clock.at(last)))
         })
+    }
+
+    /// How large its files are.
+    pub fn bytes(&self) -> u64 {
+        let files = self.files().filter_map(|(path, _)| path.metadata().ok());
+        files.map(|metadata| metadata.len()).sum()
+    }
+
+    /// How much of that was read by now, by whichever method: for another thread, to tell a person how far one
+    /// is. What is read twice counts twice.
+    pub fn bytes_read(&self) -> u64 {
+        let segments = self.boots.iter().flat_map(|boot| &boot.segments);
+        segments.map(|segment| segment.bytes_read.load(Ordering::Relaxed)).sum()
     }
 
     /// All containers it names.

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use procession::{BootTime, WallClock};
 
 use crate::block::{Header, Kind};
 use crate::names::Names;
-use crate::reader::{Block, Content, Reader};
+use crate::reader::{Block, Content, Damage, Reader};
 use crate::recording::Recording;
 
 use super::JournalError;
@@ -26,6 +27,8 @@ pub(crate) struct Segment {
     /// Where blocks of names begin.
     names: Vec<u64>,
     pub(crate) is_closed: bool,
+    /// How much of it was read since it was opened, headers apart.
+    pub(crate) bytes_read: AtomicU64,
 }
 
 /// Where a checkpoint begins, and the latest time of what comes before it in the file, itself included.
@@ -142,6 +145,7 @@ impl Sketch {
             checkpoints: self.checkpoints,
             names: self.names,
             is_closed,
+            bytes_read: AtomicU64::default(),
         })
     }
 }
@@ -165,6 +169,16 @@ fn open_regular(path: &Path) -> io::Result<File> {
 
 pub(crate) fn failed(path: &Path, source: io::Error) -> JournalError {
     JournalError::Io { path: path.into(), source }
+}
+
+/// What is wrong with a file in which no block can be read. `None`: it has gone, or there is nothing in it.
+pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
+    let bytes = path.metadata().ok()?.len();
+    let block = open(path).ok()??.next().ok()??;
+    match block.content {
+        Content::Damage(damage) => Some(Damage { bytes, ..damage }),
+        _ => None,
+    }
 }
 
 fn block_at(reader: &mut Reader<File>, offset: u64) -> io::Result<Option<Block>> {

@@ -7,9 +7,11 @@ use prost::Message;
 use super::assembly::Assembly;
 use super::damage::{Damage, why};
 use crate::block::{Header, Kind};
+use crate::codec::checkpoint::is_part;
 use crate::codec::event::event;
+use crate::codec::names;
 use crate::codec::recording::{ledger, recording};
-use crate::codec::wire::{Fields, Malformed, Value};
+use crate::codec::wire::{Fields, Malformed, Value, count};
 use crate::names::Container;
 use crate::proto;
 use crate::recording::Recording;
@@ -71,9 +73,12 @@ pub(super) fn decode(
             Ok((about(Some(&message(recording)?))?, content))
         }
         Kind::Checkpoint => {
-            let part: proto::Checkpoint = message(raw)?;
+            if count(&raw, &[4, 2, 1]) > MOST_ACCOUNTS {
+                return Err(why::MALFORMED);
+            }
+            let part: proto::Checkpoint = message(without(&raw, is_part)?)?;
             let recording = about(part.recording.as_ref())?;
-            let content = match checkpoint.add(&part, &recording, header)? {
+            let content = match checkpoint.add(&part, &raw, &recording, header)? {
                 None => Content::CheckpointPart,
                 Some((checkpoint, bookmark)) => {
                     Content::Checkpoint { checkpoint: Box::new(checkpoint), bookmark }
@@ -82,16 +87,52 @@ pub(super) fn decode(
             Ok((recording, content))
         }
         Kind::Names => {
-            let names: proto::Names = message(raw)?;
-            let containers = names.containers.into_iter().map(Container::from);
-            Ok((about(names.recording.as_ref())?, Content::Names(containers.collect())))
+            let names: proto::Names = message(without(&raw, |field| field == CONTAINERS)?)?;
+            Ok((about(names.recording.as_ref())?, Content::Names(containers(&raw)?)))
         }
         Kind::Close => {
+            if count(&raw, &[2, 1]) > MOST_ACCOUNTS {
+                return Err(why::MALFORMED);
+            }
             let close: proto::Close = message(raw)?;
             let ledger = close.ledger.as_ref().map(ledger).ok_or(why::MALFORMED)?;
             Ok((about(close.recording.as_ref())?, Content::Close(Box::new(ledger))))
         }
     }
+}
+
+/// Far more than there are kinds of events to count.
+const MOST_ACCOUNTS: usize = 64;
+
+/// The field of [`proto::Names`] with a container.
+const CONTAINERS: u64 = 2;
+
+/// The most that the containers of a block may weigh: what the longest one can that is written.
+const HEAVIEST_NAMES: usize = 128 << 20;
+
+/// A message without some of its fields, which are read one by one.
+fn without(raw: &[u8], is_left_out: impl Fn(u64) -> bool) -> Decoded<Bytes> {
+    let mut rest = Vec::new();
+    let mut fields = Fields::of(raw);
+    while let Some(field) = fields.next_whole() {
+        let (number, _, whole) = field.map_err(|Malformed| why::MALFORMED)?;
+        if !is_left_out(number) {
+            rest.extend_from_slice(whole);
+        }
+    }
+    Ok(rest.into())
+}
+
+fn containers(raw: &Bytes) -> Decoded<Vec<Container>> {
+    let mut containers = Vec::new();
+    let mut left = HEAVIEST_NAMES;
+    for field in Fields::of(raw) {
+        let Ok((CONTAINERS, Value::Delimited(bytes))) = field else { continue };
+        left = left.checked_sub(names::weight(bytes)).ok_or(why::TOO_MUCH)?;
+        let container: proto::Container = message(raw.slice_ref(bytes))?;
+        containers.push(container.into());
+    }
+    Ok(containers)
 }
 
 fn about(found: Option<&proto::Recording>) -> Decoded<Recording> {
@@ -150,7 +191,7 @@ impl Events {
 }
 
 /// How many events a payload has, if it is one of events.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn events_in(raw: &[u8]) -> u32 {
     Events::decode(raw.to_vec().into()).map_or(0, |(_, events)| events.count)
 }

@@ -25,6 +25,11 @@ impl Damage {
         self.why == why::TORN
     }
 
+    /// Whether a newer version of the program can read it.
+    pub(crate) fn is_newer(&self) -> bool {
+        self.why == why::NEWER
+    }
+
     /// Whether it is a block that was read before, or came too late: nothing is missing for its sake.
     pub fn is_repeated(&self) -> bool {
         self.why == why::REPEATED
@@ -35,6 +40,7 @@ impl Damage {
 pub(crate) mod why {
     pub(crate) const NO_FILE: &str = "the system cannot open or read the file that they are";
     pub(crate) const TORN: &str = "the file ends within a block";
+    pub(crate) const INTERRUPTED: &str = "another block begins in them";
     pub(crate) const NO_BLOCK: &str = "they do not begin like a block";
     pub(crate) const NEWER: &str = "a newer version of the program wrote them";
     pub(crate) const UNKNOWN_KIND: &str = "they are a block of a kind that is not known here";
@@ -42,6 +48,7 @@ pub(crate) mod why {
     pub(crate) const MALFORMED: &str = "they do not hold what their header says";
     pub(crate) const NO_PART: &str = "the parts of the checkpoint before them are missing";
     pub(crate) const NO_CHECKPOINT: &str = "the checkpoint in them is none that a table can have given";
+    pub(crate) const TOO_MUCH: &str = "they would take far more memory than what they tell of";
     pub(crate) const MISSING: &str = "blocks are missing before this place";
     pub(crate) const REPEATED: &str = "they belong before what was read already";
 }

@@ -13,12 +13,12 @@ use crate::block::{HEADER_BYTES, Header, Kind, Packed, Parsed, VERSION, unpack};
 use crate::recording::Recording;
 
 use assembly::Assembly;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use content::events_in;
 pub use content::{Content, Events};
 pub use damage::Damage;
 use damage::why;
-use scan::Scan;
+use scan::{Payload, Scan};
 
 /// Reads the blocks of one file.
 ///
@@ -69,6 +69,12 @@ impl<R: io::Read + io::Seek> Reader<R> {
             is_over: false,
             checkpoint: Assembly::default(),
         })
+    }
+
+    /// What it reads from.
+    #[cfg(test)]
+    pub(crate) fn into_inner(self) -> R {
+        self.scan.into_inner()
     }
 
     /// Goes to the block that begins at `offset`, as a [`Header`] or a [`Block`] had it.
@@ -163,8 +169,9 @@ impl<R: io::Read + io::Seek> Reader<R> {
         let content = match understood(parsed, header) {
             Err(why) => Err(why),
             Ok(kind) => {
-                let Some(packed) = self.packed(parsed, header)? else {
-                    return self.pass_over(header, why::TORN);
+                let packed = match self.packed(parsed, header)? {
+                    Ok(packed) => packed,
+                    Err(why) => return self.pass_over(header, why),
                 };
                 match unpack(packed, parsed.raw()) {
                     Ok(raw) => content::decode(kind, header, raw.into(), &mut self.checkpoint),
@@ -182,17 +189,20 @@ impl<R: io::Read + io::Seek> Reader<R> {
         })
     }
 
-    /// `None`: the file ends before the payload does, which it did not a moment ago.
-    fn packed(&mut self, parsed: Parsed, header: &Header) -> io::Result<Option<Packed>> {
+    /// The payload, or why there is none: another block begins in it; or the file ends before it does, though it did
+    /// not a moment ago.
+    fn packed(&mut self, parsed: Parsed, header: &Header) -> io::Result<Result<Packed, &'static str>> {
         let Parsed(fields) = parsed;
         let (Ok(length), Some(at)) =
             (usize::try_from(fields.stored), header.offset.checked_add(HEADER_BYTES as u64))
         else {
-            return Ok(None);
+            return Ok(Err(why::TORN));
         };
-        let stored = self.scan.read_at(at, length)?;
-        let is_whole = stored.len() == length;
-        Ok(is_whole.then_some(Packed { codec: fields.codec, sum: fields.payload_sum, stored }))
+        Ok(match self.scan.payload_at(at, length)? {
+            Payload::Whole(stored) => Ok(Packed { codec: fields.codec, sum: fields.payload_sum, stored }),
+            Payload::Torn => Err(why::TORN),
+            Payload::Interrupted => Err(why::INTERRUPTED),
+        })
     }
 
     /// Passes over a block whose payload is damaged. Where it ends there is another block, or the file

@@ -16,6 +16,11 @@ pub(super) fn events() -> Vec<Event<'static>> {
     (0..6_u32).flat_map(life).collect()
 }
 
+/// The same of many.
+pub(super) fn many_lives(count: u32) -> impl Iterator<Item = Event<'static>> {
+    (0..count).flat_map(life)
+}
+
 fn life(number: u32) -> [Event<'static>; 3] {
     let time = |offset| BootTime::from_nanos(u64::from(number) * 1_000 + offset);
     let key = |offset| ProcessKey::new(Pid(100 + number), time(offset));

@@ -5,6 +5,7 @@ mod blocks;
 mod damaged;
 mod events;
 mod folding;
+mod hostile;
 mod schema;
 mod seeds;
 

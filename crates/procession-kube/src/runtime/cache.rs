@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::unsync::Cache;
@@ -136,6 +136,19 @@ impl Shared {
         Lookup::Absent
     }
 
+    /// What is known of a container, and whether that is to be had anew: the question counts as waiting then.
+    pub(super) fn known(&self, id: ContainerId, now: Instant) -> Option<(Arc<ContainerInfo>, bool)> {
+        let mut state = self.lock();
+        let Entry { answer: Answer::Known(info), fresh_until } = state.answers.get(&id)? else { return None };
+        let (info, is_old) = (Arc::clone(info), *fresh_until <= now);
+        let is_question = is_old && state.waiting.insert(id);
+        drop(state);
+        if is_question {
+            self.count(|counts| &counts.asked);
+        }
+        Some((info, is_question))
+    }
+
     /// The question found no room.
     pub(super) fn refuse(&self, id: ContainerId) {
         self.lock().waiting.remove(&id);
@@ -196,8 +209,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn id(number: usize) -> ContainerId {
@@ -255,6 +266,19 @@ mod tests {
         assert_eq!(shared.finish(id(1), Answer::Unknown, later), known(id(1)), "the container is gone");
         assert!(matches!(shared.begin(id(1), later), Lookup::Fresh(_)), "and is not asked for all the time");
         assert_eq!(shared.get(&id(1), later + Duration::from_hours(1)), Some(known(id(1))));
+    }
+
+    #[test]
+    fn what_is_known_is_asked_for_anew_once_when_it_is_old() {
+        let (shared, now) = (Shared::new(&config()), Instant::now());
+        let is_question = |number, time| shared.known(id(number), time).map(|(_, is_question)| is_question);
+        shared.finish(id(1), known(id(1)), now);
+        shared.finish(id(2), Answer::Unknown, now);
+        assert_eq!(is_question(1, now + Duration::from_millis(9_999)), Some(false));
+        let later = now + Duration::from_secs(10);
+        assert_eq!([is_question(1, later), is_question(1, later)], [Some(true), Some(false)]);
+        assert_eq!([is_question(2, now), is_question(3, now)], [None, None]);
+        assert_eq!(shared.counters().asked, 1);
     }
 
     #[test]

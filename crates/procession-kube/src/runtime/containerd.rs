@@ -66,7 +66,7 @@ fn in_namespace<T>(message: T, namespace: &MetadataValue<Ascii>) -> Request<T> {
     request
 }
 
-fn container_info(id: ContainerId, container: Container, pid: Option<u32>) -> ContainerInfo {
+pub(super) fn container_info(id: ContainerId, container: Container, pid: Option<u32>) -> ContainerInfo {
     ContainerInfo {
         name: name(&container.labels).unwrap_or_else(|| id.to_string()),
         image: container.image,

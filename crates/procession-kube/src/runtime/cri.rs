@@ -83,30 +83,7 @@ impl Cri {
             None => None,
         };
         let pod = pod.map_or_else(|| labels::pod_of(&status.labels), |pod| Some(pod_of(pod)));
-        Ok(Some(self.container_info(id, status, verbose.pid, pod)))
-    }
-
-    fn container_info(
-        &self,
-        id: ContainerId,
-        status: ContainerStatus,
-        pid: u32,
-        pod: Option<RuntimePod>,
-    ) -> ContainerInfo {
-        let metadata = status.metadata.unwrap_or_default();
-        let image_id = if status.image_ref.is_empty() { status.image_id } else { status.image_ref };
-        ContainerInfo {
-            name: metadata.name,
-            image: image_name(status.image.unwrap_or_default()),
-            image_id,
-            pid: running(pid),
-            started_at: wall_time(status.started_at),
-            attempt: metadata.attempt,
-            labels: status.labels,
-            pod,
-            runtime: self.runtime.clone(),
-            ..ContainerInfo::of(id)
-        }
+        Ok(Some(container_info(&self.runtime, id, status, verbose.pid, pod)))
     }
 
     /// The sandbox of a container, for runtimes whose "verbose" information has it not.
@@ -121,16 +98,7 @@ impl Cri {
     async fn sandbox(&mut self, id: ContainerId) -> Answered<ContainerInfo> {
         let Some((status, pid)) = self.sandbox_status(id.to_string()).await? else { return Ok(None) };
         check_id(id, &status.id)?;
-        Ok(Some(ContainerInfo {
-            name: SANDBOX_NAME.to_owned(),
-            pid: running(pid),
-            started_at: wall_time(status.created_at),
-            labels: status.labels.clone(),
-            is_sandbox: true,
-            pod: Some(pod_of(status)),
-            runtime: self.runtime.clone(),
-            ..ContainerInfo::of(id)
-        }))
+        Ok(Some(sandbox_info(&self.runtime, id, status, pid)))
     }
 
     /// What is known of a sandbox, and its pid.
@@ -139,6 +107,42 @@ impl Cri {
         let Some(response) = found(self.client.pod_sandbox_status(request).await)? else { return Ok(None) };
         let pid = Verbose::read(&response.info).pid;
         Ok(response.status.map(|status| (status, pid)))
+    }
+}
+
+fn container_info(
+    runtime: &str,
+    id: ContainerId,
+    status: ContainerStatus,
+    pid: u32,
+    pod: Option<RuntimePod>,
+) -> ContainerInfo {
+    let metadata = status.metadata.unwrap_or_default();
+    let image_id = if status.image_ref.is_empty() { status.image_id } else { status.image_ref };
+    ContainerInfo {
+        name: metadata.name,
+        image: image_name(status.image.unwrap_or_default()),
+        image_id,
+        pid: running(pid),
+        started_at: wall_time(status.started_at),
+        attempt: metadata.attempt,
+        labels: status.labels,
+        pod,
+        runtime: runtime.to_owned(),
+        ..ContainerInfo::of(id)
+    }
+}
+
+fn sandbox_info(runtime: &str, id: ContainerId, status: PodSandboxStatus, pid: u32) -> ContainerInfo {
+    ContainerInfo {
+        name: SANDBOX_NAME.to_owned(),
+        pid: running(pid),
+        started_at: wall_time(status.created_at),
+        labels: status.labels.clone(),
+        is_sandbox: true,
+        pod: Some(pod_of(status)),
+        runtime: runtime.to_owned(),
+        ..ContainerInfo::of(id)
     }
 }
 
@@ -167,6 +171,25 @@ fn running(pid: u32) -> Option<u32> {
 fn wall_time(nanos: i64) -> Option<SystemTime> {
     let nanos = u64::try_from(nanos).ok().filter(|nanos| *nanos > 0)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
+}
+
+/// What the answers about a container and its sandbox come to, as [`Cri::ask`] has it. The second part is what a
+/// runtime says of the sandbox.
+#[cfg(feature = "fuzzing")]
+pub(super) fn both(
+    runtime: &str,
+    id: ContainerId,
+    container: super::proto::cri::ContainerStatusResponse,
+    sandbox: super::proto::cri::PodSandboxStatusResponse,
+) -> Result<[ContainerInfo; 2], AskError> {
+    let status = container.status.unwrap_or_default();
+    check_id(id, &status.id)?;
+    let verbose = Verbose::read(&container.info);
+    let pid = Verbose::read(&sandbox.info).pid;
+    let sandbox = sandbox.status.unwrap_or_default();
+    let pod = Some(pod_of(sandbox.clone())).filter(|_| !verbose.sandbox_id.is_empty());
+    let pod = pod.or_else(|| labels::pod_of(&status.labels));
+    Ok([container_info(runtime, id, status, verbose.pid, pod), sandbox_info(runtime, id, sandbox, pid)])
 }
 
 /// Runtimes look containers up by prefix; the answer must be for the one that was asked for.

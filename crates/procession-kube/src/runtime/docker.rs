@@ -64,13 +64,23 @@ struct Refusal {
 pub(super) async fn ask(path: &Path, runtime: &str, id: ContainerId) -> Answered<ContainerInfo> {
     let stream = UnixStream::connect(path).await.map_err(AskError::socket)?;
     let (status, body) = get(stream, &format!("/containers/{id}/json")).await?;
+    answered(status, &body, runtime, id)
+}
+
+/// What an answer says of the container that was asked for.
+pub(super) fn answered(
+    status: StatusCode,
+    body: &[u8],
+    runtime: &str,
+    id: ContainerId,
+) -> Answered<ContainerInfo> {
     if status == StatusCode::OK {
-        let description: Description = serde_json::from_slice(&body).map_err(AskError::socket)?;
+        let description: Description = serde_json::from_slice(body).map_err(AskError::socket)?;
         check_id(id, &description.id)?;
         return Ok(Some(container_info(id, description, runtime)));
     }
     let refusal: Refusal =
-        serde_json::from_slice(&body).map_err(|_| AskError::Socket(format!("it answers {status}")))?;
+        serde_json::from_slice(body).map_err(|_| AskError::Socket(format!("it answers {status}")))?;
     match status {
         StatusCode::NOT_FOUND => Ok(None),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(AskError::Socket(refusal.message)),

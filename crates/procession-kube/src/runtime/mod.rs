@@ -18,6 +18,8 @@ mod containerd;
 mod cri;
 mod docker;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod labels;
 mod peer;
 mod proto;
@@ -33,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use answer::{Answer, Asked, Reply, RuntimeCounters};
 pub use config::{ParseSocketError, RuntimeProtocol, RuntimeSocket, RuntimesConfig};
 
-use crate::{CgroupContainer, ContainerId};
+use crate::{CgroupContainer, ContainerId, ContainerInfo};
 use cache::Shared;
 use worker::Worker;
 
@@ -98,11 +100,26 @@ impl Runtimes {
     pub fn ask(&self, container: impl Into<CgroupContainer>) -> Asked {
         let container = container.into();
         let lookup = self.shared.begin(container.id, Instant::now());
-        if lookup.is_question() && self.requests.try_send(container).is_err() {
-            self.shared.refuse(container.id);
-            return lookup.asked(Asked::Refused);
+        let is_refused = lookup.is_question() && !self.send(container);
+        lookup.asked(if is_refused { Asked::Refused } else { Asked::Waiting })
+    }
+
+    /// What a runtime has told of a container. `None`: nothing. What is old is asked for anew meanwhile.
+    pub fn known(&self, id: &ContainerId) -> Option<Arc<ContainerInfo>> {
+        let (info, is_question) = self.shared.known(*id, Instant::now())?;
+        if is_question {
+            self.send((*id).into());
         }
-        lookup.asked(Asked::Waiting)
+        Some(info)
+    }
+
+    /// Hands a question to the worker, if there is room for it.
+    fn send(&self, container: CgroupContainer) -> bool {
+        let is_sent = self.requests.try_send(container).is_ok();
+        if !is_sent {
+            self.shared.refuse(container.id);
+        }
+        is_sent
     }
 
     /// What is known of a container, without asking. `None`: it was not asked for, the answer is

@@ -15,12 +15,15 @@ mod podman;
 #[path = "../proto/mod.rs"]
 mod proto;
 mod runc;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
 use lab::apart::{CONTAINERD, DOCKER, PODMAN, RUNC, missing, move_apart};
+use trials::gate;
 
 fn main() -> ExitCode {
     move_apart();
@@ -40,9 +43,9 @@ fn main() -> ExitCode {
         trial("podman::containers", PODMAN, podman::containers),
         trial("podman::outages", PODMAN, podman::outages),
     ];
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
-fn trial(name: &'static str, programs: &[&str], test: fn()) -> Trial {
-    lab::apart::trial(name, missing(programs), test)
+fn trial(name: &'static str, programs: &[&str], test: fn()) -> Vec<Trial> {
+    gate(name, missing(programs).as_deref(), [trials::trial(&(name, test))])
 }

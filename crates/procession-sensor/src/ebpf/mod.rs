@@ -1,12 +1,12 @@
 //! The best source: programs in the kernel that tell of every fork, exec and exit, and of changes
 //! between execs.
 
-mod bookmark;
+pub(crate) mod bookmark;
 mod losses;
 mod pin;
 pub(crate) mod raw;
 mod reader;
-mod ring;
+pub(crate) mod ring;
 #[cfg(test)]
 mod tests;
 

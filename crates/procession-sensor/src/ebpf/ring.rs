@@ -292,6 +292,25 @@ fn item(position: usize, produced: usize, size: usize, length: impl FnOnce(usize
     }
 }
 
+/// Reads all of a ring whose data is `data`, a power of two of bytes, from `position` up to `produced`, for `fuzz/`.
+/// `visit` gets each record as it lies in the data that is there twice. The result is where it ends.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn walk(data: &[u8], mut position: usize, produced: usize, visit: &mut dyn FnMut(&[u8])) -> usize {
+    let twice = [data, data].concat();
+    let word =
+        |at: usize| twice.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word));
+    loop {
+        match item(position, produced, data.len(), word) {
+            Item::Record { start, len, next } => {
+                visit(&twice[start..start + len]);
+                position = next;
+            }
+            Item::Void { next } => position = next,
+            Item::Nothing | Item::Unfinished | Item::Broken => return position,
+        }
+    }
+}
+
 /// The memory of a ring, as the kernel maps it.
 struct Mapping {
     consumer: NonNull<AtomicUsize>,

@@ -1,7 +1,7 @@
 //! Events that no kernel would send, with anything in any field.
 
 use procession::{
-    Arguments, BootTime, Capabilities, Cgroup, Context, Credentials, Event, EventKind, Exec, Exit,
+    Arguments, BootTime, Capabilities, Cgroup, Change, Context, Credentials, Event, EventKind, Exec, Exit,
     ExitStatus, FileIdentity, Fork, Gap, Gone, Namespaces, Nature, Pid, Precision, PrivilegeChange,
     ProcessKey, Program, Running, Subject, Uid, WorkingDirectory,
 };
@@ -15,6 +15,8 @@ pub(crate) enum Deed {
     Advance(BootTime),
     Hold(Pid),
     LetGo,
+    /// Another table goes on, from a copy that was taken apart.
+    HandOver,
 }
 
 static BYTES: [u8; 1 << 22] = [b'a'; 1 << 22];
@@ -26,6 +28,7 @@ pub(crate) fn any_deed() -> impl Strategy<Value = Deed> {
         2 => any_time().prop_map(Deed::Advance),
         1 => any_pid().prop_map(Deed::Hold),
         1 => Just(Deed::LetGo),
+        1 => Just(Deed::HandOver),
     ]
 }
 
@@ -95,12 +98,15 @@ fn any_kind() -> BoxedStrategy<EventKind<'static>> {
         },
     );
     let gone = (any_subject(), any_gap()).prop_map(|(process, gap)| EventKind::Gone(Gone { process, gap }));
+    let change = (any_subject(), any_context())
+        .prop_map(|(process, context)| EventKind::Change(Change { process, context }));
     let lost = prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(EventKind::Lost);
     prop_oneof![
         8 => fork.boxed(),
         8 => exec.boxed(),
         8 => exit.boxed(),
         4 => running.boxed(),
+        4 => change.boxed(),
         2 => gone.boxed(),
         1 => lost,
     ]

@@ -473,14 +473,7 @@ pub(super) const FAMILIES: &[Family] = &[
 
 fn put_ledger(page: &Page, samples: &mut Samples<'_>) {
     for kind in Counted::ALL {
-        let name = match kind {
-            Counted::Fork => "fork",
-            Counted::Exec => "exec",
-            Counted::Exit => "exit",
-            Counted::Running => "running",
-            Counted::Change => "change",
-            Counted::Gone => "gone",
-        };
+        let name = kind.name();
         let account = page.now.ledger.account(kind);
         samples.put_at(&[name, "applied"], account.applied);
         samples.put_at(&[name, "duplicate"], account.duplicate);

@@ -18,8 +18,8 @@ use tonic::Status;
 use super::super::bound::Shared;
 use super::super::feed::{Fed, Feed, Place, Streamed};
 use super::super::scan::Scope;
-use super::super::scans::{drained, worked_out};
 use super::super::subscription::{Subscription, Wish};
+use super::super::turns::{drained, worked_out};
 use super::snapshot::Snapshots;
 
 /// The number of `event` in `FollowResponse`.
@@ -37,7 +37,7 @@ pub(super) async fn follow(
     let wish = Wish { allow: allow_list, deny: deny_list, fields: field_filters };
     let subscription = Subscription::compile(shared, wish).await?;
     let mut feed = Feed::new(shared, place, subscription);
-    let place = shared.scans.place().await?;
+    let place = shared.turns.place().await?;
     let snapshot = snapshots.take(shared, &place, scope).await?;
     feed.skip_to(snapshot.sequence);
     let (node, mut room) = (shared.node.clone(), Room::new(room));

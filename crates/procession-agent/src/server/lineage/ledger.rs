@@ -15,7 +15,7 @@ pub(super) fn ledger(
     let of_kind = |kind| {
         let counts = ledger.account(kind);
         v1::Account {
-            kind: name(kind).to_owned(),
+            kind: kind.name().to_owned(),
             received: counts.received,
             applied: counts.applied,
             duplicate: counts.duplicate,
@@ -34,17 +34,6 @@ pub(super) fn ledger(
         memory: Some(memory(explanation)),
         journal: account.journal.as_ref().map(journal),
         repairs: Some(repairs(account.repair)),
-    }
-}
-
-fn name(kind: Counted) -> &'static str {
-    match kind {
-        Counted::Fork => "fork",
-        Counted::Exec => "exec",
-        Counted::Exit => "exit",
-        Counted::Running => "running",
-        Counted::Change => "change",
-        Counted::Gone => "gone",
     }
 }
 

@@ -7,8 +7,8 @@ use tonic::Status;
 use super::super::bound::Shared;
 use super::super::feed::Streamed;
 use super::super::scan::{Row, Scope, Seen, first, rows, see};
-use super::super::scans::{drained, worked_out};
 use super::super::subscription::{Subscription, Wish};
+use super::super::turns::{drained, worked_out};
 use crate::Node;
 
 pub(super) async fn list(
@@ -21,8 +21,8 @@ pub(super) async fn list(
         Subscription::compile(shared, Wish { allow: allow_list, deny: deny_list, fields: Vec::new() })
             .await?;
     let node = shared.node.clone();
-    let place = shared.scans.place().await?;
-    let rows = shared.scans.ask(&node, place.clone(), |view| rows(view.table)).await?;
+    let place = shared.turns.place().await?;
+    let rows = shared.turns.ask(&node, place.clone(), |view| rows(view.table)).await?;
     let is_shown = move |row: &Row| row.is_running() || (with_ended && row.has_exited);
     let is_seen = move |row: &Row| scope == Scope::Everything || is_shown(row);
     let ordered = worked_out(move || {

@@ -14,8 +14,8 @@ use tonic::Status;
 
 use super::super::bound::Shared;
 use super::super::scan::{Eye, Scope, Seen};
-use super::super::scans::Place;
 use super::super::subscription::Subscription;
+use super::super::turns::Place;
 use super::fresh::Fresh;
 
 /// What runs at one moment.
@@ -52,7 +52,7 @@ impl Snapshots {
 impl Snapshot {
     async fn take(shared: &Shared, place: Place, scope: Scope) -> Result<Self, Status> {
         let (asking, depth) = (shared.node.clone(), scope.depth(shared.config.filters));
-        let taken = shared.scans.ask(&shared.node, place, move |view| {
+        let taken = shared.turns.ask(&shared.node, place, move |view| {
             let mut eye = Eye::new(view, &asking, depth);
             let is_seen = |entry: &Entry<'_>| scope == Scope::Everything || entry.is_running();
             let seen = view.table.entries().filter(is_seen);

@@ -9,7 +9,7 @@ use tonic::Status;
 use super::super::bound::Shared;
 use super::super::feed::Streamed;
 use super::super::scan::{Identity, Row, rows};
-use super::super::scans::{drained, worked_out};
+use super::super::turns::{drained, worked_out};
 use super::list::seen_in_chunks;
 use super::target::Target;
 
@@ -18,10 +18,10 @@ pub(super) async fn tree(
     root: Option<Target>,
     with_ended: bool,
 ) -> Result<Streamed<GetTreeResponse>, Status> {
-    let Shared { node, scans, .. } = shared;
-    let place = scans.place().await?;
+    let Shared { node, turns, .. } = shared;
+    let place = turns.place().await?;
     let asking = node.clone();
-    let noted = scans.ask(node, place.clone(), move |view| {
+    let noted = turns.ask(node, place.clone(), move |view| {
         let root = root.map(|root| root.find(view.table, &asking)).transpose()?;
         Ok::<_, Status>((root.map(Identity::of), rows(view.table)))
     });

@@ -37,12 +37,19 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
 }
 
 fn one(path: &Path, name: &str, gathered: &mut Gathered<'_>) {
+    if gathered.catalogue.find(name).is_none() {
+        return gathered.stranger(path.display(), name);
+    }
+    match text(path) {
+        Ok(text) => take(path, name, &text, gathered),
+        Err(error) => gathered.problem(path.display(), format_args!("cannot be read: {error}")),
+    }
+}
+
+/// Takes what the file of an option holds.
+pub(super) fn take(path: &Path, name: &str, text: &str, gathered: &mut Gathered<'_>) {
     let Some(option) = gathered.catalogue.find(name) else {
         return gathered.stranger(path.display(), name);
-    };
-    let text = match text(path) {
-        Ok(text) => text,
-        Err(error) => return gathered.problem(path.display(), format_args!("cannot be read: {error}")),
     };
     let text = text.trim_end_matches(['\n', '\r']);
     // That the file is there says it.

@@ -19,10 +19,15 @@ pub(super) fn read(path: &Path, is_named: bool, gathered: &mut Gathered<'_>) {
         Err(error) if error.kind() == ErrorKind::NotFound && !is_named => return,
         Err(error) => return gathered.problem(path.display(), format_args!("cannot be read: {error}")),
     };
+    take(path, &text, gathered);
+}
+
+/// Takes what a file holds.
+pub(super) fn take(path: &Path, text: &str, gathered: &mut Gathered<'_>) {
     gathered.read.push(path.to_owned());
-    let (table, errors) = DeTable::parse_recoverable(&text);
+    let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let place = Place { path, text: &text, at: error.span().unwrap_or_default() };
+        let place = Place { path, text, at: error.span().unwrap_or_default() };
         gathered.problem(place.precise(), format_args!("cannot be understood: {}", error.message()));
     }
     if !errors.is_empty() {
@@ -31,7 +36,7 @@ pub(super) fn read(path: &Path, is_named: bool, gathered: &mut Gathered<'_>) {
     let mut entries: Vec<_> = table.into_inner().into_iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
-        let place = Place { path, text: &text, at: key.span() };
+        let place = Place { path, text, at: key.span() };
         entry(&place, key.get_ref(), &value, gathered);
     }
 }

@@ -112,6 +112,31 @@ impl Layers {
     }
 }
 
+/// The layers, of texts in place of files: what stands in `agent.toml`, in the files of a drop-in directory by their
+/// names, and in the environment.
+#[cfg(feature = "fuzzing")]
+pub(super) fn of_texts(
+    file: &str,
+    drop_ins: &[(&str, &str)],
+    environment: &[(OsString, OsString)],
+) -> Result<Reading, Problems> {
+    let catalogue = Catalogue::new();
+    let mut gathered = Gathered::new(&catalogue);
+    let variables = environment::read(environment, &mut gathered);
+    if let Some(setting) = environment::state_directory(environment) {
+        gathered.set(setting);
+    }
+    let places = Places::default();
+    file::take(&places.file, file, &mut gathered);
+    for (name, text) in drop_ins {
+        drop_ins::take(&places.drop_ins.join(name), name, text, &mut gathered);
+    }
+    for setting in variables {
+        gathered.settings.set(setting);
+    }
+    gathered.conclude()
+}
+
 /// What was read so far.
 struct Gathered<'c> {
     catalogue: &'c Catalogue,

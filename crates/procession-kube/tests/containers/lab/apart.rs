@@ -1,12 +1,10 @@
-//! Namespaces of their own for tests, and what becomes of tests that cannot have them.
+//! Namespaces of their own for tests.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-
-use libtest_mimic::{Failed, Trial};
 
 use super::FOLDERS;
 
@@ -37,22 +35,6 @@ pub(crate) fn move_apart() {
     again.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     again.args(["--", "sh", "-c", HIDE, "sh"]).args(env::args_os()).env(APART, "1");
     panic!("{again:?}: {}", again.exec());
-}
-
-/// A test that is reported as ignored when there is a reason why it cannot run, or fails where all
-/// tests have to run.
-pub(crate) fn trial(name: &'static str, unable: Option<String>, test: fn()) -> Trial {
-    let Some(reason) = unable else {
-        return Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-    };
-    if env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some() {
-        return Trial::test(name, move || Err(Failed::from(reason)));
-    }
-    eprintln!("SKIPPED: {name}: {reason}");
-    Trial::test(name, || Ok(())).with_ignored_flag(true)
 }
 
 /// Why tests that need these programs cannot run. `None`: they can.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
+use crate::run::procession;
 use crate::schema::schema_errors;
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// `procession watch` of all programs that run and end.
+/// `procession watch`.
 pub(crate) struct Watch {
     child: Child,
     lines: Receiver<String>,
@@ -25,24 +26,20 @@ pub(crate) struct Watch {
     errors: NamedTempFile,
 }
 
-/// What it had to say.
+/// How it ended, and what it had to say.
 pub(crate) struct Report {
+    pub(crate) status: ExitStatus,
     pub(crate) lines: Vec<String>,
     /// What came on standard error.
     pub(crate) errors: String,
 }
 
 impl Watch {
-    /// Watches with these options, in the form for programs.
-    pub(crate) fn start(options: &[&str]) -> Self {
-        Self::start_with(&[&["--output", "json"], options].concat())
-    }
-
     /// Watches with these options.
-    pub(crate) fn start_with(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let errors = NamedTempFile::new().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-        command.args(["watch", "--exec", "--exit"]).args(options).stdin(Stdio::null());
+        let mut command = procession(["watch"]);
+        command.args(options);
         let log = File::create(errors.path()).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
@@ -109,12 +106,23 @@ impl Watch {
         }
     }
 
-    /// Stops as Ctrl-C does.
-    pub(crate) fn finish(mut self) -> Report {
-        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
-        assert!(self.child.wait().unwrap().success(), "{}", self.errors());
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops as Ctrl-C does, which is no failure.
+    pub(crate) fn finish(self) -> Report {
+        self.signal(Signal::INT);
+        let report = self.end();
+        assert!(report.status.success(), "{}", report.errors);
+        report
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn end(mut self) -> Report {
+        let status = self.child.wait().unwrap();
         let lines = self.seen.iter().cloned().chain(self.lines.iter()).collect();
-        Report { lines, errors: self.errors() }
+        Report { status, lines, errors: self.errors() }
     }
 
     fn events(&self) -> impl Iterator<Item = Value> {

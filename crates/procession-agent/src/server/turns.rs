@@ -16,8 +16,8 @@ use super::pace::Pace;
 use super::{ended, stopping_status};
 use crate::{Node, View};
 
-/// Looks at all of the table.
-pub(super) struct Scans {
+/// Who may have a look at all of the table, and when.
+pub(super) struct Turns {
     places: Arc<Semaphore>,
     /// When the table's owner has rested from the last.
     rested: Arc<Mutex<Instant>>,
@@ -39,13 +39,13 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// What is made for a client before it has read the last.
 const AHEAD: usize = 16;
 
-impl Default for Scans {
+impl Default for Turns {
     fn default() -> Self {
         Self { places: Arc::new(Semaphore::new(PLACES)), rested: Arc::new(Mutex::new(Instant::now())) }
     }
 }
 
-impl Scans {
+impl Turns {
     /// Waits for a place, for a while.
     pub(super) async fn place(&self) -> Result<Place, Status> {
         match timeout(PATIENCE, Arc::clone(&self.places).acquire_owned()).await {

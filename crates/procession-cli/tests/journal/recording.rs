@@ -1,41 +1,22 @@
-//! The program, as a person would run it.
+//! What the program records, and what it says of that.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::run::{Said, procession};
 use crate::schema::schema_errors;
 
 /// What a shell runs that starts some processes of each kind: a program in its own process, in a subshell,
 /// one after the other in the same process, and one that fails.
 pub(crate) const SCRIPT: &str = "/bin/true; (/bin/sleep 0.1; /bin/true 'a b' c); \
     /bin/sh -c 'exec /bin/cat /dev/null'; /bin/false; kill -9 $$";
-
-pub(crate) fn procession<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-    command.args(arguments).stdin(Stdio::null()).env("TZ", "UTC").env_remove("PROCESSION_JOURNAL_DIR");
-    command
-}
-
-/// What it says, with what it says on standard error and its status.
-pub(crate) fn said<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Said {
-    let Output { status, stdout, stderr } = procession(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { out: text(stdout), err: text(stderr), code: status.code() }
-}
-
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) out: String,
-    pub(crate) err: String,
-    pub(crate) code: Option<i32>,
-}
 
 impl Said {
     /// Its standard output, if it has not failed.
@@ -69,7 +50,7 @@ impl Recording {
     pub(crate) fn of_script(script: &str) -> Self {
         let recording = Self::new();
         let path = recording.path();
-        let said = said([
+        let said = Said::with([
             "record".as_ref(),
             path.as_os_str(),
             "--".as_ref(),
@@ -94,14 +75,14 @@ impl Recording {
     pub(crate) fn replay(&self, arguments: &[&str]) -> Said {
         let path = self.path();
         let all = ["replay".as_ref(), path.as_os_str()];
-        said(all.into_iter().chain(arguments.iter().map(OsStr::new)))
+        Said::with(all.into_iter().chain(arguments.iter().map(OsStr::new)))
     }
 
     /// What a command says that looks into it.
     pub(crate) fn asked(&self, arguments: &[&str]) -> Said {
         let path = self.path();
         let journal = ["--journal".as_ref(), path.as_os_str()];
-        said(arguments.iter().map(OsStr::new).chain(journal))
+        Said::with(arguments.iter().map(OsStr::new).chain(journal))
     }
 }
 

@@ -1,0 +1,76 @@
+//! Text folded to the width of a terminal, between words.
+
+/// Columns by which what goes on is indented more than its line.
+const HANGING: usize = 4;
+
+/// Columns that are left for words, however far a line is indented or narrow the terminal is.
+const LEAST: usize = 20;
+
+/// The lines of `text`, each folded to `width` columns where it has a space. What has none, such as a long
+/// path, stays whole: it is to be copied.
+pub(super) fn folded(text: &str, width: usize) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    for line in text.lines() {
+        let words = line.trim_start_matches(' ');
+        let indent = line.len() - words.len();
+        out.push_str(&line[..indent]);
+        fold_line(words, indent, width.max(indent + HANGING + LEAST), &mut out);
+        out.push('\n');
+    }
+    out
+}
+
+fn fold_line(words: &str, indent: usize, width: usize, out: &mut String) {
+    let mut column = indent;
+    for (number, word) in words.split(' ').enumerate() {
+        let columns = word.chars().count();
+        if number > 0 && column + 1 + columns > width {
+            column = indent + HANGING;
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', column));
+        } else if number > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += columns;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_indented_more() {
+        let text = "sleep (pid 7) runs /usr/bin/sleep 60 as alice.\n  It was started by bash.\n\nlast\n";
+        assert_eq!(
+            folded(text, 30),
+            "sleep (pid 7) runs\n    /usr/bin/sleep 60 as\n    alice.\n  It was started by bash.\n\nlast\n"
+        );
+        assert_eq!(folded(text, 100), text);
+    }
+
+    #[test]
+    fn a_word_stays_whole() {
+        assert_eq!(
+            folded("a /very/long/path/that/has/no/space b", 10),
+            "a\n    /very/long/path/that/has/no/space\n    b\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn folding_only_breaks_between_words(text in "( {0,6}([a-zé]{0,30} ?){0,8}\n){0,5}", width in 0..120_usize) {
+            let folded = folded(&text, width);
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            prop_assert_eq!(words(&folded), words(&text));
+            for line in folded.lines().filter(|line| line.trim_start().contains(' ')) {
+                let indent = line.len() - line.trim_start().len();
+                prop_assert!(line.trim_end().chars().count() <= width.max(indent + HANGING + LEAST), "{}", line);
+            }
+        }
+    }
+}

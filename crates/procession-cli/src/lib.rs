@@ -1,0 +1,118 @@
+//! All of the `procession` program but its first line, so that `fuzz/` can reach its parsers. No API for
+//! others.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod args;
+mod child;
+mod client;
+mod containers;
+mod credentials;
+mod display;
+#[cfg(feature = "parquet")]
+mod export;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod generate;
+mod import;
+mod journal;
+mod log;
+mod output;
+mod overview;
+mod progress;
+mod record;
+mod render;
+mod replay;
+mod signals;
+mod source;
+mod summary;
+mod watch;
+mod when;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use args::{Command, WrongOption};
+use output::cannot_write;
+
+/// Does what the command line says. The result is the program's exit status.
+pub fn main() -> ExitCode {
+    if std::env::args_os().next_back().is_some_and(|last| last == "--") {
+        // An empty variable in `watch -- $COMMAND` must not watch everything instead.
+        summary::tell(format_args!("there is no command after `--`"));
+        return ExitCode::from(WRONG_OPTION);
+    }
+    let result = match overview::parse() {
+        Ok(cli) => run(&cli.command),
+        Err(error) => print(&advise(error)),
+    };
+    result.unwrap_or_else(|error| {
+        summary::tell(format_args!("{}", credentials::hidden(&format!("{error:#}"))));
+        if error.is::<WrongOption>() { ExitCode::from(WRONG_OPTION) } else { ExitCode::FAILURE }
+    })
+}
+
+/// The status when an option is wrong.
+const WRONG_OPTION: u8 = 2;
+
+/// Shows the help that was asked for, or what is wrong with what was typed.
+fn print(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    match error.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(error)),
+        _ => Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_OPTION))),
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    // The agent has options for its log.
+    let trouble = match command {
+        Command::Agent(_) => log::Trouble::default(),
+        _ => log::start_with_recording()?,
+    };
+    match command {
+        Command::Watch(args) => watch::run(args),
+        Command::Record(args) => record::run(args, &trouble),
+        Command::Replay(args) => replay::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Agent(typed) => agent::run(typed),
+        Command::Events(args) => client::events(args),
+        Command::Status(args) => client::status(args),
+        Command::Processes(args) => client::processes(args),
+        Command::Tree(args) => client::tree(args),
+        Command::Why(args) => client::why(args),
+        Command::History(args) => client::history(args),
+        Command::Descendants(args) => client::descendants(args),
+        #[cfg(feature = "parquet")]
+        Command::Export(args) => export::run(args),
+        Command::Dump(args) => client::dump(args),
+        Command::Loglevel(args) => client::loglevel(args),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
+    }
+}
+
+/// Says what there is in place of an option of the reference system's agent, and where a command goes.
+fn advise(mut error: clap::Error) -> clap::Error {
+    if std::env::args_os().nth(1).is_some_and(|command| command == "agent")
+        && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some(advice) = agent::in_reference(typed.trim_start_matches('-'))
+    {
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
+    }
+    let takes_command = |command| command == "record" || command == "watch";
+    if std::env::args_os().nth(1).is_some_and(takes_command)
+        && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && !typed.starts_with('-')
+    {
+        let advice = "put the command after `--`".to_owned();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    }
+    error
+}

@@ -1,0 +1,33 @@
+//! Test programs whose tests need what not every machine has, as root, eBPF or other programs.
+
+use libtest_mimic::{Failed, Trial};
+
+#[path = "required.rs"]
+mod required;
+
+use required::{is_required, skip};
+
+/// A test by its name. It fails by panicking.
+pub(crate) type Test = (&'static str, fn());
+
+pub(crate) fn trial(&(name, test): &Test) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
+}
+
+/// These tests. If there is a reason why `what` cannot run, they are reported as ignored and why is said; where
+/// all tests have to run, they fail with that reason.
+pub(crate) fn gate(what: &str, unable: Option<&str>, trials: impl IntoIterator<Item = Trial>) -> Vec<Trial> {
+    let Some(reason) = unable else { return trials.into_iter().collect() };
+    if !is_required() {
+        skip(what, reason);
+        return trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+    }
+    let fails = |trial: Trial| {
+        let reason = reason.to_owned();
+        Trial::test(trial.name(), move || Err(Failed::from(reason)))
+    };
+    trials.into_iter().map(fails).collect()
+}

@@ -1,0 +1,134 @@
+//! The summary, in Markdown.
+
+use std::fmt::Write as _;
+
+use crate::args::Args;
+use crate::samples::{Sample, slope, spread, to_float};
+use crate::soak::Verdict;
+
+/// Everything that a reader wants to know of the run.
+pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sample]) -> String {
+    let mut text = String::new();
+    let minutes = verdict.blown.as_secs_f64() / 60.0;
+    let _ = writeln!(
+        text,
+        "## Soak: {minutes:.1} minutes of storm, seed {seed}, {} lives a second wanted\n",
+        args.rate
+    );
+    let _ = writeln!(text, "| | |\n|---|---|");
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "| {name} | {value} |");
+    };
+    let result = if verdict.failures.is_empty() {
+        "all agrees".to_owned()
+    } else {
+        format!("{} differ", verdict.failures.len())
+    };
+    row("result", result);
+    let seconds = verdict.blown.as_secs_f64().max(1.0);
+    let done = verdict.done;
+    row(
+        "done",
+        format!(
+            "{} acts: {} lives, {} execs; {:.0} lives a second",
+            verdict.acts,
+            done.lives,
+            done.execs,
+            to_float(done.lives) / seconds
+        ),
+    );
+    row("containers", verdict.containers.to_string());
+    let told = verdict.told;
+    row("told", format!("{} ends, {} execs, containers among them", told.lives, told.execs));
+    row("not told", format!("{} ends, {} execs", verdict.missing.lives, verdict.missing.execs));
+    row(
+        "after losses",
+        format!("{} found by looking, {} told less exactly", verdict.found, verdict.deviations),
+    );
+    for (name, count) in &verdict.lost {
+        row(name, count.to_string());
+    }
+    row("fast client", format!("{} events read, {} lost", verdict.reader.read, verdict.reader.lost));
+    row("slow client", format!("{} events read, {} lost", verdict.slow.read, verdict.slow.lost));
+    let asked = &verdict.asked;
+    row(
+        "asking client",
+        format!(
+            "{} answers, {} about who was gone, slowest {:?}",
+            asked.answers, asked.too_late, asked.slowest
+        ),
+    );
+    row(
+        "checkpoints",
+        format!(
+            "{}: {} live processes compared with /proc, {} sums",
+            verdict.checkpoints, verdict.compared, verdict.identities
+        ),
+    );
+    let evicted: Vec<String> =
+        verdict.evicted.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    row("memory pressure", evicted.join(", "));
+    let recorded = &verdict.recorded;
+    row(
+        "journal",
+        format!(
+            "{} events left, whole from act {} on ({} execs), {} known to be lost, {} missing",
+            recorded.events, recorded.from, recorded.execs, recorded.lost, recorded.missing.counts.execs
+        ),
+    );
+    let exported = &verdict.exported;
+    row(
+        "export",
+        format!("{} lines in {} files left, {} rotations", exported.lines, exported.files, verdict.rotations),
+    );
+    row("asked of the journal", format!("{} histories and trees", verdict.histories));
+    row("restarts", verdict.restarts.to_string());
+    resources(&mut row, verdict, samples);
+    for note in &verdict.notes {
+        row("note", note.clone());
+    }
+    kinds(&mut text, verdict);
+    for failure in &verdict.failures {
+        let _ = writeln!(text, "* DIFFERS: {failure}");
+    }
+    text
+}
+
+fn resources(row: &mut impl FnMut(&str, String), verdict: &Verdict, samples: &[Sample]) {
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    let of = |value: fn(&Sample) -> f64| spread(samples.iter().map(value).collect());
+    let (low, middle, high) = of(|sample| to_float(sample.resident_bytes));
+    let late = &samples[samples.len() / 4..];
+    let points: Vec<_> = late.iter().map(|sample| (sample.time, to_float(sample.resident_bytes))).collect();
+    let hourly = mib(slope(&points)) * 3_600.0;
+    row(
+        "resident memory",
+        format!(
+            "{:.1} / {:.1} / {:.1} MiB (lowest, median, highest); {hourly:+.2} MiB an hour after the first quarter",
+            mib(low),
+            mib(middle),
+            mib(high)
+        ),
+    );
+    let (low, middle, high) = of(|sample| to_float(sample.table_bytes));
+    row("table", format!("{:.1} / {:.1} / {:.1} MiB", mib(low), mib(middle), mib(high)));
+    for (name, value) in [
+        ("CPU of the agent", (|sample| 100.0 * sample.agent_cpu) as fn(&Sample) -> f64),
+        ("CPU of the storm", |sample| 100.0 * sample.storm_cpu),
+    ] {
+        let (low, middle, high) = of(value);
+        row(name, format!("{low:.0} / {middle:.0} / {high:.0} % of one processor"));
+    }
+    let (before, after) = verdict.descriptors;
+    row("descriptors", format!("{before} at the beginning, {after} at the end"));
+    let (before, after) = verdict.threads;
+    row("threads", format!("{before} at the beginning, {after} at the end"));
+}
+
+fn kinds(text: &mut String, verdict: &Verdict) {
+    let _ = writeln!(text, "\n| told, by kind of act | ends | execs |\n|---|---|---|");
+    for (kind, counts) in &verdict.kinds {
+        let _ = writeln!(text, "| {kind:?} | {} | {} |", counts.lives, counts.execs);
+    }
+    let _ = writeln!(text);
+}

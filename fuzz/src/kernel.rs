@@ -1,0 +1,97 @@
+//! What the kernel writes, some of it in the words of processes: records, the ring, `/proc`, the proc connector.
+
+use procession::{Counted, Table, TableConfig};
+use procession_api::users::Users;
+use procession_kube::ContainerId;
+use procession_sensor::fuzzing;
+
+use crate::memory;
+
+/// Records of the kernel side, as `crates/procession-sensor/tests/data` has them, folded into a table.
+pub fn records(file: &[u8]) {
+    let mut table = Table::new(TableConfig::default());
+    let mut told = 0;
+    memory::within(file, 4 << 20, 64, || {
+        fuzzing::records(file, &mut |event| {
+            told += 1;
+            let applied = table.apply(event);
+            if let Some(process) = applied.process {
+                assert!(table.process(process).is_some(), "what an event is about is there");
+            }
+        });
+    });
+    check_table(&table, told);
+}
+
+/// The data of a ring behind the two positions between which it is to be read, in units of 8 bytes.
+pub fn ring(input: &[u8]) {
+    let Some((positions, data)) = input.split_first_chunk::<4>() else { return };
+    let [position, waiting] = [[positions[0], positions[1]], [positions[2], positions[3]]]
+        .map(|number| usize::from(u16::from_le_bytes(number)) * 8);
+    let mut data = data.to_vec();
+    data.resize(data.len().next_power_of_two().max(4_096), 0);
+    let produced = position + waiting;
+    let mut table = Table::new(TableConfig::default());
+    let mut told = 0;
+    let end = fuzzing::ring(&data, position, produced, &mut |event| {
+        told += 1;
+        let _ = table.apply(event);
+    });
+    assert!((position..=produced).contains(&end), "nothing is read that was not written");
+    // Each record has a header.
+    assert!(told * 8 <= waiting as u64);
+    check_table(&table, told);
+}
+
+fn check_table(table: &Table, told: u64) {
+    let accounts = Counted::ALL.map(|kind| *table.ledger().account(kind));
+    for it in accounts {
+        assert_eq!(it.received, it.applied + it.duplicate + it.late + it.rejected);
+    }
+    assert_eq!(told, table.ledger().received());
+    assert!(table.live() <= table.len());
+    for entry in table.entries() {
+        assert!(entry.ancestors().count() <= table.len(), "lineage ends");
+        if let Some(image) = entry.image() {
+            let _ = (image.arguments_text(), ContainerId::of_cgroup(image.cgroup_path()));
+        }
+    }
+}
+
+/// A bookmark, which stands in journals: what can be read is written the same.
+pub fn bookmark(bytes: &[u8]) {
+    if let Some(again) = fuzzing::bookmark(bytes) {
+        assert_eq!(again, bytes);
+    }
+}
+
+/// The files of `/proc/PID`.
+pub fn proc_files(text: &[u8]) {
+    memory::within(text, 4_096, 4, || fuzzing::proc_files(text));
+}
+
+/// A message of the proc connector.
+pub fn netlink(datagram: &[u8]) {
+    memory::within(datagram, 4_096, 4, || fuzzing::netlink(datagram));
+}
+
+/// The path of a control group, whose names the processes in it may choose.
+pub fn container_id(path: &[u8]) {
+    if let Some(id) = ContainerId::of_cgroup(path) {
+        assert_eq!(ContainerId::parse(id.as_str().as_bytes()), Some(id));
+        assert!(path.windows(ContainerId::LEN).any(|part| part == id.as_str().as_bytes()));
+        let _ = (id.short(), id.wire());
+    }
+}
+
+/// A passwd file: the first line with an id, and the first with a name, count.
+pub fn passwd(text: &[u8]) {
+    let users = memory::within(text, 64 << 10, 64, || Users::parse(text));
+    for line in text.split(|byte| *byte == b'\n') {
+        let only = Users::parse(line);
+        let Some(name) = str::from_utf8(line).ok().and_then(|line| line.split(':').next()) else { continue };
+        if let Some(uid) = only.uid(name) {
+            assert!(users.uid(name).is_some() && users.name(uid).is_some());
+        }
+    }
+}
