@@ -108,10 +108,11 @@ impl Place {
         command.args(arguments).args(["--server-address", &self.address()]).output().unwrap()
     }
 
-    /// The programs that were told to start: `process` of each exec in the export.
-    pub(crate) fn execs(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("events.log")).unwrap_or_default();
-        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    /// The programs that were told to start, of which the line in the export has `text`: `process` of each.
+    pub(crate) fn execs(&self, text: &str) -> Vec<Value> {
+        let lines = fs::read_to_string(self.path("events.log")).unwrap_or_default();
+        let lines = lines.lines().filter(|line| line.contains(text));
+        let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events.map(|mut event| event["process_exec"]["process"].take()).filter(Value::is_object).collect()
     }
 
@@ -119,10 +120,9 @@ impl Place {
     pub(crate) fn exec_with(&self, argument: &str) -> Value {
         let mut found = None;
         self.until(&format!("an exec with {argument} is exported"), || {
-            let has = |exec: &Value| {
-                exec["arguments"].as_str().is_some_and(|all| all.split(' ').next_back() == Some(argument))
-            };
-            found = self.execs().into_iter().find(has);
+            let is_last = |all: &str| all.split(' ').next_back() == Some(argument);
+            let has = |exec: &Value| exec["arguments"].as_str().is_some_and(is_last);
+            found = self.execs(argument).into_iter().find(has);
             found.is_some()
         });
         found.unwrap()

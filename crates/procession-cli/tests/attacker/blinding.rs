@@ -28,7 +28,7 @@ fn a_stopped_agent_tells_later() {
     agent.signal(Signal::CONT);
     run_marked("continued-mark");
     place.until("all is told, or counted as lost", || {
-        let execs = place.execs();
+        let execs = place.execs("stopped-");
         let is_told = |number| {
             let mark = format!("stopped-{number}-mark");
             execs.iter().any(|exec| exec["arguments"] == mark)
