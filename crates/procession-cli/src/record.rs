@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, never, select};
 use procession_agent::{
-    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection, holder_of_lock,
+    HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
+    holder_of_lock,
 };
 use procession_filter::{Filter, Kinds};
 use rustix::fs::{FlockOperation, flock};

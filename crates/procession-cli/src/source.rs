@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use procession_agent::holder_of_lock;
-use procession_sensor::{Chosen, EbpfConfig, EbpfError, Source, SourceError, SourceKind, Unusable, open, open_best};
+use procession_sensor::{
+    Chosen, EbpfConfig, EbpfError, Source, SourceError, SourceKind, Unusable, open, open_best,
+};
 
 use crate::args::SourceArg;
 use crate::summary;
@@ -116,8 +118,13 @@ fn hint(unusable: &Unusable) -> &'static str {
         SourceError::NotPermitted { .. } | SourceError::Ebpf(EbpfError::NotPermitted { .. })
     );
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let is_filtered = status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|it| it.trim() == "2"));
-    if is_refused && is_filtered { "; or the seccomp filter that this process is under has to allow it" } else { "" }
+    let is_filtered =
+        status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|it| it.trim() == "2"));
+    if is_refused && is_filtered {
+        "; or the seccomp filter that this process is under has to allow it"
+    } else {
+        ""
+    }
 }
 
 fn choose(
@@ -141,7 +148,10 @@ mod tests {
 
     #[test]
     fn only_a_clock_that_differs_counts() {
-        assert_eq!(boottime_offset("monotonic           0         0\nboottime            0         0\n"), None);
+        assert_eq!(
+            boottime_offset("monotonic           0         0\nboottime            0         0\n"),
+            None
+        );
         assert_eq!(boottime_offset("monotonic 5 0\nboottime 1000000 0\n"), Some(1_000_000));
         assert_eq!(boottime_offset("monotonic 0 0\nboottime -1 999999999\n"), Some(-1));
         assert_eq!(boottime_offset(""), None);

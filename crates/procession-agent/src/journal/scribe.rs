@@ -271,7 +271,9 @@ fn advice(kind: ErrorKind) -> &'static str {
             "free some space, or keep less with journal-max-size-mb"
         }
         ErrorKind::PermissionDenied => "let the agent write there, or set journal-dir to another directory",
-        ErrorKind::NotFound | ErrorKind::NotADirectory => "nobody but the agent may remove its files and directory",
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            "nobody but the agent may remove its files and directory"
+        }
         ErrorKind::ReadOnlyFilesystem => "make the file system writable, or set journal-dir to another one",
         _ => "see what is wrong with the file or its device",
     }

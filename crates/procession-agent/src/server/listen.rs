@@ -111,7 +111,8 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     gate.counters.accept_error();
-                    complaint.say(format_args!("clients must wait, because no connection can be taken: {error}"));
+                    complaint
+                        .say(format_args!("clients must wait, because no connection can be taken: {error}"));
                     tokio::time::sleep(pause).await;
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }

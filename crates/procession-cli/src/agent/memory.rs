@@ -49,7 +49,8 @@ fn limit_of(line: &str, mount: &Path) -> Option<u64> {
         _ => return None,
     };
     let path = Path::new(path.trim_start_matches('/'));
-    let groups = mounts.iter().flat_map(|root| path.ancestors().map(move |group| mount.join(root).join(group)));
+    let groups =
+        mounts.iter().flat_map(|root| path.ancestors().map(move |group| mount.join(root).join(group)));
     groups.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min()
 }
 

@@ -133,7 +133,8 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
 fn tell_what_is_not_written(account: &Account) {
     let missing = account.journal.map_or(0, |journal| journal.lost_events + journal.waiting_events);
     if missing > 0 {
-        let (events, are) = (summary::count(missing, "event", "events"), if missing == 1 { "is" } else { "are" });
+        let (events, are) =
+            (summary::count(missing, "event", "events"), if missing == 1 { "is" } else { "are" });
         tracing::warn!("{events} {are} missing in the journal, because it could not be written");
     }
 }

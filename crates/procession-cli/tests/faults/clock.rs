@@ -26,8 +26,10 @@ const STEP: i64 = 180;
 const ASKED_FOR: &str = "PROCESSION_FAULTS_CLOCK";
 
 fn not_asked_for() -> Option<String> {
-    let is_asked_for = ["PROCESSION_REQUIRE_PRIVILEGED_TESTS", ASKED_FOR].map(env::var_os).iter().any(Option::is_some);
-    (!is_asked_for).then(|| format!("it sets the clock of this machine for a moment: {ASKED_FOR}=1 asks for that"))
+    let is_asked_for =
+        ["PROCESSION_REQUIRE_PRIVILEGED_TESTS", ASKED_FOR].map(env::var_os).iter().any(Option::is_some);
+    (!is_asked_for)
+        .then(|| format!("it sets the clock of this machine for a moment: {ASKED_FOR}=1 asks for that"))
 }
 
 /// A clock that is wrong until this is dropped.
@@ -52,7 +54,8 @@ impl Wrong {
 impl Drop for Wrong {
     fn drop(&mut self) {
         let right = self.real + (read(ClockId::Boottime) - self.boot);
-        let right = Timespec { tv_sec: right.as_secs().cast_signed(), tv_nsec: i64::from(right.subsec_nanos()) };
+        let right =
+            Timespec { tv_sec: right.as_secs().cast_signed(), tv_nsec: i64::from(right.subsec_nanos()) };
         let _ = clock_settime(ClockId::Realtime, right);
     }
 }
@@ -96,7 +99,11 @@ fn is_set() {
     };
     assert!(at(early, first.pid()).is_given, "{:?}", at(early, first.pid()));
     assert!(!at(early, second.pid()).is_given, "it was not there: {:?}", at(early, second.pid()));
-    assert!(at(late, first.pid()).is_given && at(late, second.pid()).is_given, "{:?}", at(late, second.pid()));
+    assert!(
+        at(late, first.pid()).is_given && at(late, second.pid()).is_given,
+        "{:?}",
+        at(late, second.pid())
+    );
 
     let files = names(&site.journal());
     let exported = agent.exported();
@@ -112,7 +119,10 @@ fn is_set() {
     // The next one goes on with a number of its own.
     end(site.setup().start());
     let later = names(&site.journal());
-    assert!(files.iter().all(|name| later.contains(name)) && later.last() > files.last(), "{files:?} {later:?}");
+    assert!(
+        files.iter().all(|name| later.contains(name)) && later.last() > files.last(),
+        "{files:?} {later:?}"
+    );
 }
 
 fn phase(agent: &Agent, name: &str) {
@@ -131,11 +141,13 @@ fn check_export(lines: &str) {
     for line in lines.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         let arguments = |kind: &str| event[kind]["process"]["arguments"].as_str().map(str::to_owned);
-        let is_mark = |arguments: &String| PHASES.iter().any(|phase| arguments.starts_with(&format!("{phase}-")));
+        let is_mark =
+            |arguments: &String| PHASES.iter().any(|phase| arguments.starts_with(&format!("{phase}-")));
         execs.extend(arguments("process_exec").filter(is_mark));
         if arguments("process_exit").filter(is_mark).is_some() {
             let time = |text: &Value| text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-            let took = time(&event["time"]).duration_since(time(&event["process_exit"]["process"]["start_time"]));
+            let took =
+                time(&event["time"]).duration_since(time(&event["process_exit"]["process"]["start_time"]));
             assert!(!took.is_negative() && took.as_secs() < STEP / 2, "{took:?}: {line}");
         }
     }

@@ -4,9 +4,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
+use crate::Test;
 use crate::agent::{Agent, run_marked, wait_until};
 use crate::site::{Site, Written, end, run, without};
-use crate::Test;
 
 pub(crate) const TESTS: [Test; 2] = [
     ("files::few_from_the_start", || without("prlimit"), few_from_the_start),

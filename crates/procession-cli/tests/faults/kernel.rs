@@ -66,13 +66,17 @@ fn no_locked_memory() {
 fn no_types() {
     let site = Site::new();
     let setup = within(site.setup_without_pins(), "mount -t tmpfs none /sys/kernel/btf");
-    works_and_says(setup, &["cannot use eBPF", "/sys/kernel/btf/vmlinux (needs CONFIG_DEBUG_INFO_BTF)", "observing with"]);
+    works_and_says(
+        setup,
+        &["cannot use eBPF", "/sys/kernel/btf/vmlinux (needs CONFIG_DEBUG_INFO_BTF)", "observing with"],
+    );
 }
 
 /// Nothing of it is needed.
 fn no_tracefs() {
     let site = Site::new();
-    let hide = "for at in /sys/kernel/tracing /sys/kernel/debug; do [ ! -d $at ] || mount -t tmpfs none $at; done";
+    let hide =
+        "for at in /sys/kernel/tracing /sys/kernel/debug; do [ ! -d $at ] || mount -t tmpfs none $at; done";
     let said = works_and_says(within(site.setup_without_pins(), hide), &["observing with eBPF"]);
     assert!(!said.contains("cannot"), "{said}");
 }
@@ -85,7 +89,8 @@ fn no_place_for_pins() {
     assert!(!said.contains("cannot"), "{said}");
     // Who did not ask for pins is told that there are none.
     let hide = "mount -o remount,bind,ro /sys/fs/bpf";
-    let words = ["the eBPF programs end with the agent, because they cannot be kept in", "observing with eBPF"];
+    let words =
+        ["the eBPF programs end with the agent, because they cannot be kept in", "observing with eBPF"];
     works_and_says(within(site.setup_without_pins(), hide), &words);
     // Who asked is refused.
     let (status, said) = within(site.setup(), hide).fail();
@@ -105,8 +110,7 @@ fn hidden_processes() {
     let setup = within(site.setup_without_pins(), "mount -t proc -o hidepid=2 proc /proc");
     works_and_says(setup, &["observing with eBPF"]);
     // What is no process is hidden then, such as which boot this is.
-    let (status, said) =
-        within(site.setup_without_pins(), "mount -t proc -o subset=pid proc /proc").fail();
+    let (status, said) = within(site.setup_without_pins(), "mount -t proc -o subset=pid proc /proc").fail();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("/proc"), "{said}");
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::Test;
 use crate::agent::{run_marked, wait_until};
 use crate::site::{Site, Written, end, run_marked_long};
 use crate::stopped::Sleeper;
-use crate::Test;
 
 pub(crate) const TESTS: [Test; 3] = [
     ("memory::a_limit_below_the_options_is_told", no_groups, a_limit_below_the_options_is_told),
@@ -58,7 +58,10 @@ fn a_limit_below_the_options_is_told() {
     let group = Group::new("told", 150);
     let agent = site.setup().by(&["sh", "-c", &group.script(), "sh"]).start();
     let said = end(agent);
-    assert!(said.contains("has a limit of 150 MiB of memory, and with these options it may need 216"), "{said}");
+    assert!(
+        said.contains("has a limit of 150 MiB of memory, and with these options it may need 216"),
+        "{said}"
+    );
     drop(group);
     let site = Site::new();
     let group = Group::new("enough", 216);
@@ -79,7 +82,6 @@ fn a_storm_within_the_limit() {
     let [peak, budget] = [group.number("memory.max_usage_in_bytes"), 216 << 20];
     let table = agent.metric("procession_table_budget_bytes").unwrap();
     assert!(table <= 48 << 20 && peak <= budget, "{peak}");
-    assert!(agent.memory() < 216 << 20);
     let said = end(agent);
     let written = Written::read(&site.journal(), "storm");
     assert!(written.lost_in_kernel + written.missing() > 0 || written.has_all(1_500), "{said}");

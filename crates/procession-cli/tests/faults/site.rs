@@ -213,7 +213,8 @@ pub(crate) fn number_after(text: &str, name: &str) -> Option<u64> {
 
 /// Whether a program is there. If not, that is why.
 pub(crate) fn without(program: &str) -> Option<String> {
-    let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|at| Path::new(at).join(program).exists());
+    let found =
+        ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|at| Path::new(at).join(program).exists());
     (!found).then(|| format!("there is no `{program}`"))
 }
 

@@ -32,11 +32,19 @@ fn want_the_same() {
 
     let socket = format!("--server-address=unix://{}", agent.socket().display());
     let other = site.another(&[&elsewhere, &socket]);
-    check_refused(&other, &agent, &["cannot listen on unix://", "another agent listens there", "another path"]);
+    check_refused(
+        &other,
+        &agent,
+        &["cannot listen on unix://", "another agent listens there", "another path"],
+    );
 
     let port = format!("--server-address=localhost:{}", agent.port());
     let other = site.another(&[&elsewhere, &port]);
-    check_refused(&other, &agent, &["cannot listen on localhost:", "another program listens", "another port"]);
+    check_refused(
+        &other,
+        &agent,
+        &["cannot listen on localhost:", "another program listens", "another port"],
+    );
 
     let web = format!("--metrics-server=localhost:{}", agent.web());
     let other = site.another(&[&elsewhere, &web]);
@@ -106,7 +114,8 @@ fn start_at_the_same_moment() {
         assert!(agent.wait().unwrap().success());
         let written = Written::read(&site.journal(), "one");
         assert!(written.is_closed && written.has_all(20) && written.missing() == 0, "{written:?}");
-        let all: String = (0..4).map(|at| fs::read_to_string(site.path(&format!("log-{at}"))).unwrap()).collect();
+        let all: String =
+            (0..4).map(|at| fs::read_to_string(site.path(&format!("log-{at}"))).unwrap()).collect();
         assert_eq!(all.matches("another program writes the journal").count(), 3, "{all}");
     }
 }

@@ -88,8 +88,9 @@ impl Segment {
     /// That it is gone, and what with it.
     pub(super) fn gone(&self) -> io::Error {
         let (path, events) = (self.path.display(), self.events);
-        let text =
-            format!("somebody has removed or replaced the journal file {path}; the {events} events in it are gone");
+        let text = format!(
+            "somebody has removed or replaced the journal file {path}; the {events} events in it are gone"
+        );
         io::Error::new(io::ErrorKind::NotFound, text)
     }
 
