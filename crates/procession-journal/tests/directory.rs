@@ -229,7 +229,7 @@ fn a_file_that_somebody_takes_away_is_missed() {
     let (path, moved) = (above.path().join("journal"), above.path().join("moved"));
     let take_away: [&dyn Fn(); 3] =
         [&|| fs::remove_file(&files(&path)[0]).unwrap(), &|| fs::remove_dir_all(&path).unwrap(), &|| {
-            fs::rename(&path, &moved).unwrap()
+            fs::rename(&path, &moved).unwrap();
         }];
     let mut machine = Machine::new(1, 60);
     let mut recorder = Recorder::new(config(&path), recording(clock(0)));

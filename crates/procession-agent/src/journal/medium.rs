@@ -66,13 +66,10 @@ pub(super) fn open(target: &JournalTarget) -> io::Result<Box<dyn Medium>> {
 /// Opens a file that nobody else writes, and empties it.
 fn open_alone(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            let text = format!("another program writes {}: stop it, or choose another file", path.display());
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
-        }
-        // Not everything that can be written can be locked.
-        Ok(()) | Err(_) => {}
+    // Not everything that can be written can be locked.
+    if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        let text = format!("another program writes {}: stop it, or choose another file", path.display());
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
     }
     if file.metadata()?.is_file() {
         file.set_len(0)?;

@@ -72,7 +72,7 @@ impl Segment {
     /// Gives it its name.
     pub(super) fn rename(&mut self, path: &Path) -> io::Result<()> {
         std::fs::rename(&self.path, path)?;
-        self.path = path.to_owned();
+        path.clone_into(&mut self.path);
         Ok(())
     }
 
