@@ -125,3 +125,47 @@ fn container(whose: &Whose) -> Container {
 fn pairs(pairs: &Pairs) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use procession::TableConfig;
+    use procession_kube::ContainerInfo;
+    use procession_sensor::PollSource;
+
+    use super::*;
+    use crate::{JournalConfig, JournalTarget};
+
+    fn whose(number: u32) -> Whose {
+        let id = ContainerId::parse(format!("{number:064x}").as_bytes()).unwrap();
+        Whose::Runtime(Arc::new(ContainerInfo::of(id)))
+    }
+
+    /// However many containers come and go while nothing can be written.
+    #[test]
+    fn a_journal_that_is_stuck_costs_little() {
+        let source = PollSource::new(Duration::from_secs(1), Path::new("/proc")).unwrap();
+        let journal = JournalConfig::new(JournalTarget::File("/dev/full".into()), "node").unwrap();
+        let journal = journal.open().unwrap();
+        let recording = journal.recording(&source, TableConfig::default());
+        let mut feed = Feed::begin(journal, recording, 0).unwrap();
+        let table = Table::new(TableConfig::default());
+        let mut roll = Roll::new(true);
+        let mut most = 0;
+        for number in 0..20_000 {
+            roll.note(&[whose(number)]);
+            roll.write(&mut feed, &table);
+            most = most.max(roll.known.len()).max(roll.news.len());
+        }
+        assert!((LEAST..=LEAST + 1).contains(&most), "{most}");
+        // Who has several names one after the other is one.
+        let mut roll = Roll::new(true);
+        for _ in 0..3 {
+            roll.note(&[whose(1)]);
+        }
+        assert_eq!((roll.known.len(), roll.news.len()), (1, 1));
+    }
+}

@@ -53,7 +53,7 @@ impl Wrong {
 
 impl Drop for Wrong {
     fn drop(&mut self) {
-        let right = self.real + (read(ClockId::Boottime) - self.boot);
+        let right = self.real + read(ClockId::Boottime).saturating_sub(self.boot);
         let right =
             Timespec { tv_sec: right.as_secs().cast_signed(), tv_nsec: i64::from(right.subsec_nanos()) };
         let _ = clock_settime(ClockId::Realtime, right);
@@ -144,7 +144,7 @@ fn check_export(lines: &str) {
         let is_mark =
             |arguments: &String| PHASES.iter().any(|phase| arguments.starts_with(&format!("{phase}-")));
         execs.extend(arguments("process_exec").filter(is_mark));
-        if arguments("process_exit").filter(is_mark).is_some() {
+        if arguments("process_exit").is_some_and(|arguments| is_mark(&arguments)) {
             let time = |text: &Value| text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
             let took =
                 time(&event["time"]).duration_since(time(&event["process_exit"]["process"]["start_time"]));

@@ -1,10 +1,10 @@
 //! Disks that are full, cannot be written, or do not answer; directories that somebody takes away.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::statvfs;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::agent::{Agent, markers, run_marked, wait_until};
@@ -63,12 +63,13 @@ fn no_disk() -> Option<String> {
     })
 }
 
-/// All room but so much is taken.
+/// All room but so much is taken, whoever writes there meanwhile.
 fn fill(path: &Path, left: u64) -> PathBuf {
     let ballast = path.join("ballast");
-    let room = statvfs(path).unwrap();
-    let bytes = (room.f_bavail * room.f_frsize).saturating_sub(left);
-    fs::write(&ballast, vec![0; usize::try_from(bytes).unwrap()]).unwrap();
+    let mut file = fs::File::create(&ballast).unwrap();
+    while file.write_all(&[0; 4 << 10]).is_ok() {}
+    let bytes = file.metadata().unwrap().len();
+    file.set_len(bytes.saturating_sub(left)).unwrap();
     ballast
 }
 

@@ -82,7 +82,6 @@ fn a_storm_within_the_limit() {
     let [peak, budget] = [group.number("memory.max_usage_in_bytes"), 216 << 20];
     let table = agent.metric("procession_table_budget_bytes").unwrap();
     assert!(table <= 48 << 20 && peak <= budget, "{peak}");
-    assert!(agent.memory() < 216 << 20);
     let said = end(agent);
     let written = Written::read(&site.journal(), "storm");
     assert!(written.lost_in_kernel + written.missing() > 0 || written.has_all(1_500), "{said}");

@@ -29,9 +29,9 @@ pub(crate) const TESTS: [Test; 8] = [
 /// At any moment from the first on: it ends by itself and leaves nothing that is in the way of the next.
 fn stops_while_it_starts() {
     let site = Site::new();
-    for step in 0..25 {
+    for step in 0..12 {
         let agent = site.setup().spawn();
-        thread::sleep(Duration::from_millis(step * 8));
+        thread::sleep(Duration::from_millis(step * 16));
         let (status, took, _) = agent.end();
         // Before it has said which signals it wants, it ends as anybody does.
         let is_orderly = status.success() || status.signal() == Some(15);
@@ -73,20 +73,18 @@ fn stops_twice() {
 /// what was not written is still in the ring.
 fn is_killed_while_it_writes() {
     let site = Site::new();
-    let mut marks = 0;
-    for turn in 0..4 {
-        let agent = site.setup().option("--ring-size=64M").start();
-        run_marked_long(&format!("torn{turn}"), 40, 50_000);
+    for turn in 0..3 {
+        let agent = site.setup().start();
+        run_marked_long(&format!("torn{turn}"), 20, 20_000);
         thread::sleep(Duration::from_millis(turn * 37));
         agent.kill();
-        marks += 40;
     }
-    let agent = site.setup().option("--ring-size=64M").start();
+    let agent = site.setup().start();
     let lost = agent.metric("procession_ledger_lost_events_total");
     let said = end(agent);
-    let all = (0..4).map(|turn| Written::read(&site.journal(), &format!("torn{turn}")));
+    let all = (0..3).map(|turn| Written::read(&site.journal(), &format!("torn{turn}")));
     let seen: u32 = all.map(|written| written.marks.values().copied().sum::<u32>()).sum();
-    assert_eq!((seen, lost), (marks, Some(0)), "{said}");
+    assert_eq!((seen, lost), (60, Some(0)), "{said}");
 }
 
 /// The reader of the pipe is gone: that is said once, events go on elsewhere.
@@ -209,6 +207,8 @@ fn the_journal_is_of_a_newer_version() {
     // A block as ours, but for the version, and a header that says so rightly.
     let own = files(&site).pop().unwrap();
     let mut bytes = fs::read(&own).unwrap();
+    let stored = u32::from_le_bytes(bytes[12..16].try_into().unwrap());
+    bytes.truncate(64 + usize::try_from(stored).unwrap());
     bytes[10..12].copy_from_slice(&u16::MAX.to_le_bytes());
     let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..56]);
     bytes[56..64].copy_from_slice(&sum.to_le_bytes());

@@ -1,6 +1,7 @@
 //! Where an agent with a journal works, what happens there, and the account of it afterwards.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -176,7 +177,7 @@ pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
         let mut padding = String::new();
         while padding.len() < bytes {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            padding += &format!("{:08x}", random >> 32);
+            write!(padding, "{:08x}", random >> 32).unwrap();
         }
         let mut program = Command::new("/bin/true");
         assert!(program.arg(format!("{marker}-{number}")).arg(&padding).status().unwrap().success());

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
+#[allow(dead_code, reason = "has more than is needed here")]
 mod agent;
 mod clients;
 mod commands;
