@@ -72,14 +72,13 @@ fn records() {
 
 targets! {
     INPUTS,
-    ring bookmark proc_files passwd netlink container_id exec_id filters_json re2 cel field_paths requests events
-    journal
+    ring bookmark proc_files netlink container_id exec_id journal
 }
 
 targets! { SLOW, journal_directory }
 
 #[cfg(feature = "program")]
-targets! { INPUTS, pod runtimes }
+targets! { INPUTS, passwd filters_json re2 cel field_paths requests events pod runtimes }
 
 #[cfg(feature = "program")]
 targets! { SLOW, import config command_line questions }
@@ -94,5 +93,8 @@ fn a_journal_in_pieces_is_a_seed() {
     if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
         fs::write(&seed, &pieces).unwrap();
     }
-    assert!(fs::read(&seed).unwrap() == pieces, "it is out of date: run this with PROCESSION_UPDATE_EXPECTED=1");
+    assert!(
+        fs::read(&seed).unwrap() == pieces,
+        "it is out of date: run this with PROCESSION_UPDATE_EXPECTED=1"
+    );
 }

@@ -5,8 +5,8 @@ use std::io::{Read as _, Seek as _};
 
 use super::compose::fill;
 use super::draft::Draft;
-use super::translate::Translator;
 use super::translate;
+use super::translate::Translator;
 
 /// A journal that was made of lines.
 #[derive(Debug)]

@@ -189,10 +189,7 @@ pub(super) fn both(
     let sandbox = sandbox.status.unwrap_or_default();
     let pod = Some(pod_of(sandbox.clone())).filter(|_| !verbose.sandbox_id.is_empty());
     let pod = pod.or_else(|| labels::pod_of(&status.labels));
-    Ok([
-        container_info(runtime, id, status, verbose.pid, pod),
-        sandbox_info(runtime, id, sandbox, pid),
-    ])
+    Ok([container_info(runtime, id, status, verbose.pid, pod), sandbox_info(runtime, id, sandbox, pid)])
 }
 
 /// Runtimes look containers up by prefix; the answer must be for the one that was asked for.

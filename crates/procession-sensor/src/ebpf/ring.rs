@@ -233,9 +233,8 @@ fn item(position: usize, produced: usize, size: usize, length: impl FnOnce(usize
 #[cfg(feature = "fuzzing")]
 pub(crate) fn walk(data: &[u8], mut position: usize, produced: usize, visit: &mut dyn FnMut(&[u8])) -> usize {
     let twice = [data, data].concat();
-    let word = |at: usize| {
-        twice.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word))
-    };
+    let word =
+        |at: usize| twice.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word));
     loop {
         match item(position, produced, data.len(), word) {
             Item::Record { start, len, next } => {
