@@ -37,6 +37,11 @@ impl Random {
     }
 }
 
+/// How many times as many inputs are wanted: `PROCESSION_FUZZ_TIMES`, for machines without a nightly compiler.
+fn times() -> usize {
+    env::var("PROCESSION_FUZZ_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 fn check(target: fn(&[u8]), seeds: &str, inputs: usize) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(seeds);
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -46,9 +51,9 @@ fn check(target: fn(&[u8]), seeds: &str, inputs: usize) {
         target(seed);
     }
     // The long ones take their time and are no more telling than the others.
-    let short: Vec<_> = seeds.iter().filter(|seed| seed.len() < 8_192).collect();
+    let short: Vec<_> = seeds.iter().filter(|seed| seed.len() < 16_384).collect();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..inputs {
+    for _ in 0..inputs * times() {
         let mut input = short[random.below(short.len())].clone();
         random.change(&mut input);
         target(&input);
