@@ -102,13 +102,16 @@ pub(crate) enum Value<'a> {
     Delimited(&'a [u8]),
 }
 
+/// The number of a field, its value, and all the bytes that it takes.
+type Whole<'a> = (u64, Value<'a>, &'a [u8]);
+
 impl<'a> Fields<'a> {
     pub(crate) fn of(message: &'a [u8]) -> Self {
         Self(message)
     }
 
     /// The next field, and all the bytes that it takes.
-    pub(crate) fn next_whole(&mut self) -> Option<Result<(u64, Value<'a>, &'a [u8]), Malformed>> {
+    pub(crate) fn next_whole(&mut self) -> Option<Result<Whole<'a>, Malformed>> {
         let before = self.0;
         let field = self.next()?;
         let whole = &before[..before.len() - self.0.len()];
