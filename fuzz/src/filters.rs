@@ -1,23 +1,17 @@
-//! What clients and administrators ask for: filters in all their forms, names of processes, requests.
+//! What clients and administrators ask for: filters in all their forms, requests, events.
 
-use procession::ProcessKey;
 use procession_api::dynamic::{EVENT, Unknown, parse_json};
 use procession_api::json;
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{
-    Container, EnvVar, FieldFilter, FieldFilterAction, Filter, GetEventsRequest, GetEventsResponse, Pod, Process,
-    ProcessExec, RedactionFilter,
+    Container, EnvVar, FieldFilter, FieldFilterAction, Filter, GetEventsRequest, GetEventsResponse, Pod,
+    Process, ProcessExec, RedactionFilter,
 };
+use procession_api::users::Users;
 use procession_filter::{EventFilter, FieldFilters, FilterOptions, Redaction};
 use prost::Message as _;
 
-/// An `exec_id`, which clients send: what can be read means the same when it is written again.
-pub fn exec_id(text: &[u8]) {
-    let Ok(text) = str::from_utf8(text) else { return };
-    if let Some((node, key)) = ProcessKey::parse_exec_id(text) {
-        assert_eq!(ProcessKey::parse_exec_id(&key.exec_id(&node)), Some((node, key)));
-    }
-}
+use crate::memory;
 
 /// Filters, field filters and redaction filters as options have them: what is taken can be used.
 pub fn filters_json(text: &[u8]) {
@@ -143,4 +137,16 @@ pub fn events(line: &[u8]) {
         Some(event),
         "{written}"
     );
+}
+
+/// A passwd file: the first line with an id, and the first with a name, count.
+pub fn passwd(text: &[u8]) {
+    let users = memory::within(text, 64 << 10, 64, || Users::parse(text));
+    for line in text.split(|byte| *byte == b'\n') {
+        let only = Users::parse(line);
+        let Some(name) = str::from_utf8(line).ok().and_then(|line| line.split(':').next()) else { continue };
+        if let Some(uid) = only.uid(name) {
+            assert!(users.uid(name).is_some() && users.name(uid).is_some());
+        }
+    }
 }

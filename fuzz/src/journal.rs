@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use procession::{BootTime, Pid, Table, TableConfig, WallClock};
 use procession_journal::fuzzing::{seal, taken_apart};
 use procession_journal::{
-    Block, BlockBuilder, Content, Events, Journal, Piece, RawBlock, Reader, Recording, Restored, Target, state_hash,
+    Block, BlockBuilder, Content, Events, Journal, Piece, RawBlock, Reader, Recording, Restored, Target,
+    state_hash,
 };
 
 use crate::memory;
@@ -108,7 +109,9 @@ pub fn journal_directory(input: &[u8]) {
         let path = directory.path().join(format!("{number:020}.procession"));
         fs::write(path, file).expect("there is room for files");
     }
-    let Ok(journal) = memory::within(input, 64 << 20, 256, || Journal::open(directory.path())) else { return };
+    let Ok(journal) = memory::within(input, 64 << 20, 256, || Journal::open(directory.path())) else {
+        return;
+    };
     let (first, last) = journal.span();
     for time in [first, last, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)] {
         assert_eq!(told(journal.at(time).ok().as_ref()), told(journal.at(time).ok().as_ref()));
@@ -151,7 +154,9 @@ fn files(input: &[u8]) -> Vec<Vec<u8>> {
 pub fn pieces(file: &[u8]) -> Vec<u8> {
     let mut pieces = Vec::new();
     for (kind, sequence, payload) in taken_apart(file) {
-        let (Ok(sequence), Ok(length)) = (u16::try_from(sequence), u16::try_from(payload.len())) else { continue };
+        let (Ok(sequence), Ok(length)) = (u16::try_from(sequence), u16::try_from(payload.len())) else {
+            continue;
+        };
         pieces.push(kind);
         pieces.extend(sequence.to_le_bytes());
         pieces.extend(length.to_le_bytes());

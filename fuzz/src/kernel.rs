@@ -1,7 +1,7 @@
-//! What the kernel writes, some of it in the words of processes: records, the ring, `/proc`, the proc connector.
+//! What the kernel writes, some of it in the words of processes: records, the ring, `/proc`, the proc connector; and
+//! names that are made of it.
 
-use procession::{Counted, Table, TableConfig};
-use procession_api::users::Users;
+use procession::{Counted, ProcessKey, Table, TableConfig};
 use procession_kube::ContainerId;
 use procession_sensor::fuzzing;
 
@@ -84,14 +84,10 @@ pub fn container_id(path: &[u8]) {
     }
 }
 
-/// A passwd file: the first line with an id, and the first with a name, count.
-pub fn passwd(text: &[u8]) {
-    let users = memory::within(text, 64 << 10, 64, || Users::parse(text));
-    for line in text.split(|byte| *byte == b'\n') {
-        let only = Users::parse(line);
-        let Some(name) = str::from_utf8(line).ok().and_then(|line| line.split(':').next()) else { continue };
-        if let Some(uid) = only.uid(name) {
-            assert!(users.uid(name).is_some() && users.name(uid).is_some());
-        }
+/// An `exec_id`, which clients send: what can be read means the same when it is written again.
+pub fn exec_id(text: &[u8]) {
+    let Ok(text) = str::from_utf8(text) else { return };
+    if let Some((node, key)) = ProcessKey::parse_exec_id(text) {
+        assert_eq!(ProcessKey::parse_exec_id(&key.exec_id(&node)), Some((node, key)));
     }
 }

@@ -10,6 +10,7 @@
 //! `fuzz/run` looks for longer, with libFuzzer. `docs/fuzzing.md` says what each is about, and what to do with what
 //! is found.
 
+#[cfg(feature = "program")]
 mod filters;
 mod journal;
 mod kernel;
@@ -17,9 +18,10 @@ mod memory;
 #[cfg(feature = "program")]
 mod program;
 
-pub use filters::{cel, events, exec_id, field_paths, filters_json, re2, requests};
+#[cfg(feature = "program")]
+pub use filters::{cel, events, field_paths, filters_json, passwd, re2, requests};
 pub use journal::{journal, journal_directory, pieces};
-pub use kernel::{bookmark, container_id, netlink, passwd, proc_files, records, ring};
+pub use kernel::{bookmark, container_id, exec_id, netlink, proc_files, records, ring};
 #[cfg(feature = "program")]
 pub use program::{command_line, config, import, pod, questions, runtimes};
 

@@ -107,7 +107,8 @@ struct Asked {
 
 static ASKED: LazyLock<Asked> = LazyLock::new(|| {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/recorded.procession");
-    let restored = Journal::open(path.as_ref()).and_then(|journal| journal.latest()).expect("it is a journal");
+    let restored =
+        Journal::open(path.as_ref()).and_then(|journal| journal.latest()).expect("it is a journal");
     let past = Past::new(restored, Users::default()).expect("there is a thread for it");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("epoll is there");
     let channel = runtime.block_on(past.connect()).expect("both ends are ours");

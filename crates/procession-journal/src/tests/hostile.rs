@@ -57,7 +57,7 @@ fn a_checkpoint_of_millions_of_parts_is_refused() {
         let file = made(Kind::Checkpoint, &recording(), |put| {
             put.number(3, true);
             put.some_bytes(4, Some(b""));
-            empty_messages(put, field, 1 << 19);
+            empty_messages(put, field, 1 << 18);
         });
         // Of images and entries the first names what is not there.
         let refused = ["the checkpoint in them is none that a table can have given", TOO_MUCH];
@@ -87,7 +87,7 @@ fn a_checkpoint_of_many_blocks_is_refused_in_all() {
 fn a_setting_with_millions_of_pasts_is_refused_before_it_is_decoded() {
     let file = made(Kind::Checkpoint, &recording(), |put| {
         put.some_bytes(4, Some(b""));
-        put.message(6, |put| empty_messages(put, 6, 1 << 19));
+        put.message(6, |put| empty_messages(put, 6, 3 << 19));
     });
     assert_eq!(why(&file), TOO_MUCH);
 }
