@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
         summary::tell(format_args!("{unseen}"));
     }
     let cannot = || format!("cannot write {}", args.file.display());
-    let mut place = Place::beside(&args.file).map_err(without_path).with_context(cannot)?;
+    let mut place = Place::beside(&args.file).map_err(|error| without_path(&error)).with_context(cannot)?;
     let target = JournalTarget::File(place.current().to_owned());
     let journal = JournalConfig::new(target, display::node_name(&args.containers));
     let journal = journal.and_then(JournalConfig::open).with_context(cannot)?;
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
 }
 
 /// The error alone: it names a file that nobody has asked for.
-fn without_path(error: io::Error) -> io::Error {
+fn without_path(error: &io::Error) -> io::Error {
     error.kind().into()
 }
 
