@@ -406,8 +406,8 @@ fn a_session_whose_begin_was_lost_is_found_and_marked() {
     let session = |observed: &Observed| observed.table().get_live(Pid(2)).unwrap().session();
     observed.until("the session", |observed| session(observed) == Some(Pid(2)));
     assert_eq!(observed.pipeline.account().repair.changed, 1);
-    let of_2 = observed.facts.iter().filter(|fact| fact.process.pid().0 == 2);
-    assert_eq!(of_2.last().unwrap().kind, FactKind::Change, "and it is told");
+    let mut of_2 = observed.facts.iter().filter(|fact| fact.process.pid().0 == 2);
+    assert_eq!(of_2.next_back().unwrap().kind, FactKind::Change, "and it is told");
 }
 
 #[test]

@@ -106,13 +106,13 @@ impl Lineage {
 fn told(entry: Entry<'_>) -> String {
     let container = ContainerId::of_process(&entry.snapshot());
     let container = container.map(|id| format!("[{}] ", id.short())).unwrap_or_default();
-    let parents: String = entry
+    let parents: Vec<String> = entry
         .ancestors()
         .filter(|above| !above.is_same_process(entry))
         .take(4)
         .map(|above| format!(" ← {}({})", name(above), above.key().pid))
         .collect();
-    format!("{container}{}{parents}", text::to_valid_utf8(entry.binary()))
+    format!("{container}{}{}", text::to_valid_utf8(entry.binary()), parents.concat())
 }
 
 fn name(entry: Entry<'_>) -> String {
