@@ -1,7 +1,7 @@
 //! What the table knows of a process, as the messages of our own API.
 
 use procession::{
-    BootId, Credentials, End, EndKind, Entry, ExitStatus, Gap, Image, Origin, Process, ProcessKey,
+    BootId, Credentials, End, EndKind, Entry, ExitStatus, Gap, Image, Origin, ParentLink, Process,
     ProcessUid, Provenance, Spell, WallClock,
 };
 use procession_kube::Whose;
@@ -26,8 +26,10 @@ pub fn process(
     users: &Users,
 ) -> v1::Process {
     let process = entry.snapshot();
+    let owner = new_owner(entry);
     v1::Process {
-        owner_exec_id: new_owner(entry).map(|key| encoder.exec_id(key)).unwrap_or_default(),
+        owner_exec_id: owner.map(|owner| encoder.exec_id(owner.key)).unwrap_or_default(),
+        owner_provenance: owner.map(|owner| provenance(owner.provenance)).unwrap_or_default().into(),
         parent_binary: entry.parent().map(|parent| text(parent.binary())).unwrap_or_default(),
         depth: entry.depth().into(),
         ..snapshot(encoder, &process, whose, boot, clock, users)
@@ -122,11 +124,11 @@ fn provenance(provenance: Provenance) -> v1::Provenance {
 }
 
 /// Who owns a process now that its parent does not. Nobody owns one that has exited.
-fn new_owner(entry: Entry<'_>) -> Option<ProcessKey> {
-    let owner = entry.owner().filter(|_| !entry.has_exited())?.key;
+fn new_owner(entry: Entry<'_>) -> Option<ParentLink> {
+    let owner = entry.owner().filter(|_| !entry.has_exited())?;
     // Both live, so that the pid tells whether they are one.
     let parent = entry.parent().and_then(Entry::current);
-    parent.is_none_or(|parent| parent.key().pid != owner.pid).then_some(owner)
+    parent.is_none_or(|parent| parent.key().pid != owner.key.pid).then_some(owner)
 }
 
 fn message_of_end(end: End, clock: &WallClock) -> v1::End {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use procession::ProcessKey;
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
 use procession_api::proto::procession::v1::{
-    GetLineageRequest, ListProcessesRequest, Process, Relation, Target, target,
+    GetLineageRequest, ListProcessesRequest, Process, Provenance, Relation, Target, target,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tonic::transport::Channel;
@@ -105,6 +105,10 @@ async fn difference(
         && let Some(difference) = another_file(file, known)
     {
         return Ok(Some(difference));
+    }
+    // What is only concluded may be wrong, and says so.
+    if known.owner_provenance() == Provenance::Inferred {
+        return Ok(None);
     }
     let owner = owner_of(client, pid, known).await?;
     if now.owner != 0 && owner != Some(now.owner) {

@@ -141,7 +141,9 @@ fn an_owner_is_told_when_it_is_not_the_parent() {
     assert_eq!(known(&table, key(101, 40)).owner_exec_id, "", "the parent, in another image");
 
     exit(&mut table, 70, 20, key(100, 50), 0);
-    assert_eq!(known(&table, key(101, 40)).owner_exec_id, key(1, 2).exec_id("n"));
+    let orphan = known(&table, key(101, 40));
+    assert_eq!(orphan.owner_exec_id, key(1, 2).exec_id("n"));
+    assert_eq!(orphan.owner_provenance(), v1::Provenance::Inferred, "it may be another");
     exit(&mut table, 80, 40, key(101, 40), 0);
     assert_eq!(known(&table, key(101, 40)).owner_exec_id, "", "nobody owns what has ended");
 }

@@ -194,8 +194,11 @@ bash (pid 10) was ended by SIGHUP at 12:05:10, 4 minutes ago.
 fn why_a_daemon_belongs_to_init() {
     let daemon = seen(process(50, "/usr/sbin/daemon", "", 300));
     let daemon = v1::Process { owner_exec_id: "init".to_owned(), ..daemon };
-    let orphan =
-        v1::Process { owner_exec_id: "gone".to_owned(), ..seen(process(40, "/bin/sh", "start", 299)) };
+    let orphan = v1::Process {
+        owner_exec_id: "gone".to_owned(),
+        owner_provenance: v1::Provenance::Inferred.into(),
+        ..seen(process(40, "/bin/sh", "start", 299))
+    };
     let orphan = ended(301, end::How::Vanished(end::Vanished {}), orphan);
     check_story(
         &chain(vec![(Self_, daemon), (Parent, orphan)]),
@@ -207,7 +210,7 @@ daemon (pid 50) runs /usr/sbin/daemon as root, since 12:05:00, 5 minutes ago.
 
 sh (pid 40) must have ended by 12:05:01, 4 minutes ago; how is not known [inferred: its pid went to another process].
   Who started it is not known.
-  Its parent has ended since, and it belongs to another process now.
+  Its parent has ended since, and it belongs to another process now [inferred: who took it over shows with its next event].
 ",
     );
 }

@@ -349,12 +349,16 @@ impl Story<'_> {
 
     /// Who owns it now, if that is not its parent.
     fn owner(&self, person: &Person<'_>) -> Option<String> {
-        let id = &person.programs[0].entry.owner_exec_id;
-        if id.is_empty() {
+        let entry = &person.programs[0].entry;
+        if entry.owner_exec_id.is_empty() {
             return None;
         }
-        let owner = self.owners.get(id).map_or("another process", String::as_str);
-        Some(format!("Its parent has ended since, and it belongs to {owner} now."))
+        let owner = self.owners.get(&entry.owner_exec_id).map_or("another process", String::as_str);
+        let mark = match entry.owner_provenance() {
+            Provenance::Inferred => " [inferred: who took it over shows with its next event]",
+            _ => "",
+        };
+        Some(format!("Its parent has ended since, and it belongs to {owner} now{mark}."))
     }
 }
 

@@ -365,7 +365,7 @@ fn a_tree_shows_a_subshell_once_and_marks_its_end() {
         renderer.render(&Told { fact, containers: Vec::new(), is_complete: true }, &mut out);
     }
     let text = String::from_utf8(out).unwrap();
-    let lines: Vec<_> = text.lines().map(|line| line[24..].trim_end()).collect();
+    let lines: Vec<_> = text.lines().map(|line| line[21..].trim_end()).collect();
     assert_eq!(
         lines,
         [

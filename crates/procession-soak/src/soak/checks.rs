@@ -93,6 +93,7 @@ impl Soak<'_> {
         self.storm.wait()?;
         self.slow.set_pace(Pace::Full);
         let mark = self.make_mark()?;
+        let known = self.verdict.failures.len();
         self.verdict.checkpoints += 1;
         self.check_readers(mark);
         self.check_told()?;
@@ -102,6 +103,9 @@ impl Soak<'_> {
         self.unsettled = (self.storm.limit, self.containers_played());
         self.last_mark = mark;
         tell(&format!("checkpoint {}: {}", self.verdict.checkpoints, self.progress()));
+        for failure in &self.verdict.failures[known..] {
+            tell(&format!("differs: {failure}"));
+        }
         Ok(())
     }
 
