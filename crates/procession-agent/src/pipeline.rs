@@ -154,7 +154,7 @@ impl Pipeline {
             pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?;
             // Whoever is only known from others may be on its way out, and its exit told already.
             if pipeline.table().entries().any(|it| it.is_running() && it.origin() == Origin::Inferred) {
-                pipeline.schedule.want();
+                pipeline.schedule.want(Gap::Loss);
             }
         }
         pipeline.begin()?;
@@ -222,9 +222,9 @@ impl Pipeline {
     pub fn poll(&mut self, timeout: Duration, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
         self.source.poll(timeout, &mut |event| self.state.fold(event, out))?;
         self.schedule.note(self.losses());
-        if self.schedule.is_due(Instant::now()) {
+        if let Some(gap) = self.schedule.due(Instant::now()) {
             // What a source lost that cannot stays lost.
-            self.survey(Gap::Loss, out)?;
+            self.survey(gap, out)?;
         }
         self.attend();
         Ok(())
@@ -323,19 +323,19 @@ impl Pipeline {
                 self.schedule.done(Instant::now(), took);
             }
             Ok(None) => return Ok(false),
-            Ok(Some(_)) => self.look_again(took),
+            Ok(Some(_)) => self.look_again(gap, took),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "cannot look at what runs: it is tried again");
-                self.look_again(took);
+                self.look_again(gap, took);
             }
         }
         Ok(true)
     }
 
     /// A survey that took so long came to nothing.
-    fn look_again(&mut self, took: Duration) {
+    fn look_again(&mut self, gap: Gap, took: Duration) {
         self.schedule.done(Instant::now(), took);
-        self.schedule.want();
+        self.schedule.want(gap);
     }
 
     /// Applies what a survey saw that the table has otherwise, when that was told all that happened until
@@ -345,13 +345,13 @@ impl Pipeline {
         repaired.surveys += 1;
         let Suspects { gone, missing, changed, young, .. } = seen.suspects(&state.table, began);
         if young > 0 {
-            schedule.want();
+            schedule.want(gap);
         }
         // First those that are gone: their pids may have new owners.
         for process in gone {
             if source.still_runs(process) {
                 // It was kept out of the survey, or its exit is about to be told.
-                schedule.want();
+                schedule.want(gap);
                 continue;
             }
             repaired.gone += 1;
@@ -365,7 +365,7 @@ impl Pipeline {
                         state.fold(&event, out);
                     }
                     // It was as it should be when it was seen: it is looked at again.
-                    None => schedule.want(),
+                    None => schedule.want(gap),
                 }
             }
         }

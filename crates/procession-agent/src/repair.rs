@@ -7,6 +7,8 @@ mod sighting;
 
 use std::time::{Duration, Instant};
 
+use procession::Gap;
+
 pub(crate) use sighting::Sightings;
 
 /// What came of looking for what was missed.
@@ -29,7 +31,8 @@ pub struct RepairCounts {
 /// What is lost may have been a change of rights, of a process however old: so it is looked at all.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    is_wanted: bool,
+    /// Why it is to be looked.
+    wanted: Option<Gap>,
     /// Not before.
     earliest: Option<Instant>,
     /// Losses that are known.
@@ -50,18 +53,22 @@ impl Schedule {
 
     /// Takes note of how many losses are known by now.
     pub(crate) fn note(&mut self, losses: u64) {
-        self.is_wanted |= std::mem::replace(&mut self.losses, losses) != losses;
+        if std::mem::replace(&mut self.losses, losses) != losses {
+            self.want(Gap::Loss);
+        }
     }
 
-    /// Something may be missing.
-    pub(crate) fn want(&mut self) {
-        self.is_wanted = true;
+    /// Something may be missing. If nobody observed, that is the reason whatever was lost besides.
+    pub(crate) fn want(&mut self, gap: Gap) {
+        if self.wanted != Some(Gap::Absence) {
+            self.wanted = Some(gap);
+        }
     }
 
-    /// Whether it is time to look. It is not asked for again.
-    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+    /// Why it is to be looked now, if so. It is not asked for again.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Gap> {
         let is_early = self.earliest.is_some_and(|earliest| now < earliest);
-        !is_early && std::mem::take(&mut self.is_wanted)
+        if is_early { None } else { self.wanted.take() }
     }
 
     /// Takes note of a survey that ended at `now` and took so long.
@@ -79,11 +86,19 @@ mod tests {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
         schedule.accept(2);
         schedule.note(2);
-        assert!(!schedule.is_due(now));
+        assert_eq!(schedule.due(now), None);
         schedule.note(3);
         schedule.note(5);
-        assert!(schedule.is_due(now));
-        assert!(!schedule.is_due(now), "once");
+        assert_eq!(schedule.due(now), Some(Gap::Loss));
+        assert_eq!(schedule.due(now), None, "once");
+    }
+
+    #[test]
+    fn it_is_looked_again_for_the_same_reason() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.want(Gap::Absence);
+        schedule.note(1);
+        assert_eq!(schedule.due(now), Some(Gap::Absence), "losses do not make up for an absence");
     }
 
     #[test]
@@ -96,7 +111,7 @@ mod tests {
         for turn in 0..30_000_u64 {
             clock += Duration::from_millis(20);
             schedule.note(turn);
-            if schedule.is_due(clock) {
+            if schedule.due(clock).is_some() {
                 clock += cost;
                 (spent, surveys) = (spent + cost, surveys + 1);
                 schedule.done(clock, cost);
@@ -108,7 +123,7 @@ mod tests {
         for turn in 0..1_000_u64 {
             clock += Duration::from_millis(20);
             schedule.note(turn + 1);
-            if schedule.is_due(clock) {
+            if schedule.due(clock).is_some() {
                 assert!(
                     last.is_none_or(|last| clock - last >= PAUSE),
                     "a cheap one not more often than each second"

@@ -337,4 +337,14 @@ fn a_session_that_was_missed_is_found_whenever_it_was_looked() {
     assert_eq!(table.apply(&event).outcome, Outcome::Duplicate);
     // Who looked before it began its own, and compares after that.
     assert!(table.suspects(&saw(Some(1)).0).is_empty());
+    // What else they saw may be new. The session is not.
+    let context = procession::Context {
+        session: Some(Pid(1)),
+        credentials: Some(support::user(7)),
+        ..procession::Context::default()
+    };
+    let running = Running { context, ..running };
+    let event = Event { time: BootTime::from_nanos(52), kind: EventKind::Running(running) };
+    assert_eq!(table.apply(&event).outcome, Outcome::Applied);
+    assert_eq!(table.get_live(Pid(10)).unwrap().session(), Some(Pid(10)));
 }

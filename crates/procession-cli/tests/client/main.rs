@@ -399,8 +399,7 @@ fn what_cannot_be_written_is_an_error() {
     ];
     for command in commands {
         let full = std::fs::File::create("/dev/full").unwrap();
-        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_procession"));
-        let output = program.args(command).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let output = procession(command).stdout(full).stderr(Stdio::piped()).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
         assert!(told.starts_with("procession: cannot write to standard output: "), "{command:?}: {told}");

@@ -23,7 +23,7 @@ use crate::process::{EndKind, Origin, Provenance};
 use crate::time::BootTime;
 
 use super::node::{Body, Life, Marks, Node};
-use super::survey::is_undescribed;
+use super::survey::{is_undescribed, lacks_session};
 use super::{Applied, Table};
 
 type Result = (Outcome, Option<Slot>);
@@ -346,10 +346,10 @@ impl Table {
         if !node.is_running() || !is_this_image || time < node.start {
             return None;
         }
+        let session = running.context.session;
+        let is_new_session = lacks_session(node.pid, self.session_of(slot), session);
         let image = self.image(slot)?.clone();
         let image = self.shared.changed(&image, (time, Some(gap)), &running.context);
-        let session = running.context.session;
-        let is_new_session = session.is_some() && self.session_of(slot) != session;
         if image.is_none() && !is_new_session {
             return None;
         }

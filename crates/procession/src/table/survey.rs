@@ -202,7 +202,7 @@ enum Verdict {
 ///
 /// It leaves the one it was forked into only once, for one of its own: so who is known to be in its own was
 /// seen before that, whenever that was.
-fn lacks_session(pid: Pid, known: Option<Pid>, seen: Option<Pid>) -> bool {
+pub(super) fn lacks_session(pid: Pid, known: Option<Pid>, seen: Option<Pid>) -> bool {
     seen.is_some() && known != seen && known != Some(pid)
 }
 
