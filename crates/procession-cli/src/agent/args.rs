@@ -232,8 +232,8 @@ pub(crate) struct PlaceArgs {
     #[arg(long)]
     pub(crate) print_config: bool,
 
-    /// End and remove what an agent that was stopped left in the kernel, and exit. It is that of --pin-dir:
-    /// the agent of this machine, unless you name another
+    /// Remove the eBPF programs that a stopped agent left in the kernel, and exit. They are in --pin-dir: those of
+    /// this machine's agent, unless you name another
     #[arg(long, conflicts_with = "print_config")]
     pub(crate) detach_all: bool,
 }

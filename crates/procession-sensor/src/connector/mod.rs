@@ -122,7 +122,7 @@ impl Source for ConnectorSource {
 
     fn unseen_changes(&self) -> Option<String> {
         Some(
-            "changes of nothing but capabilities or namespaces are not seen: there are no notices of them"
+            "changes of capabilities or namespaces alone are not seen: the kernel sends no notice of them"
                 .into(),
         )
     }
