@@ -25,22 +25,34 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
         format!("{} differ", verdict.failures.len())
     };
     row("result", result);
-    let seconds = verdict.blown.as_secs_f64().max(1.0);
-    let done = verdict.done;
+    done_and_told(&mut row, verdict);
+    clients(&mut row, verdict);
+    checkpoints(&mut row, verdict);
+    kept(&mut row, verdict);
+    resources(&mut row, verdict, samples);
+    for note in &verdict.notes {
+        row("note", note.clone());
+    }
+    kinds(&mut text, verdict);
+    for failure in &verdict.failures {
+        let _ = writeln!(text, "* DIFFERS: {failure}");
+    }
+    text
+}
+
+fn done_and_told(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
+    let (done, told, missing) = (verdict.done, verdict.told, verdict.missing);
+    let rate = to_float(done.lives) / verdict.blown.as_secs_f64().max(1.0);
     row(
         "done",
         format!(
-            "{} acts: {} lives, {} execs; {:.0} lives a second",
-            verdict.acts,
-            done.lives,
-            done.execs,
-            to_float(done.lives) / seconds
+            "{} acts: {} lives, {} execs; {rate:.0} lives a second",
+            verdict.acts, done.lives, done.execs
         ),
     );
     row("containers", verdict.containers.to_string());
-    let told = verdict.told;
     row("told", format!("{} ends, {} execs, containers among them", told.lives, told.execs));
-    row("not told", format!("{} ends, {} execs", verdict.missing.lives, verdict.missing.execs));
+    row("not told", format!("{} ends, {} execs", missing.lives, missing.execs));
     row(
         "after losses",
         format!("{} found by looking, {} told less exactly", verdict.found, verdict.deviations),
@@ -48,8 +60,12 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
     for (name, count) in &verdict.lost {
         row(name, count.to_string());
     }
-    row("fast client", format!("{} events read, {} lost", verdict.reader.read, verdict.reader.lost));
-    row("slow client", format!("{} events read, {} lost", verdict.slow.read, verdict.slow.lost));
+}
+
+fn clients(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
+    for (name, tally) in [("fast client", verdict.reader), ("slow client", verdict.slow)] {
+        row(name, format!("{} events read, {} lost", tally.read, tally.lost));
+    }
     let asked = &verdict.asked;
     row(
         "asking client",
@@ -58,6 +74,9 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
             asked.answers, asked.too_late, asked.slowest
         ),
     );
+}
+
+fn checkpoints(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
     row(
         "checkpoints",
         format!(
@@ -68,6 +87,10 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
     let evicted: Vec<String> =
         verdict.evicted.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     row("memory pressure", evicted.join(", "));
+}
+
+/// What is on the disk when all is over.
+fn kept(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
     let recorded = &verdict.recorded;
     row(
         "journal",
@@ -92,15 +115,6 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
     );
     row("asked of the journal", format!("{} histories and trees", verdict.histories));
     row("restarts", verdict.restarts.to_string());
-    resources(&mut row, verdict, samples);
-    for note in &verdict.notes {
-        row("note", note.clone());
-    }
-    kinds(&mut text, verdict);
-    for failure in &verdict.failures {
-        let _ = writeln!(text, "* DIFFERS: {failure}");
-    }
-    text
 }
 
 fn resources(row: &mut impl FnMut(&str, String), verdict: &Verdict, samples: &[Sample]) {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use procession::BootTime;
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle, Runtime};
 
 use crate::agent::{Agent, log_of};
 use crate::args::Args;
@@ -94,37 +94,33 @@ fn random_seed() -> u64 {
 }
 
 impl<'a> Soak<'a> {
+    /// Starts all that takes part, and the time.
     fn start(args: &'a Args, programs: &Programs, seed: u64, is_over: Arc<AtomicBool>) -> Result<Self> {
+        let mut soak = Self::set_up(args, programs, seed, is_over)?;
+        soak.last_mark = soak.make_mark()?;
+        soak.slow.set_pace(Pace::Slow);
+        soak.begin = Instant::now();
+        Ok(soak)
+    }
+
+    fn set_up(args: &'a Args, programs: &Programs, seed: u64, is_over: Arc<AtomicBool>) -> Result<Self> {
         let place = Place::new(programs, args.keep)?;
         let pid_max = args.pid_max.map(PidMax::set).transpose()?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let run = std::process::id();
         let agent = Agent::start(&place, args)?;
-        let handle = runtime.handle();
-        let actor = place.actor.to_str().context("the path of the actor is not UTF-8")?.to_owned();
-        let mut book = Book::new(run, seed, actor);
-        book.tells_twice = args.restart_every.is_some();
-        let book = Arc::new(Mutex::new(book));
-        let marks = mark_of(run);
-        let reader = Reader::start(handle, place.socket(), marks.clone(), Some(Arc::clone(&book)));
-        let slow = Reader::start(handle, place.socket(), marks, None);
-        wait_for("the clients", || reader.is_reading() && slow.is_reading())?;
-        let asker = Asker::start(handle, place.agent.clone(), place.socket());
+        let book = open_book(args, &place, run, seed)?;
+        let (reader, slow) = start_readers(runtime.handle(), &place, run, &book)?;
+        let asker = Asker::start(runtime.handle(), place.agent.clone(), place.socket());
         let mut storm = Storm::new(&place, run, seed, args.performers)?;
         let mut verdict = Verdict::default();
-        let containers = match Containers::shortcoming() {
-            None => Some(Containers::start(place.home(), run, seed)?),
-            Some(why) => {
-                verdict.note(format!("no containers: {why}"));
-                None
-            }
-        };
+        let containers = start_containers(&place, run, seed, &mut verdict)?;
         let subjects = Arc::new(Subjects::new(storm.pids()));
         subjects.set_agent(agent.pid(), &agent.metrics);
         let sampler = Sampler::start(Arc::clone(&subjects));
         storm.hold(true)?;
         let usage = machine::usage(agent.pid()).unwrap_or_default();
-        let mut soak = Self {
+        Ok(Self {
             args,
             asker,
             reader,
@@ -148,11 +144,7 @@ impl<'a> Soak<'a> {
             random: seed,
             _pid_max: pid_max,
             place,
-        };
-        soak.last_mark = soak.make_mark()?;
-        soak.slow.set_pace(Pace::Slow);
-        soak.begin = Instant::now();
-        Ok(soak)
+        })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -290,6 +282,39 @@ impl<'a> Soak<'a> {
         let (act, container) = self.unsettled;
         let containers = FIRST_CONTAINER + container..FIRST_CONTAINER + self.containers_played();
         (act..self.storm.limit).chain(containers)
+    }
+}
+
+/// For what the fast reader is told.
+fn open_book(args: &Args, place: &Place, run: u32, seed: u64) -> Result<Arc<Mutex<Book>>> {
+    let actor = place.actor.to_str().context("the path of the actor is not UTF-8")?.to_owned();
+    let mut book = Book::new(run, seed, actor);
+    book.tells_twice = args.restart_every.is_some();
+    Ok(Arc::new(Mutex::new(book)))
+}
+
+/// The fast reader, whose book that is, and the slow one.
+fn start_readers(
+    runtime: &Handle,
+    place: &Place,
+    run: u32,
+    book: &Arc<Mutex<Book>>,
+) -> Result<(Reader, Reader)> {
+    let marks = mark_of(run);
+    let reader = Reader::start(runtime, place.socket(), marks.clone(), Some(Arc::clone(book)));
+    let slow = Reader::start(runtime, place.socket(), marks, None);
+    wait_for("the clients", || reader.is_reading() && slow.is_reading())?;
+    Ok((reader, slow))
+}
+
+/// `None` where there can be none, which is noted.
+fn start_containers(place: &Place, run: u32, seed: u64, verdict: &mut Verdict) -> Result<Option<Containers>> {
+    match Containers::shortcoming() {
+        None => Containers::start(place.home(), run, seed).map(Some),
+        Some(why) => {
+            verdict.note(format!("no containers: {why}"));
+            Ok(None)
+        }
     }
 }
 

@@ -13,12 +13,11 @@ use std::time::{Duration, SystemTime};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use serde_json::Value;
 
-use crate::Test;
 use crate::agent::{Agent, run_marked};
-use crate::site::{Site, Written, end};
-use crate::stopped::Sleeper;
+use crate::site::{Running, Site, Written, end};
+use crate::{Needs, Test};
 
-pub(crate) const TESTS: [Test; 1] = [("clock::is_set", not_asked_for, is_set)];
+pub(crate) const TESTS: [Test; 1] = [("clock::is_set", Needs::Here(not_asked_for), is_set)];
 
 /// Far more than the journal remembers, and than anything here takes.
 const STEP: i64 = 180;
@@ -26,9 +25,8 @@ const STEP: i64 = 180;
 const ASKED_FOR: &str = "PROCESSION_FAULTS_CLOCK";
 
 fn not_asked_for() -> Option<String> {
-    let is_asked_for =
-        ["PROCESSION_REQUIRE_PRIVILEGED_TESTS", ASKED_FOR].map(env::var_os).iter().any(Option::is_some);
-    (!is_asked_for)
+    env::var_os(ASKED_FOR)
+        .is_none()
         .then(|| format!("it sets the clock of this machine for a moment: {ASKED_FOR}=1 asks for that"))
 }
 
@@ -67,7 +65,7 @@ const MARKS: usize = 10;
 fn is_set() {
     let site = Site::new();
     let agent = site.setup().option("--journal-max-age=1m").start();
-    let first = Sleeper::start();
+    let first = Running::sleeper();
     phase(&agent, "before");
     let first_as = site.exec_id(first.pid());
     thread::sleep(Duration::from_secs(1));
@@ -75,7 +73,7 @@ fn is_set() {
     thread::sleep(Duration::from_secs(1));
 
     let wrong = Wrong::by(STEP);
-    let second = Sleeper::start();
+    let second = Running::sleeper();
     run_marked("forward", MARKS);
     drop(wrong);
     agent.wait_for_export("forward-9");

@@ -9,17 +9,21 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::agent::{Agent, markers, run_marked, wait_until};
 use crate::site::{Site, Written, end, end_now, number_after, run, run_marked_long, settle, without};
-use crate::{Test, nothing};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: [Test; 8] = [
-    ("disk::full_for_the_journal", nothing, full_for_the_journal),
-    ("disk::full_for_the_journal_at_the_end", nothing, full_for_the_journal_at_the_end),
-    ("disk::full_for_journal_and_export", nothing, full_for_journal_and_export),
-    ("disk::read_only_at_the_start", nothing, read_only_at_the_start),
-    ("disk::of_somebody_else_at_the_start", || without("setpriv"), of_somebody_else_at_the_start),
-    ("disk::fails_in_mid_run", no_disk, fails_in_mid_run),
-    ("disk::does_not_answer_for_a_while", no_disk, does_not_answer_for_a_while),
-    ("disk::the_journal_is_taken_away", nothing, the_journal_is_taken_away),
+    ("disk::full_for_the_journal", Needs::Nothing, full_for_the_journal),
+    ("disk::full_for_the_journal_at_the_end", Needs::Nothing, full_for_the_journal_at_the_end),
+    ("disk::full_for_journal_and_export", Needs::Nothing, full_for_journal_and_export),
+    ("disk::read_only_at_the_start", Needs::Nothing, read_only_at_the_start),
+    (
+        "disk::of_somebody_else_at_the_start",
+        Needs::Installed(|| without("setpriv")),
+        of_somebody_else_at_the_start,
+    ),
+    ("disk::fails_in_mid_run", Needs::Installed(no_disk), fails_in_mid_run),
+    ("disk::does_not_answer_for_a_while", Needs::Installed(no_disk), does_not_answer_for_a_while),
+    ("disk::the_journal_is_taken_away", Needs::Nothing, the_journal_is_taken_away),
 ];
 
 /// A file system at a path.

@@ -4,13 +4,13 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::Test;
 use crate::agent::{Agent, run_marked, wait_until};
 use crate::site::{Site, Written, end, run, without};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: [Test; 2] = [
-    ("files::few_from_the_start", || without("prlimit"), few_from_the_start),
-    ("files::none_in_mid_run", || without("prlimit"), none_in_mid_run),
+    ("files::few_from_the_start", Needs::Installed(|| without("prlimit")), few_from_the_start),
+    ("files::none_in_mid_run", Needs::Installed(|| without("prlimit")), none_in_mid_run),
 ];
 
 /// So many clients that say nothing.

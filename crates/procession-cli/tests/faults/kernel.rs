@@ -1,20 +1,20 @@
 //! A kernel that refuses, and file systems of it that are missing: what is missing is told, and what can still be
 //! done is done.
 
-use crate::Test;
 use crate::agent::{Setup, run_marked};
 use crate::site::{Site, end, without};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: [Test; 9] = [
-    ("kernel::no_right_to_bpf", || without("setpriv"), no_right_to_bpf),
-    ("kernel::bpf_is_refused_by_seccomp", || without("perl"), bpf_is_refused_by_seccomp),
-    ("kernel::no_locked_memory", || without("prlimit"), no_locked_memory),
-    ("kernel::no_types", || without("unshare"), no_types),
-    ("kernel::no_tracefs", || without("unshare"), no_tracefs),
-    ("kernel::no_place_for_pins", || without("unshare"), no_place_for_pins),
-    ("kernel::no_sys", || without("unshare"), no_sys),
-    ("kernel::hidden_processes", || without("unshare"), hidden_processes),
-    ("kernel::no_processes_at_all", || without("unshare"), no_processes_at_all),
+    ("kernel::no_right_to_bpf", Needs::Installed(|| without("setpriv")), no_right_to_bpf),
+    ("kernel::bpf_is_refused_by_seccomp", Needs::Installed(|| without("perl")), bpf_is_refused_by_seccomp),
+    ("kernel::no_locked_memory", Needs::Installed(|| without("prlimit")), no_locked_memory),
+    ("kernel::no_types", Needs::Installed(|| without("unshare")), no_types),
+    ("kernel::no_tracefs", Needs::Installed(|| without("unshare")), no_tracefs),
+    ("kernel::no_place_for_pins", Needs::Installed(|| without("unshare")), no_place_for_pins),
+    ("kernel::no_sys", Needs::Installed(|| without("unshare")), no_sys),
+    ("kernel::hidden_processes", Needs::Installed(|| without("unshare")), hidden_processes),
+    ("kernel::no_processes_at_all", Needs::Installed(|| without("unshare")), no_processes_at_all),
 ];
 
 /// Started in mounts of its own, which `script` has changed; with a place for pins that goes with them.

@@ -3,8 +3,9 @@
 //! said once, and it ends when its cause does. What the tests of `peers`, `containers`, `life` and `restart` have
 //! already is not here.
 //!
-//! All need root and eBPF, and some a kernel that has what the fault is about. Without them a test is reported as
-//! ignored and why is said; with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, it fails.
+//! All need root and eBPF, and some a program. Without them a test is reported as ignored and why is said; with
+//! `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, it fails. A test of what this kernel does not have, or of
+//! the machine's clock when nobody has asked for it, is ignored in either case.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
@@ -20,21 +21,28 @@ mod memory;
 mod operator;
 mod site;
 mod stopped;
+#[path = "../../../procession-sensor/tests/support/trials.rs"]
+mod trials;
 mod two;
 
-use std::env;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use procession_sensor::{EbpfConfig, SourceKind};
 
-/// A test by its name, with what it needs beyond root and eBPF: why that cannot be had.
-type Test = (&'static str, fn() -> Option<String>, fn());
+use trials::{gate, not_here, trial};
 
-/// For a test that needs nothing else.
-fn nothing() -> Option<String> {
-    None
+/// What a test needs beyond root and eBPF. A function says why that cannot be had, if so.
+enum Needs {
+    Nothing,
+    /// What can be installed: it has to be, where all tests have to run.
+    Installed(fn() -> Option<String>),
+    /// What a machine has or has not, or somebody has to ask for.
+    Here(fn() -> Option<String>),
 }
+
+/// A test by its name.
+type Test = (&'static str, Needs, fn());
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -42,22 +50,23 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let sensor = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
     let sensor = sensor.map(|error| error.to_string());
-    let is_required = env::var_os("PROCESSION_REQUIRE_PRIVILEGED_TESTS").is_some();
     let tests = disk::TESTS.iter().chain(&files::TESTS).chain(&memory::TESTS).chain(&kernel::TESTS);
     let tests = tests.chain(&stopped::TESTS).chain(&two::TESTS).chain(&operator::TESTS);
     // The last: it sets the clock of the machine.
     let tests = tests.chain(&clock::TESTS);
-    let trials = tests.map(|&(name, unable, test)| match sensor.clone().or_else(unable) {
-        None => Trial::test(name, move || {
-            test();
-            Ok(())
-        }),
-        Some(reason) => {
-            if !is_required {
-                eprintln!("SKIPPED: {name}: {reason}");
-            }
-            Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!is_required)
-        }
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trials = tests.flat_map(|test| gated(test, sensor.as_deref())).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A test, or what becomes of it where it cannot run.
+fn gated((name, needs, test): &Test, no_sensor: Option<&str>) -> Vec<Trial> {
+    let (missing, other) = match needs {
+        Needs::Nothing => (None, None),
+        Needs::Installed(why_not) => (why_not(), None),
+        Needs::Here(why_not) => (None, why_not()),
+    };
+    match other {
+        Some(reason) => vec![not_here(name, reason)],
+        None => gate(name, no_sensor.or(missing.as_deref()), [trial(&(name, *test))]),
+    }
 }

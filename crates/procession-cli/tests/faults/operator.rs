@@ -11,19 +11,18 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::agent::{run_marked, wait_until};
-use crate::site::{Site, Written, end, run_marked_long, settle};
-use crate::stopped::Sleeper;
-use crate::{Test, nothing};
+use crate::site::{Running, Site, Written, end, run_marked_long, settle};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: [Test; 8] = [
-    ("operator::stops_while_it_starts", nothing, stops_while_it_starts),
-    ("operator::stops_twice", nothing, stops_twice),
-    ("operator::is_killed_while_it_writes", nothing, is_killed_while_it_writes),
-    ("operator::nobody_reads_its_output_any_more", nothing, nobody_reads_its_output_any_more),
-    ("operator::reads_its_output_slowly", nothing, reads_its_output_slowly),
-    ("operator::reloads_a_broken_file_under_load", nothing, reloads_a_broken_file_under_load),
-    ("operator::the_newest_file_is_damaged", nothing, the_newest_file_is_damaged),
-    ("operator::the_journal_is_of_a_newer_version", nothing, the_journal_is_of_a_newer_version),
+    ("operator::stops_while_it_starts", Needs::Nothing, stops_while_it_starts),
+    ("operator::stops_twice", Needs::Nothing, stops_twice),
+    ("operator::is_killed_while_it_writes", Needs::Nothing, is_killed_while_it_writes),
+    ("operator::nobody_reads_its_output_any_more", Needs::Nothing, nobody_reads_its_output_any_more),
+    ("operator::reads_its_output_slowly", Needs::Nothing, reads_its_output_slowly),
+    ("operator::reloads_a_broken_file_under_load", Needs::Nothing, reloads_a_broken_file_under_load),
+    ("operator::the_newest_file_is_damaged", Needs::Nothing, the_newest_file_is_damaged),
+    ("operator::the_journal_is_of_a_newer_version", Needs::Nothing, the_journal_is_of_a_newer_version),
 ];
 
 /// At any moment from the first on: it ends by itself and leaves nothing that is in the way of the next.
@@ -51,7 +50,7 @@ fn stops_while_it_starts() {
 fn stops_twice() {
     let site = Site::new();
     let mut agent = site.setup().start();
-    let sleeper = Sleeper::start();
+    let sleeper = Running::sleeper();
     run_marked("before", 50);
     agent.wait_for_export("before-49");
     settle(&agent);
@@ -171,7 +170,7 @@ fn files(site: &Site) -> Vec<std::path::PathBuf> {
 /// What is damaged is said, what can be read is used, and the rest is looked for.
 fn the_newest_file_is_damaged() {
     let site = Site::new();
-    let sleeper = Sleeper::start();
+    let sleeper = Running::sleeper();
     for marker in ["first", "second"] {
         let agent = site.setup().start();
         run_marked(marker, 20);

@@ -4,13 +4,13 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::agent::{Agent, run_marked, wait_until};
-use crate::site::{Answer, Site, Written, end};
-use crate::{Test, nothing};
+use crate::site::{Answer, Running, Site, Written, end};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: [Test; 3] = [
-    ("two::want_the_same", nothing, want_the_same),
-    ("two::start_at_the_same_moment", nothing, start_at_the_same_moment),
-    ("two::record_into_one_file", nothing, record_into_one_file),
+    ("two::want_the_same", Needs::Nothing, want_the_same),
+    ("two::start_at_the_same_moment", Needs::Nothing, start_at_the_same_moment),
+    ("two::record_into_one_file", Needs::Nothing, record_into_one_file),
 ];
 
 /// The other ends, and says what it cannot have, who has it, and what to do.
@@ -89,13 +89,13 @@ fn start_at_the_same_moment() {
                 command.arg(format!("--pin-dir={}", site.pins().display()));
                 command.arg(format!("--export-filename={}", site.path("events.log").display()));
                 let log = fs::File::create(site.path(&format!("log-{number}"))).unwrap();
-                command.stdin(Stdio::null()).stderr(log).spawn().unwrap()
+                Running::start(command.stdin(Stdio::null()).stderr(log))
             })
             .collect();
         let mut ended = 0;
         wait_until(
             || {
-                agents.retain_mut(|agent| match agent.try_wait().unwrap() {
+                agents.retain_mut(|agent| match agent.0.try_wait().unwrap() {
                     Some(status) => {
                         assert_eq!(status.code(), Some(1));
                         ended += 1;
@@ -109,7 +109,7 @@ fn start_at_the_same_moment() {
         );
         wait_until(|| site.ask(&["status"]).is_given, || "the one that is left does not serve".to_owned());
         run_marked("one", 20);
-        let agent = &mut agents[0];
+        let agent = &mut agents[0].0;
         rustix::process::kill_process(crate::agent::pid(agent), rustix::process::Signal::TERM).unwrap();
         assert!(agent.wait().unwrap().success());
         let written = Written::read(&site.journal(), "one");
@@ -125,14 +125,17 @@ fn record_into_one_file() {
     let site = Site::new();
     let file = site.path("recording");
     let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
-    command.arg("record").arg(&file).args(["--", "sleep", "5"]).stdin(Stdio::null()).stderr(Stdio::null());
-    let mut first = command.spawn().unwrap();
+    // It reads until nobody can write any more.
+    command.arg("record").arg(&file).args(["--", "cat", "/dev/stdin"]);
+    let mut first = Running::start(command.stdin(Stdio::piped()).stderr(Stdio::null()));
     wait_until(|| file.metadata().is_ok_and(|it| it.len() > 0), || "nothing is recorded".to_owned());
     let other = site.ask(&["record", "--force", file.to_str().unwrap(), "--", "true"]);
     assert!(!other.is_given, "{other:?}");
     assert!(other.err.contains("another program writes"), "{}", other.err);
-    assert!(other.err.contains(&format!("(it is pid {}", first.id())), "{}", other.err);
-    assert!(first.wait().unwrap().success());
+    assert!(other.err.contains(&format!("(it is pid {}", first.pid())), "{}", other.err);
+    assert!(first.0.try_wait().unwrap().is_none(), "the first goes on");
+    drop(first.0.stdin.take());
+    assert!(first.0.wait().unwrap().success());
     let replayed = site.ask(&["replay", file.to_str().unwrap()]);
-    assert!(replayed.is_given && replayed.out.contains("sleep"), "{replayed:?}");
+    assert!(replayed.is_given && replayed.out.contains("/dev/stdin"), "{replayed:?}");
 }

@@ -31,3 +31,12 @@ pub(crate) fn gate(what: &str, unable: Option<&str>, trials: impl IntoIterator<I
     };
     trials.into_iter().map(fails).collect()
 }
+
+/// A test of what this machine does not have, or that nobody asked for. It is reported as ignored and why is said,
+/// also where all tests have to run.
+#[allow(dead_code, reason = "few test programs have such a test")]
+pub(crate) fn not_here(what: &str, reason: String) -> Trial {
+    eprintln!("SKIPPED: {what}: {reason}");
+    // Not that test: who wants those that are ignored as well has not asked for what it does.
+    Trial::test(what, move || Err(Failed::from(reason))).with_ignored_flag(true)
+}

@@ -40,7 +40,7 @@ struct Shared {
     is_slow: AtomicBool,
     read: AtomicU64,
     lost: AtomicU64,
-    /// How often the stream broke, and was begun again.
+    /// How often a stream that had begun broke off.
     breaks: AtomicU64,
     /// What the tally was at each mark.
     marks: Mutex<BTreeMap<u64, Tally>>,
@@ -68,8 +68,10 @@ impl Reader {
             loop {
                 // It says why in its log, if it is the agent's fault.
                 let _ = reading.read(&socket).await;
-                reading.shared.is_reading.store(false, Ordering::Relaxed);
-                reading.shared.breaks.fetch_add(1, Ordering::Relaxed);
+                // Where nobody listens yet, nothing breaks.
+                if reading.shared.is_reading.swap(false, Ordering::Relaxed) {
+                    reading.shared.breaks.fetch_add(1, Ordering::Relaxed);
+                }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });

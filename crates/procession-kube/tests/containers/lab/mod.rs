@@ -185,8 +185,17 @@ impl Lab {
         root
     }
 
-    /// Makes an archive with [`IMAGE`], as `docker save` would, which all runtimes read.
+    /// An archive with [`IMAGE`], as `docker save` would make it, which all runtimes read. It is made once, however
+    /// often runtimes are started in this folder.
     pub(crate) fn image(&self) -> PathBuf {
+        let image = self.path("image.tar");
+        if !image.exists() {
+            self.make_image(&image);
+        }
+        image
+    }
+
+    fn make_image(&self, image: &Path) {
         let archive = self.path("image");
         fs::create_dir(&archive).unwrap();
         let root = self.root_folder("image-root");
@@ -205,13 +214,11 @@ impl Lab {
         ]);
         fs::write(archive.join("config.json"), config.to_string()).unwrap();
         fs::write(archive.join("manifest.json"), manifest.to_string()).unwrap();
-        let image = self.path("image.tar");
-        run(program("tar").arg("-C").arg(&archive).arg("-cf").arg(&image).args([
+        run(program("tar").arg("-C").arg(&archive).arg("-cf").arg(image).args([
             "manifest.json",
             "config.json",
             "layer.tar",
         ]));
-        image
     }
 
     /// A daemon that is told how to run by `configure` each time it is started.
