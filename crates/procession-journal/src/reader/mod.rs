@@ -210,8 +210,8 @@ impl<R: io::Read + io::Seek> Reader<R> {
     /// header that was forged is not to hide those that follow.
     fn pass_over(&mut self, header: &Header, why: &'static str) -> io::Result<Block> {
         let end = header.offset.saturating_add(header.bytes);
-        let is_whole = why != why::INTERRUPTED
-            && (self.scan.header_at(end)?.is_some() || self.scan.length()? == end);
+        let is_whole =
+            why != why::INTERRUPTED && (self.scan.header_at(end)?.is_some() || self.scan.length()? == end);
         let found = if is_whole { Ok(end) } else { self.find(header.offset + HEADER_BYTES as u64)? };
         self.is_over = found.is_err();
         self.offset = found.unwrap_or_else(|end| end);

@@ -2,7 +2,9 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use procession::{Checkpoint, Event, EventKind, MINIMUM_BUDGET, ProcessKey, Subject, Table, TableConfig};
+use procession::{
+    BootTime, Checkpoint, Event, EventKind, MINIMUM_BUDGET, Pid, ProcessKey, Subject, Table, TableConfig,
+};
 
 use super::{block, damage, file, read, recording};
 use crate::block::{Fields, Kind, VERSION};
@@ -53,7 +55,9 @@ fn a_container_with_millions_of_labels_is_refused() {
 
 #[test]
 fn a_checkpoint_of_millions_of_parts_is_refused() {
-    for (field, count) in [(5, 1 << 18), (6, 1 << 18), (7, 1 << 18), (8, 1 << 18), (9, 1 << 21), (10, 1 << 21)] {
+    for (field, count) in
+        [(5, 1 << 18), (6, 1 << 18), (7, 1 << 18), (8, 1 << 18), (9, 1 << 21), (10, 1 << 21)]
+    {
         let file = made(Kind::Checkpoint, &recording(), |put| {
             put.number(3, true);
             put.some_bytes(4, Some(b""));
@@ -130,19 +134,35 @@ fn what_a_full_table_gives_is_read() {
     check_read(&recording, &checkpoint);
 }
 
-/// What takes the least in a table: processes that only forked and ended, all of which wait for the end of their
-/// grace time. The budget is one of which a checkpoint may weigh more than what any may.
-#[test]
-fn what_a_table_full_of_a_fork_bomb_gives_is_read() {
-    let bomb = super::damaged::many_lives(120_000).filter(|event| !matches!(event.kind, EventKind::Exec(_)));
-    let bomb = bomb.map(|mut event| {
-        if let EventKind::Exit(exit) = &mut event.kind {
-            let began = exit.process.began;
-            exit.process = Subject::exact(ProcessKey::new(exit.tid, began), began);
+/// One process that forks again and again; all that it makes ends at once.
+fn fork_bomb(count: u32) -> impl Iterator<Item = Event<'static>> {
+    let mother = ProcessKey::new(Pid(100), BootTime::from_nanos(10));
+    let (of_mother, of_others) = (2, 3);
+    let lives = super::damaged::many_lives(count).enumerate();
+    let bomb = lives.filter(move |(at, event)| {
+        *at < of_mother || *at >= of_others && !matches!(event.kind, EventKind::Exec(_))
+    });
+    bomb.map(move |(at, mut event)| {
+        match &mut event.kind {
+            EventKind::Fork(fork) if at >= of_others => {
+                (fork.parent, fork.owner, fork.parent_tid) = (mother.into(), mother.into(), mother.pid);
+            }
+            EventKind::Exit(exit) => {
+                let began = exit.process.began;
+                exit.process = Subject::exact(ProcessKey::new(exit.tid, began), began);
+                exit.owner = mother.into();
+            }
+            _ => {}
         }
         event
-    });
-    let (recording, checkpoint) = full_table(12 << 20, bomb);
+    })
+}
+
+/// What takes the least in a table, so that there are the most: processes that only forked and ended, all of which
+/// wait for the end of their grace time. The budget is one of which a checkpoint may weigh more than what any may.
+#[test]
+fn what_a_table_full_of_a_fork_bomb_gives_is_read() {
+    let (recording, checkpoint) = full_table(12 << 20, fork_bomb(120_000));
     check_read(&recording, &checkpoint);
 }
 
@@ -223,7 +243,8 @@ fn a_header_in_front_of_other_blocks_hides_none_of_them() {
     let forged = headers(1, u32::try_from(blocks.len()).unwrap());
     for behind in [Vec::new(), block(2 * events.len() as u64, &events).to_bytes().unwrap()] {
         let read = read(&[forged.clone(), blocks.clone(), behind.clone()].concat());
-        let count = |block: &crate::Block| if let Content::Events(it) = &block.content { it.len() } else { 0 };
+        let count =
+            |block: &crate::Block| if let Content::Events(it) = &block.content { it.len() } else { 0 };
         let expected = events.len() * if behind.is_empty() { 2 } else { 3 };
         assert_eq!(read.iter().map(count).sum::<usize>(), expected, "{read:?}");
     }
