@@ -25,7 +25,7 @@ fn pid_of_holder(path: &Path) -> Option<u32> {
     pid_of_lock(&fs::read_to_string("/proc/locks").ok()?, inode)
 }
 
-/// The real one, in the line `Uid:	1000	0	0	0`.
+/// The real one, which is the first number of the line `Uid:`.
 fn uid_of(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
