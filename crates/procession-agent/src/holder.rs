@@ -6,11 +6,28 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use rustix::process::geteuid;
+
 /// Who holds a lock on the file or directory at `path`: ` (it is pid 12, procession)`, or nothing.
 pub fn holder_of_lock(path: &Path) -> String {
-    let Ok(metadata) = path.metadata() else { return String::new() };
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    told(pid_of_lock(&locks, metadata.ino()))
+    told(pid_of_holder(path))
+}
+
+/// Whether a program of this process's user holds it. Its real user counts: a program that anybody may start can
+/// have root's rights.
+pub(crate) fn is_lock_ours(path: &Path) -> bool {
+    let user = |pid| uid_of(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?);
+    pid_of_holder(path).and_then(user) == Some(geteuid().as_raw())
+}
+
+fn pid_of_holder(path: &Path) -> Option<u32> {
+    let inode = path.metadata().ok()?.ino();
+    pid_of_lock(&fs::read_to_string("/proc/locks").ok()?, inode)
+}
+
+/// The real one, which is the first number of the line `Uid:`.
+fn uid_of(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
 /// The same of who listens on a TCP port of this network namespace.
@@ -86,6 +103,12 @@ mod tests {
         assert!(holder_of_port(port).contains(&own));
         drop(listener);
         assert_eq!(holder_of_port(port), "");
+    }
+
+    #[test]
+    fn the_real_user_counts() {
+        assert_eq!(uid_of("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n"), Some(1000));
+        assert_eq!(uid_of("Name:\tUid\n"), None);
     }
 
     #[test]

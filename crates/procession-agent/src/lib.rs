@@ -45,6 +45,7 @@ mod clock;
 mod control;
 mod detail;
 mod export;
+mod folders;
 mod hold;
 mod holder;
 mod hub;

@@ -34,12 +34,13 @@ pub fn is_replaceable(directory: &Path) -> io::Result<bool> {
     Ok(is_shared(directory)? && fs::metadata(directory)?.mode() & STICKY == 0)
 }
 
-/// Refuses a directory, if it is there, in which others can make files.
+/// Refuses a directory, if it is there, in which others can make files, or that they can have chosen.
 ///
 /// # Errors
 ///
 /// It is one, and what to do.
 pub fn refuse_shared(directory: &Path) -> io::Result<()> {
+    refuse_planted_link(directory)?;
     match is_shared(directory) {
         Ok(true) => {
             let text = format!(
@@ -52,6 +53,20 @@ pub fn refuse_shared(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// A link leads where who made it wanted.
+fn refuse_planted_link(path: &Path) -> io::Result<()> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !is_link || !is_shared(above)? {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is a symbolic link in a directory where others can write: remove it, or choose another directory",
+        path.display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 #[cfg(test)]
@@ -78,5 +93,16 @@ mod tests {
             assert_eq!(refuse_shared(path).is_err(), shared, "{mode:o}");
         }
         assert!(refuse_shared(&path.join("none")).is_ok());
+    }
+
+    #[test]
+    fn a_link_is_trusted_where_only_root_can_have_made_it() {
+        let [directory, elsewhere] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+        let link = directory.path().join("journal");
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        for (mode, is_refused) in [(0o700, false), (0o1777, true)] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(refuse_shared(&link).is_err(), is_refused, "{mode:o}");
+        }
     }
 }

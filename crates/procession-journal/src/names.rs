@@ -44,9 +44,9 @@ pub struct Pod {
 const MOST_BYTES: usize = 256 << 20;
 
 /// Of a container, without what it points to and what allocating that costs.
-const CONTAINER_BYTES: usize = 512;
+pub(crate) const CONTAINER_BYTES: usize = 512;
 /// The same of a label or annotation.
-const PAIR_BYTES: usize = 96;
+pub(crate) const PAIR_BYTES: usize = 96;
 
 impl Container {
     /// About as many bytes as it takes in memory.

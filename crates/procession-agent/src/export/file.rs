@@ -1,8 +1,7 @@
 //! The file that is exported to: continued, rotated, and opened anew when somebody takes it away.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use super::keeper::{Keeper, Keeping};
 use super::open::{Open, identity, open, permitted};
 use super::outbox::Outbox;
 use super::{FileConfig, Rotation};
+use crate::folders;
 
 /// How often it is looked whether the file is still the one of that name.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl ExportFile {
     pub(super) fn open(config: FileConfig, counters: Arc<Counters>) -> io::Result<Self> {
         let FileConfig { path, rotation, compress, mode } = config;
         let names = BackupNames::of(&path)?;
-        DirBuilder::new().recursive(true).mode(0o755).create(names.directory())?;
+        folders::make(names.directory())?;
         let mut file = Self {
             mode: permitted(mode),
             compress,

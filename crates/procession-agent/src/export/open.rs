@@ -13,12 +13,15 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::outbox::Tail;
-use crate::holder::holder_of_lock;
+use crate::holder::{holder_of_lock, is_lock_ours};
 use crate::trust;
 
 /// The longest piece of a line for whose begin is searched, and a piece of that.
 const LONGEST_PIECE: u64 = 4 << 20;
 const SEARCHED_AT_ONCE: u64 = 64 << 10;
+
+/// Permissions by which others than the owner read, and lock.
+const READ_BY_OTHERS: u32 = 0o044;
 
 /// Opens no symbolic link.
 #[expect(clippy::cast_possible_wrap, reason = "flags are bits")]
@@ -61,7 +64,7 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
     let (file, mut metadata) = open_ours(path, mode)?;
     let is_regular = metadata.is_file();
     if is_regular {
-        refuse_what_is_in_use(&file, path)?;
+        refuse_what_is_in_use(&file, path, metadata.mode())?;
         if metadata.mode() & 0o7777 != mode {
             permit(&file, path, mode);
         }
@@ -84,11 +87,11 @@ fn open_ours(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(mode);
     if is_shared {
-        options.custom_flags(NO_LINK);
+        options.custom_flags(NO_LINK | NO_WAIT);
     }
     let file = options.open(path).map_err(explain)?;
     let metadata = file.metadata()?;
-    if is_shared && metadata.is_file() {
+    if is_shared {
         refuse_planted(&metadata)?;
     }
     Ok((file, metadata))
@@ -99,8 +102,12 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A file that somebody else owns, or that has another name elsewhere, need not be one of ours.
+/// A file that somebody else owns, or that has another name elsewhere, need not be one of ours. What is no file
+/// at all may have taken the place of one a moment ago.
 fn refuse_planted(metadata: &Metadata) -> io::Result<()> {
+    if !metadata.is_file() {
+        return Err(planted("not a regular file"));
+    }
     if metadata.uid() != geteuid().as_raw() {
         return Err(planted("another user's"));
     }
@@ -122,15 +129,19 @@ fn explain(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) { planted("a symbolic link") } else { error }
 }
 
-/// Two who write the same file cut each other's lines. Where files cannot be locked, nobody is refused.
-fn refuse_what_is_in_use(file: &File, path: &Path) -> io::Result<()> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            let text = format!("another program exports to it{}", holder_of_lock(path));
-            Err(io::Error::new(ErrorKind::ResourceBusy, text))
-        }
-        _ => Ok(()),
+/// Two who write the same file cut each other's lines. Where files cannot be locked, nobody is refused; and who
+/// can only read one does not keep it from being written, by a lock for which that is enough.
+fn refuse_what_is_in_use(file: &File, path: &Path, mode: u32) -> io::Result<()> {
+    if flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
+        return Ok(());
     }
+    let holder = holder_of_lock(path);
+    if mode & READ_BY_OTHERS != 0 && !is_lock_ours(path) {
+        let path = path.display();
+        tracing::warn!("another user's program has locked {path}{holder}: the export goes on all the same");
+        return Ok(());
+    }
+    Err(io::Error::new(ErrorKind::ResourceBusy, format!("another program exports to it{holder}")))
 }
 
 /// The umask does not count, nor what a file of that name had before.
@@ -176,8 +187,49 @@ fn torn_line(file: &File, length: u64) -> io::Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
+
+    /// Somebody else locks it, and says so: a program with its lock, until it is dropped.
+    struct Locked(std::process::Child);
+
+    impl Locked {
+        fn by_nobody(path: &Path) -> Self {
+            let mut command = Command::new("flock");
+            command.arg("--no-fork").arg(path).args(["sh", "-c", "echo; exec sleep 600"]);
+            let mut child = command.uid(65_534).gid(65_534).stdout(Stdio::piped()).spawn().unwrap();
+            let mut said = [0];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+            Self(child)
+        }
+    }
+
+    impl Drop for Locked {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn who_can_only_read_it_does_not_stop_the_export() {
+        if !geteuid().is_root() {
+            println!("SKIPPED: only root can be another user too");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("events.log");
+        let first = open(&path, 0o644).unwrap();
+        assert!(open(&path, 0o644).unwrap_err().to_string().contains("another program exports to it"));
+        drop(first);
+        let _locked = Locked::by_nobody(&path);
+        open(&path, 0o644).unwrap();
+    }
 
     #[test]
     fn what_others_may_have_put_there_is_not_written_to() {
@@ -197,6 +249,10 @@ mod tests {
         fs::hard_link(directory.path().join("other"), &path).unwrap();
         assert!(refused().contains("other names"));
         assert_eq!(fs::read(directory.path().join("other")).unwrap(), b"{", "it is not mended");
+        // A pipe that takes the place of a file after the first look at it: whoever opens it does not wait.
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(open_ours(&path, 0o600).unwrap_err().to_string().contains("not a regular file"));
+        fs::remove_file(&path).unwrap();
         open(&path, 0o600).unwrap();
         open(&path, 0o600).unwrap();
         fs::remove_file(&path).unwrap();

@@ -66,14 +66,16 @@ pub(super) fn open(target: &JournalTarget) -> io::Result<Box<dyn Medium>> {
 /// Opens a file that nobody else writes, and empties it.
 fn open_alone(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    // Not everything that can be written can be locked.
+    if !file.metadata()?.is_file() {
+        // Nor is a lock on `/dev/null` anybody's.
+        return Ok(file);
+    }
+    // Not every file system has locks.
     if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         let text = format!("another program writes {}: stop it, or choose another file", path.display());
         return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
     }
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
+    file.set_len(0)?;
     Ok(file)
 }
 
@@ -172,5 +174,20 @@ impl Medium for OneFile {
 
     fn size(&self) -> (u64, u64) {
         (self.len, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_one_writers_and_a_device_is_everybodys() {
+        let device = Path::new("/dev/null");
+        let both = (open_alone(device).unwrap(), open_alone(device));
+        assert!(both.1.is_ok());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let _first = open_alone(file.path()).unwrap();
+        assert_eq!(open_alone(file.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -3,10 +3,10 @@
 //! A socket is made under another name and renamed, so that its path never leads to one that is not
 //! ready or whose permissions are too wide.
 
-use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::folders;
 use crate::holder::told;
 use crate::trust;
 
@@ -30,9 +31,6 @@ pub(super) struct SocketFile {
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
-/// Of a directory that is made for the socket.
-const DIRECTORY_MODE: u32 = 0o755;
-
 /// The longest path that the address of a socket holds.
 const LONGEST_PATH: usize = 107;
 
@@ -45,7 +43,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// Listens on `path`, in place of a socket there on which nobody answers.
 pub(super) async fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+    folders::make(directory)?;
     let temporary = temporary_name(directory);
     let longest = path.as_os_str().len().max(temporary.as_os_str().len());
     if longest > LONGEST_PATH {

@@ -25,8 +25,9 @@ mod wiring;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
-use procession_agent::{Account, Agent};
+use anyhow::{Context as _, anyhow, ensure};
+use procession_agent::{Account, Agent, holder_of_lock};
+use procession_sensor::{EbpfError, SourceError};
 
 pub(crate) use args::Typed;
 use config::{AgentConfig, Destination};
@@ -76,12 +77,9 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
 fn detach_all(pin_dir: &Path) -> anyhow::Result<ExitCode> {
     let place = pin_dir.display();
     let pins = names_in(pin_dir);
-    if !pins.is_empty() {
-        summary::tell(format_args!("removing from {place}: {}", pins.join(", ")));
-    }
-    let was_there = procession_sensor::detach_all(pin_dir)
-        .with_context(|| format!("cannot remove what is in {place}"))?;
+    let was_there = procession_sensor::detach_all(pin_dir).map_err(|error| not_detached(error, pin_dir))?;
     if was_there {
+        summary::tell(format_args!("removed from {place}: {}", pins.join(", ")));
         summary::tell(format_args!(
             "the eBPF programs in {place} are detached, and nothing is left of them; what happened since their \
              agent stopped is not known to the next one"
@@ -90,6 +88,15 @@ fn detach_all(pin_dir: &Path) -> anyhow::Result<ExitCode> {
         summary::tell(format_args!("there is nothing to detach in {place}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_detached(error: SourceError, pin_dir: &Path) -> anyhow::Error {
+    let place = pin_dir.display();
+    if matches!(error, SourceError::Ebpf(EbpfError::InUse { .. })) {
+        let holder = holder_of_lock(pin_dir);
+        return anyhow!("{place} is in use{holder}: stop that agent first; nothing was removed");
+    }
+    anyhow::Error::from(error).context(format!("cannot remove what is in {place}"))
 }
 
 /// What is in a directory; nothing if it cannot be read.

@@ -1,6 +1,9 @@
-//! Whether what shall outlast the agent is still there.
+//! Whether what shall outlast the agent is still there; and that none of it outlasts one that never started.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use procession_sensor::detach_all;
 
 /// Watches over the directory of pinned programs. The agent itself works without: it holds what it uses.
 #[derive(Debug)]
@@ -23,5 +26,49 @@ impl Pins {
             "somebody has removed the pinned eBPF programs in {place}: this agent sees everything as before, \
              but what happens between its end and the next start will not be known"
         );
+    }
+}
+
+/// Pins of a start that may fail. `None`: there are none, or an earlier agent left some, which stay.
+#[derive(Debug)]
+pub(super) struct FreshPins(Option<PathBuf>);
+
+impl FreshPins {
+    /// Looked at before anything is pinned there.
+    pub(super) fn before(directory: Option<&Path>) -> Self {
+        let is_empty = |directory: &&Path| match directory.read_dir() {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        Self(directory.filter(is_empty).map(Path::to_owned))
+    }
+
+    /// Removes them, when nobody reads there any more: nobody would know that programs are at work.
+    pub(super) fn remove(self) {
+        let Some(directory) = self.0 else { return };
+        let Err(error) = detach_all(&directory) else { return };
+        if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+            let place = directory.display();
+            tracing::warn!(
+                "the eBPF programs in {place} stay, though the agent does not start: {:#}; `--detach-all` \
+                 removes them",
+                anyhow::Error::from(error)
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_not_there_before_is_fresh() {
+        let directory = tempfile::tempdir().unwrap();
+        let is_fresh = |path: &Path| FreshPins::before(Some(path)).0.is_some();
+        assert!(is_fresh(&directory.path().join("none")) && is_fresh(directory.path()));
+        std::fs::create_dir(directory.path().join("maps-1")).unwrap();
+        assert!(!is_fresh(directory.path()));
+        assert!(FreshPins::before(None).0.is_none());
     }
 }

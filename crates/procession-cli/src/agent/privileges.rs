@@ -12,6 +12,7 @@ use std::{fs, io};
 use anyhow::Context as _;
 use procession_agent::privileges::held;
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use rustix::system::uname;
 use rustix::thread::{
@@ -86,7 +87,9 @@ impl Privileges {
     pub(super) fn explain(self, error: anyhow::Error) -> anyhow::Error {
         let is_refusal = |cause: &(dyn std::error::Error + 'static)| {
             let error = cause.downcast_ref::<io::Error>();
-            error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+            // What system calls want of capabilities is another matter, and another number.
+            let is_capability = |error: &io::Error| error.raw_os_error() == Some(Errno::PERM.raw_os_error());
+            error.is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied && !is_capability(it))
         };
         if self.keeps_all || !self.was_above_permissions || !error.chain().any(is_refusal) {
             return error;
@@ -139,8 +142,18 @@ fn keep_only(kept: CapabilitySet) {
     }
 }
 
-/// Gives up what is not in `kept`, in this thread and those that it starts.
+/// Gives up what is not in `kept`, in this thread and those that it starts. What can be given up is, whatever
+/// else cannot: the first error.
 fn restrict(kept: CapabilitySet) -> io::Result<()> {
+    let of_programs = restrict_programs(kept);
+    let kept = capabilities(None)?.permitted & kept;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    let own = set_capabilities(None, sets).map_err(io::Error::from);
+    of_programs.and(own)
+}
+
+/// The same of what programs could have that are started.
+fn restrict_programs(kept: CapabilitySet) -> io::Result<()> {
     // Without CAP_SETPCAP, as under a service manager that withholds it, the bounding set stays. Then it is
     // the refusal of new privileges alone that keeps a program that is started from having more.
     if capabilities(None)?.effective.contains(CapabilitySet::SETPCAP) {
@@ -148,10 +161,7 @@ fn restrict(kept: CapabilitySet) -> io::Result<()> {
             remove_capability_from_bounding_set(capability)?;
         }
     }
-    clear_ambient_capability_set()?;
-    let kept = capabilities(None)?.permitted & kept;
-    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    Ok(set_capabilities(None, sets)?)
+    Ok(clear_ambient_capability_set()?)
 }
 
 /// Also those that we have no name for.
@@ -166,6 +176,18 @@ mod tests {
     use super::*;
 
     const NEW: &str = "6.1.0-18-amd64";
+
+    #[test]
+    fn only_permissions_of_files_are_explained_by_what_was_given_up() {
+        let privileges = Privileges { to_work: TO_WORK, keeps_all: false, was_above_permissions: true };
+        for (errno, is_explained) in [(Errno::ACCESS, true), (Errno::PERM, false), (Errno::NOENT, false)] {
+            let error = anyhow::Error::from(io::Error::from(errno)).context("cannot start");
+            let text = format!("{:#}", privileges.explain(error));
+            assert_eq!(text.contains("keep-privileges"), is_explained, "{text}");
+        }
+        let wrapped = io::Error::new(io::ErrorKind::PermissionDenied, "cannot make the directory");
+        assert!(format!("{:#}", privileges.explain(wrapped.into())).contains("keep-privileges"));
+    }
 
     #[test]
     fn versions_are_read_off_releases() {

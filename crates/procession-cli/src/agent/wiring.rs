@@ -21,6 +21,7 @@ use tracing::Level;
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
 use super::memory;
+use super::pins::FreshPins;
 use super::privileges::Privileges;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
@@ -39,11 +40,16 @@ pub(super) fn start(
     let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
     let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
+    let fresh = FreshPins::before(pin.as_ref().map(|pin| &*pin.directory));
     let source = source::open_logged(config.source, config.ring_size, pin)?;
     // Before the inventory, which starts threads.
     privileges.settle();
-    let inventory = containers::inventory(&config.containers)?;
-    Ok(Agent::start(source, Box::new(inventory), config_of_agent)?)
+    let started = containers::inventory(&config.containers)
+        .and_then(|inventory| Ok(Agent::start(source, Box::new(inventory), config_of_agent)?));
+    if started.is_err() {
+        fresh.remove();
+    }
+    started
 }
 
 /// What an agent can do otherwise while it runs.
@@ -123,9 +129,14 @@ fn journal(
 ) -> anyhow::Result<Option<OpenJournal>> {
     let config::JournalConfig { path, max_bytes, max_age, fsync } = config.clone();
     let is_ours = trust::refuse_shared(&path);
-    let directory = DirectoryConfig { max_bytes, max_age, fsync, ..DirectoryConfig::new(path) };
+    let directory = DirectoryConfig { max_bytes, max_age, fsync, ..DirectoryConfig::new(&path) };
     let target = JournalTarget::Directory(directory);
-    let opened = is_ours.and_then(|()| JournalConfig::new(target, node_name)?.open());
+    let opened = is_ours.and_then(|()| {
+        let journal = JournalConfig::new(target, node_name)?.open()?;
+        // It need not be the one that was looked at: others may have been faster to make it.
+        trust::refuse_shared(&path)?;
+        Ok(journal)
+    });
     let origin = settings.get("journal-dir").map(|setting| &setting.origin);
     match opened {
         Ok(journal) => Ok(Some(journal)),

@@ -1,6 +1,7 @@
 //! Two agents that want the same: one serves, and the other says what it cannot have, who has it, and what to do.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::agent::{Agent, run_marked, wait_until};
@@ -20,6 +21,15 @@ fn check_refused(other: &Answer, agent: &Agent, words: &[&str]) {
         assert!(other.err.contains(word), "{word} in {}", other.err);
     }
     assert!(other.err.contains(&format!("(it is pid {}, procession)", agent.pid())), "{}", other.err);
+}
+
+/// Programs of an agent that cannot start do not stay; those that an earlier one left do.
+fn check_no_pins_left(site: &Site, elsewhere: &str, socket: &str) {
+    let place = PathBuf::from(format!("{}-own", site.pins().display()));
+    let own = format!("--pin-dir={}", place.display());
+    let other = site.another(&[elsewhere, socket, &own]);
+    assert!(!other.is_given && other.err.contains("another agent listens there"), "{other:?}");
+    assert!(!place.exists(), "{other:?}");
 }
 
 fn want_the_same() {
@@ -60,6 +70,8 @@ fn want_the_same() {
     let pins = format!("--pin-dir={}", site.pins().display());
     let other = site.another(&[&elsewhere, &pins]);
     check_refused(&other, &agent, &["another process reads what is pinned in", "use another directory"]);
+
+    check_no_pins_left(&site, &elsewhere, &socket);
 
     let other = site.another(&[&socket, &port, &web, &export, &pins]);
     assert!(!other.is_given, "{other:?}");

@@ -76,8 +76,12 @@ fn decode<M: Message + Default>(message: Bytes) -> Option<M> {
 
 /// At least as many bytes as a part takes in memory, here and in a checkpoint.
 pub(crate) fn weight(field: u64, message: &[u8]) -> usize {
-    let spells = if field == 6 { count(message, &[6]) } else { 0 };
-    PART + message.len() + spells * SPELL
+    let own = match field {
+        6 => PART + count(message, &[6]) * SPELL,
+        9 | 10 => KEY,
+        _ => PART,
+    };
+    own + message.len()
 }
 
 /// More than the largest of all parts without what it points to, the place of an entry in an index, and what
@@ -85,6 +89,8 @@ pub(crate) fn weight(field: u64, message: &[u8]) -> usize {
 const PART: usize = 512;
 /// The same of what a setting was before.
 const SPELL: usize = 64;
+/// The same of a part that is a key, in a list that may have grown to twice what is in it.
+const KEY: usize = 64;
 
 fn put_program(put: &mut Put<'_>, program: &SavedProgram<'_>) {
     put.number(1, program.nature == procession::Nature::KernelThread);

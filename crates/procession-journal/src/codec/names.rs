@@ -4,17 +4,12 @@ use std::time::SystemTime;
 
 use super::recording::{nanos_of, time_of};
 use super::wire::count;
-use crate::names::{Container, Pod};
+use crate::names::{CONTAINER_BYTES, Container, PAIR_BYTES, Pod};
 use crate::proto;
-
-/// Without what it points to, and what allocating that costs.
-const CONTAINER: usize = 512;
-/// The same of a label or annotation.
-const PAIR: usize = 96;
 
 /// At least as many bytes as an encoded container takes in memory.
 pub(crate) fn weight(message: &[u8]) -> usize {
-    CONTAINER + message.len() + PAIR * (count(message, &[6, 6]) + count(message, &[6, 7]))
+    CONTAINER_BYTES + message.len() + PAIR_BYTES * (count(message, &[6, 6]) + count(message, &[6, 7]))
 }
 
 impl From<&Container> for proto::Container {

@@ -16,7 +16,7 @@ use crate::recording::Recording;
 /// A checkpoint may weigh as much whatever is said of its table, and however short it is in the file.
 const FREE: usize = 64 << 20;
 /// The most weight for each byte of the table's budget: a part is charged more than it takes there.
-const PER_BUDGET: usize = 8;
+const PER_BUDGET: usize = 16;
 /// The most weight for each byte in the file. Those of a table with nothing but equal processes have a tenth of it.
 const PER_STORED: usize = 256;
 

@@ -206,10 +206,12 @@ impl<R: io::Read + io::Seek> Reader<R> {
     }
 
     /// Passes over a block whose payload is damaged. Where it ends there is another block, or the file
-    /// ends too; or else it is not as long any more as its header says.
+    /// ends too; or else it is not as long any more as its header says. Nor is it if another begins in it: a
+    /// header that was forged is not to hide those that follow.
     fn pass_over(&mut self, header: &Header, why: &'static str) -> io::Result<Block> {
         let end = header.offset.saturating_add(header.bytes);
-        let is_whole = self.scan.header_at(end)?.is_some() || self.scan.length()? == end;
+        let is_whole =
+            why != why::INTERRUPTED && (self.scan.header_at(end)?.is_some() || self.scan.length()? == end);
         let found = if is_whole { Ok(end) } else { self.find(header.offset + HEADER_BYTES as u64)? };
         self.is_over = found.is_err();
         self.offset = found.unwrap_or_else(|end| end);

@@ -2,7 +2,9 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use procession::{MINIMUM_BUDGET, Table, TableConfig};
+use procession::{
+    BootTime, Checkpoint, Event, EventKind, MINIMUM_BUDGET, Pid, ProcessKey, Subject, Table, TableConfig,
+};
 
 use super::{block, damage, file, read, recording};
 use crate::block::{Fields, Kind, VERSION};
@@ -53,11 +55,13 @@ fn a_container_with_millions_of_labels_is_refused() {
 
 #[test]
 fn a_checkpoint_of_millions_of_parts_is_refused() {
-    for field in 5..=10 {
+    for (field, count) in
+        [(5, 1 << 18), (6, 1 << 18), (7, 1 << 18), (8, 1 << 18), (9, 1 << 21), (10, 1 << 21)]
+    {
         let file = made(Kind::Checkpoint, &recording(), |put| {
             put.number(3, true);
             put.some_bytes(4, Some(b""));
-            empty_messages(put, field, 1 << 18);
+            empty_messages(put, field, count);
         });
         // Of images and entries the first names what is not there.
         let refused = ["the checkpoint in them is none that a table can have given", TOO_MUCH];
@@ -103,21 +107,63 @@ fn millions_of_accounts_are_refused() {
     assert_eq!([why(&close), why(&checkpoint)], [MALFORMED; 2]);
 }
 
+fn full_table(budget: usize, events: impl Iterator<Item = Event<'static>>) -> (Recording, Checkpoint) {
+    let config = TableConfig { budget, ..TableConfig::default() };
+    let mut table = Table::new(config);
+    for event in events {
+        let _ = table.apply(&event);
+    }
+    (Recording { table: config, ..recording() }, table.checkpoint())
+}
+
+/// What is written is what is read.
+fn check_read(recording: &Recording, checkpoint: &Checkpoint) {
+    let written = file(&RawBlock::checkpoint(recording, checkpoint, 0, b""));
+    let blocks = read(&written);
+    assert!(damage(&blocks).is_empty(), "{:?}", damage(&blocks));
+    let Some(Content::Checkpoint { checkpoint: read, .. }) = blocks.last().map(|block| &block.content) else {
+        panic!("{} bytes", written.len())
+    };
+    assert!(file(&RawBlock::checkpoint(recording, read, 0, b"")) == written);
+}
+
 /// A checkpoint of the smallest table is far below what is refused.
 #[test]
 fn what_a_full_table_gives_is_read() {
-    let config = TableConfig { budget: MINIMUM_BUDGET, ..TableConfig::default() };
-    let mut table = Table::new(config);
-    for event in super::damaged::many_lives(5_000) {
-        let _ = table.apply(&event);
-    }
-    let blocks =
-        file(&RawBlock::checkpoint(&Recording { table: config, ..recording() }, &table.checkpoint(), 0, b""));
-    let blocks = read(&blocks);
-    assert!(
-        matches!(blocks.last().map(|block| &block.content), Some(Content::Checkpoint { .. })),
-        "{blocks:?}"
-    );
+    let (recording, checkpoint) = full_table(MINIMUM_BUDGET, super::damaged::many_lives(5_000));
+    check_read(&recording, &checkpoint);
+}
+
+/// One process that forks again and again; all that it makes ends at once.
+fn fork_bomb(count: u32) -> impl Iterator<Item = Event<'static>> {
+    let mother = ProcessKey::new(Pid(100), BootTime::from_nanos(10));
+    let (of_mother, of_others) = (2, 3);
+    let lives = super::damaged::many_lives(count).enumerate();
+    let bomb = lives.filter(move |(at, event)| {
+        *at < of_mother || *at >= of_others && !matches!(event.kind, EventKind::Exec(_))
+    });
+    bomb.map(move |(at, mut event)| {
+        match &mut event.kind {
+            EventKind::Fork(fork) if at >= of_others => {
+                (fork.parent, fork.owner, fork.parent_tid) = (mother.into(), mother.into(), mother.pid);
+            }
+            EventKind::Exit(exit) => {
+                let began = exit.process.began;
+                exit.process = Subject::exact(ProcessKey::new(exit.tid, began), began);
+                exit.owner = mother.into();
+            }
+            _ => {}
+        }
+        event
+    })
+}
+
+/// What takes the least in a table, so that there are the most: processes that only forked and ended, all of which
+/// wait for the end of their grace time. The budget is one of which a checkpoint may weigh more than what any may.
+#[test]
+fn what_a_table_full_of_a_fork_bomb_gives_is_read() {
+    let (recording, checkpoint) = full_table(12 << 20, fork_bomb(120_000));
+    check_read(&recording, &checkpoint);
 }
 
 #[test]
@@ -187,4 +233,19 @@ fn a_block_in_the_place_of_a_payload_is_found() {
     let whole =
         |block: &crate::Block| matches!(&block.content, Content::Events(it) if it.len() == events.len());
     assert!(blocks.iter().any(whole), "{blocks:?}");
+}
+
+/// One forged header that speaks of all that follows costs nobody the blocks that do.
+#[test]
+fn a_header_in_front_of_other_blocks_hides_none_of_them() {
+    let events = super::damaged::events();
+    let blocks = file(&[block(0, &events), block(events.len() as u64, &events)]);
+    let forged = headers(1, u32::try_from(blocks.len()).unwrap());
+    for behind in [Vec::new(), block(2 * events.len() as u64, &events).to_bytes().unwrap()] {
+        let read = read(&[forged.clone(), blocks.clone(), behind.clone()].concat());
+        let count =
+            |block: &crate::Block| if let Content::Events(it) = &block.content { it.len() } else { 0 };
+        let expected = events.len() * if behind.is_empty() { 2 } else { 3 };
+        assert_eq!(read.iter().map(count).sum::<usize>(), expected, "{read:?}");
+    }
 }
