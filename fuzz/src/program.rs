@@ -75,7 +75,8 @@ pub fn pod(json: &[u8]) {
     for (place, container) in pod.containers.iter().enumerate() {
         assert_eq!(pod.position(&container.id), Some(place));
     }
-    assert!(defects.total() <= json.len() as u64);
+    // A few of an empty object, which lacks all that a pod must have; else each takes bytes to write.
+    assert!(defects.total() <= 8 + json.len() as u64);
 }
 
 /// What a runtime answers when it is asked for the container whose id is 64 times `a`; the first byte says in which

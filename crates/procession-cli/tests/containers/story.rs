@@ -76,3 +76,9 @@ pub(crate) fn container_in(pod: &Value) -> Value {
 pub(crate) fn is_marked(event: &Value) -> bool {
     process(event)["flags"].as_str().is_some_and(|flags| flags.contains(MARK))
 }
+
+/// How many events the summary says were told without the name of their container: others may run some too.
+pub(crate) fn unnamed(errors: &str) -> u64 {
+    let before = errors.split(" without the name of their container").next().unwrap_or_default();
+    before.rsplit(' ').next().and_then(|count| count.replace(',', "").parse().ok()).unwrap_or(0)
+}
