@@ -209,10 +209,13 @@ pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
     }
 }
 
-/// Waits until hardly anything waits to be written: what does when the agent stops gets little time.
+/// Waits until all that waits to be written now is written or lost: what still does when the agent stops gets
+/// little time. Others may make more meanwhile.
 pub(crate) fn settle(agent: &Agent) {
-    let waiting = || agent.metric("procession_journal_waiting_events").unwrap();
-    wait_until(|| waiting() < 100, || format!("{} events wait: {}", waiting(), agent.errors()));
+    let metric = |name: &str| agent.metric(name).unwrap();
+    let done = || metric("procession_journal_events_total") + metric("procession_journal_lost_events_total");
+    let goal = done() + metric("procession_journal_waiting_events");
+    wait_until(|| done() >= goal, || format!("{} of {goal} events: {}", done(), agent.errors()));
 }
 
 /// Ends in order, when all is written that can be; what it said in all.
