@@ -229,6 +229,8 @@ fn does_not_answer_for_a_while() {
     wait_until(is_ready, || "events are told, so it is of use".to_owned());
     drop(frozen);
     agent.wait_for_word("the journal is written again", 1);
+    // Until then there may still be no room for more.
+    settle(&agent);
     run_marked("later", 20);
     agent.wait_for_export("later-19");
     let counted = lost(&agent);
