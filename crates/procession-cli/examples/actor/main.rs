@@ -63,6 +63,7 @@ mod scene;
 mod soak;
 mod storm;
 mod sys;
+mod threads;
 mod truth;
 
 use std::env;

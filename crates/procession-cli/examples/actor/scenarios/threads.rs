@@ -10,21 +10,7 @@ use anyhow::Result;
 
 use crate::scene::Scene;
 use crate::sys;
-
-/// Starts threads that stay until the process ends or execs; all run when it returns.
-fn hold_threads(number: usize) {
-    let running = Arc::new(Barrier::new(number + 1));
-    for _ in 0..number {
-        let running = Arc::clone(&running);
-        thread::spawn(move || {
-            running.wait();
-            loop {
-                thread::park();
-            }
-        });
-    }
-    running.wait();
-}
+use crate::threads::hold_threads;
 
 pub(super) fn leader_execs(scene: &mut Scene) -> Result<()> {
     let program = scene.helper(["leader", "helper:exit:3"])?;

@@ -12,6 +12,7 @@ use std::{env, process, thread};
 
 use super::plan::{By, End, FileKind, Image, Made, Outcome, Plan, Step, Token, Wave};
 use crate::sys::{self, Namespace, Vector};
+use crate::threads::hold_threads;
 use crate::truth::Status;
 
 /// An act, in one of its processes.
@@ -201,21 +202,6 @@ fn path_of(file: FileKind) -> io::Result<CString> {
 
 fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
-}
-
-/// Starts threads that stay until the process ends or execs; all run when it returns.
-fn hold_threads(number: usize) {
-    let running = Arc::new(Barrier::new(number + 1));
-    for _ in 0..number {
-        let running = Arc::clone(&running);
-        thread::spawn(move || {
-            running.wait();
-            loop {
-                thread::park();
-            }
-        });
-    }
-    running.wait();
 }
 
 fn take(step: Step, maker: u32) -> io::Result<()> {
