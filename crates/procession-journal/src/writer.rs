@@ -302,3 +302,23 @@ pub fn state_hash(table: &Table) -> u64 {
     }
     hasher.digest()
 }
+
+#[cfg(test)]
+mod tests {
+    use procession::Exec;
+
+    use super::*;
+    use crate::tests::recording;
+
+    #[test]
+    fn a_long_event_leaves_little_behind() {
+        let bytes = vec![b'a'; 8 * BlockBuilder::FULL];
+        let mut exec = Exec::default();
+        exec.program.arguments.bytes = &bytes;
+        let mut builder = BlockBuilder::new(0);
+        builder.push(&Event { time: BootTime::default(), kind: EventKind::Exec(exec) });
+        let block = builder.take(&recording(), b"mark");
+        assert!(block.raw.len() > bytes.len());
+        assert!(builder.raw.capacity() <= 2 * BlockBuilder::FULL);
+    }
+}

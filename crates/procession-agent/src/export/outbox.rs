@@ -210,6 +210,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_long_line_leaves_little_behind() {
+        let mut outbox = Outbox::default();
+        let mut tail = Tail::new(Faulty { content: Vec::new(), accepts: VecDeque::new(), can_cut: true }, 0);
+        outbox.push(&vec![b'a'; 4 * KEPT_CAPACITY], Content::Notice);
+        let no_line = outbox.push_made(Content::Notice, |_| None);
+        assert_eq!((no_line, outbox.lines.len()), (None, 1));
+        let bytes = outbox.len();
+        tail.append(&mut outbox, bytes, &Counters::default()).unwrap();
+        assert_eq!(tail.medium.content.len(), 4 * KEPT_CAPACITY);
+        assert!(outbox.bytes.capacity() <= KEPT_CAPACITY);
+    }
+
     proptest! {
         #[test]
         fn whatever_is_accepted_each_line_is_there_once_and_whole(
