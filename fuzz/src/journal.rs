@@ -49,8 +49,9 @@ fn check_block(content: &Content) {
         }
         Content::Checkpoint { checkpoint, .. } => {
             let table = Table::restore(checkpoint);
-            let parts = RawBlock::checkpoint(&recording(), &table.checkpoint(), 0, b"");
-            let file: Vec<_> = parts.iter().flat_map(|part| part.to_bytes().expect("it fits")).collect();
+            let (recording, checkpoint) = (recording(), table.checkpoint());
+            let parts = RawBlock::checkpoint(&recording, &checkpoint, 0, b"");
+            let file: Vec<_> = parts.flat_map(|part| part.to_bytes().expect("it fits")).collect();
             let read = blocks(&file).pop().map(|block| block.content);
             let Some(Content::Checkpoint { checkpoint, .. }) = read else { panic!("{read:?}") };
             assert_eq!(state_hash(&Table::restore(&checkpoint)), state_hash(&table));

@@ -182,7 +182,8 @@ fn change_pods(node: &Node, is_over: &AtomicBool) {
 fn run_observation(source: Burst, round: &Round, inventory: Box<dyn Inventory>) {
     // What is never told of would be given up after a while: here at once.
     let hold = HoldConfig { wait: Duration::ZERO, ..HoldConfig::default() };
-    let config = ObservationConfig { hold, queue: QUEUE, ..ObservationConfig::new(facts()) };
+    let config =
+        ObservationConfig { hold, queue: QUEUE, queue_bytes: usize::MAX, ..ObservationConfig::new(facts()) };
     let observation = Observation::start(Box::new(source), config, inventory).unwrap();
     round.told.set(observation.told().clone()).unwrap();
     until("the end of a round", || round.is_over.load(Ordering::Acquire));

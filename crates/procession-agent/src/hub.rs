@@ -8,12 +8,15 @@ use procession_kube::Told;
 
 use crate::node::Node;
 use crate::stream::{Event, EventLog, ReaderKind};
+use crate::weight;
 
 /// Who is shown every event that is told, before any filter.
 pub(crate) type Witness = Box<dyn FnMut(&GetEventsResponse) + Send>;
 
-/// The most events that are appended at once.
+/// The most events that are appended at once, and bytes of the facts they are made of, unless a single one takes
+/// more: what is not appended yet takes room besides that of the log.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// How long the export may take for what was found at the start, as long as it makes progress.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,8 +45,8 @@ impl Hub {
         }
         drop(found);
         for first in told {
-            let more: Vec<_> = told.try_iter().take(BATCH - 1).collect();
-            self.append(std::iter::once(&first).chain(&more));
+            let batch = batch(first, told);
+            self.append(batch.iter());
         }
     }
 
@@ -77,6 +80,20 @@ impl Hub {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// What is there to be appended at once.
+fn batch(first: Told, more: &Receiver<Told>) -> Vec<Told> {
+    let mut bytes = weight::of_one(&first);
+    let mut batch = vec![first];
+    while batch.len() < BATCH
+        && bytes < BATCH_BYTES
+        && let Ok(told) = more.try_recv()
+    {
+        bytes += weight::of_one(&told);
+        batch.push(told);
+    }
+    batch
 }
 
 /// Closes a log when it is dropped.

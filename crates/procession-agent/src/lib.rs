@@ -61,6 +61,7 @@ mod presenter;
 pub mod privileges;
 mod pulse;
 mod query;
+mod queue;
 mod recorded;
 mod redaction;
 mod repair;
@@ -72,6 +73,7 @@ mod tcp;
 mod tell;
 pub mod trust;
 pub mod web;
+mod weight;
 
 pub use agent::{Agent, AgentConfig, AgentError, envelope};
 pub use clock::{renewed, wall_clock};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 use procession::{Namespaces, TableConfig};
 use procession_journal::Restored;
 use procession_kube::Told;
@@ -18,6 +18,7 @@ use crate::journal::{OpenJournal, Roll};
 use crate::pipeline::{Account, Pipeline, PipelineConfig, Selection};
 use crate::pulse::Pulse;
 use crate::query::{Queries, Query, View};
+use crate::queue::Queue;
 use crate::tell::Teller;
 
 /// What to observe, and how long it may wait where.
@@ -29,7 +30,9 @@ pub struct ObservationConfig {
     pub hold: HoldConfig,
     /// How many facts may wait for whoever presents them.
     pub queue: usize,
-    /// What becomes of those.
+    /// The most bytes that those take, about. Of no meaning for a source that waits.
+    pub queue_bytes: usize,
+    /// What becomes of those for which there is no room.
     pub when_full: WhenFull,
     /// How the table behaves. It is another's that goes on from `resume`, but within this budget.
     pub table: TableConfig,
@@ -51,7 +54,8 @@ pub enum WhenFull {
 
 impl ObservationConfig {
     /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
-    /// [`TableConfig`], and room for 65,536 facts. The seed of the table is random, because names and
+    /// [`TableConfig`], and room for 65,536 facts or 32 MiB of them, in
+    /// which as many of the usual ones fit. The seed of the table is random, because names and
     /// paths are other people's input.
     pub fn new(selection: Selection) -> Self {
         let seed = RandomState::new().hash_one(0);
@@ -59,6 +63,7 @@ impl ObservationConfig {
             selection,
             hold: HoldConfig::default(),
             queue: 1 << 16,
+            queue_bytes: 32 << 20,
             when_full: WhenFull::Drop,
             table: TableConfig { seed, ..TableConfig::default() },
             journal: None,
@@ -108,7 +113,8 @@ impl Observation {
         config: ObservationConfig,
         inventory: Box<dyn Inventory>,
     ) -> Result<Self, SourceError> {
-        let ObservationConfig { selection, hold, queue, when_full, table, journal, resume } = config;
+        let ObservationConfig { selection, hold, queue, queue_bytes, when_full, table, journal, resume } =
+            config;
         let mut teller = Teller::new(selection.filter.clone(), inventory, hold);
         let mut found = Vec::new();
         let mut roll = Roll::new(journal.is_some());
@@ -119,10 +125,9 @@ impl Observation {
         let config = PipelineConfig { selection, table, journal, resume };
         let pipeline = Pipeline::start(source, config, &mut |fact| teller.take(fact, &mut tell))?;
         let host_namespaces = pipeline.host_namespaces();
-        let (sender, told) = bounded(queue);
+        let (queue, told) = Queue::new(queue, queue_bytes, when_full, roll);
         let (queries, asked) = Queries::new();
         let pulse = Pulse::new();
-        let queue = Queue { told: sender, when_full, dropped: 0, roll };
         let work = Work { pipeline, queue, asked, pulse: pulse.clone(), teller };
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
@@ -247,26 +252,5 @@ impl Work {
                 break;
             }
         }
-    }
-}
-
-/// The bounded queue between a pipeline and whoever presents what it tells.
-struct Queue {
-    told: Sender<Told>,
-    when_full: WhenFull,
-    dropped: u64,
-    /// The containers of which it tells.
-    roll: Roll,
-}
-
-impl Queue {
-    fn offer(&mut self, told: Told) {
-        self.roll.note(&told.containers);
-        let has_room = match self.when_full {
-            WhenFull::Drop => self.told.try_send(told).is_ok(),
-            WhenFull::Wait => self.told.send(told).is_ok(),
-        };
-        // Nobody may be there to take it any more: that is a loss too.
-        self.dropped += u64::from(!has_room);
     }
 }

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use procession::{Fact, Image, Process, Spell};
+use procession::{Fact, Image, Process};
 use procession_filter::{ContainerNames, Filter, Place};
 use procession_kube::{CgroupContainer, ContainerId, Told, Whose};
 
 use crate::hold::{Hold, HoldConfig, HoldCounts, ProcessName, name_of};
 use crate::inventory::{Inventory, News};
+use crate::weight;
 
 /// What came of asking whose the containers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Teller {
     }
 
     fn wait(&mut self, container: ContainerId, process: ProcessName, fact: Fact, out: Listener<'_>) {
-        let bytes = bytes_of(&fact);
+        let bytes = weight::of_all(&fact);
         let overflow = self.hold.wait(container, process, fact, bytes, Instant::now());
         self.tell_all(overflow, out);
     }
@@ -183,27 +184,4 @@ fn names_of(whose: &Whose) -> ContainerNames<'_> {
         namespace: pod.map(|pod| pod.namespace),
         pod: pod.map(|pod| pod.name),
     }
-}
-
-/// About how many bytes a fact takes in memory, of which it may share most with others.
-fn bytes_of(fact: &Fact) -> usize {
-    let processes = std::iter::once(&fact.process).chain(&fact.lineage);
-    let images =
-        processes.map(|process| size_of::<Process>() + process.image.as_ref().map_or(0, bytes_of_image));
-    size_of::<Fact>() + images.sum::<usize>()
-}
-
-fn bytes_of_image(image: &Image) -> usize {
-    // What every image has besides its texts, rounded up.
-    const FIXED: usize = 512;
-    let texts = [
-        image.arguments().bytes,
-        image.environment().bytes,
-        image.binary(),
-        image.executable(),
-        image.cwd().as_bytes(),
-        image.cgroup_path(),
-    ];
-    let past = image.past().iter().map(|spell| size_of::<Spell>() + spell.cgroup_path().len());
-    FIXED + texts.iter().map(|text| text.len()).sum::<usize>() + past.sum::<usize>()
 }

@@ -242,6 +242,7 @@ fn config() -> ObservationConfig {
         // Nothing is given up, however slow the machine.
         hold: HoldConfig { wait: 2 * PATIENCE, ..HoldConfig::default() },
         queue: (EXECS * FACTS_PER_PROCESS) as usize,
+        queue_bytes: usize::MAX,
         ..everything()
     }
 }

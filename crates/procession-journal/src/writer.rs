@@ -1,6 +1,7 @@
 //! From events to blocks, and from blocks to a file.
 
 use std::io;
+use std::iter;
 
 use procession::{BootTime, Checkpoint, Event, EventKind, Ledger, Table};
 use prost::Message as _;
@@ -107,7 +108,9 @@ impl BlockBuilder {
         let mut put = Put::new(&mut self.raw);
         put.message(1, |put| put_recording(put, recording));
         put.bytes(3, bookmark);
-        let next = Self { raw: Vec::with_capacity(self.raw.len()), ..Self::new(self.sequence()) };
+        // One that was longer than most says nothing of the next.
+        let room = self.raw.len().min(2 * Self::FULL);
+        let next = Self { raw: Vec::with_capacity(room), ..Self::new(self.sequence()) };
         let Self { raw, before, events, span } = std::mem::replace(self, next);
         let (first, last) = span.unwrap_or_default();
         RawBlock { kind: Kind::Events, events, sequence: before, first, last, raw }
@@ -139,19 +142,22 @@ impl RawBlock {
         })
     }
 
-    /// A checkpoint after `sequence` events, in as many blocks as it takes.
-    pub fn checkpoint(
-        recording: &Recording,
-        checkpoint: &Checkpoint,
+    /// A checkpoint after `sequence` events, in as many blocks as it takes: at least one. Each is made when it is
+    /// asked for, because all of them may take as much memory as the table.
+    pub fn checkpoint<'c>(
+        recording: &'c Recording,
+        checkpoint: &'c Checkpoint,
         sequence: u64,
-        bookmark: &[u8],
-    ) -> Vec<Self> {
-        let mut blocks = Vec::new();
+        bookmark: &'c [u8],
+    ) -> impl Iterator<Item = Self> + 'c {
         let mut parts = checkpoint.parts().peekable();
-        while blocks.is_empty() || parts.peek().is_some() {
+        let mut numbers = 0..u32::MAX;
+        let mut is_whole = false;
+        iter::from_fn(move || {
+            let number = numbers.next().filter(|_| !is_whole)?;
             let mut body = Vec::new();
             let mut put = Put::new(&mut body);
-            if blocks.is_empty() {
+            if number == 0 {
                 put.message(4, |put| put_state(put, &checkpoint.state()));
                 put.bytes(11, bookmark);
             }
@@ -160,15 +166,13 @@ impl RawBlock {
             {
                 put_part(&mut put, &part);
             }
-            let is_last = parts.peek().is_none();
-            let number = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
-            blocks.push(Self::made_now(Kind::Checkpoint, recording, sequence, |put| {
+            is_whole = parts.peek().is_none();
+            Some(Self::made_now(Kind::Checkpoint, recording, sequence, |put| {
                 put.number(2, number);
-                put.number(3, is_last);
+                put.number(3, is_whole);
                 put.fields(&body);
-            }));
-        }
-        blocks
+            }))
+        })
     }
 
     /// What was said of containers, in as many blocks as it takes.
@@ -297,4 +301,24 @@ pub fn state_hash(table: &Table) -> u64 {
         hasher.update(&bytes);
     }
     hasher.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use procession::Exec;
+
+    use super::*;
+    use crate::tests::recording;
+
+    #[test]
+    fn a_long_event_leaves_little_behind() {
+        let bytes = vec![b'a'; 8 * BlockBuilder::FULL];
+        let mut exec = Exec::default();
+        exec.program.arguments.bytes = &bytes;
+        let mut builder = BlockBuilder::new(0);
+        builder.push(&Event { time: BootTime::default(), kind: EventKind::Exec(exec) });
+        let block = builder.take(&recording(), b"mark");
+        assert!(block.raw.len() > bytes.len());
+        assert!(builder.raw.capacity() <= 2 * BlockBuilder::FULL);
+    }
 }

@@ -57,6 +57,9 @@ pub(crate) fn now() -> BootTime {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) resident_bytes: u64,
+    /// Of those, the ones that are its own: not pages of files, which the kernel takes back when it needs them, nor the
+    /// ring, which is the kernel's and counts twice because it is mapped twice.
+    pub(crate) own_bytes: u64,
     /// Its own, in ticks.
     pub(crate) cpu: u64,
     /// That of its children that were waited for.
@@ -71,11 +74,20 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
     Some(Usage {
         resident_bytes: number(21) * page,
+        own_bytes: own_bytes(pid)?,
         cpu: number(11) + number(12),
         children_cpu: number(13) + number(14),
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count() as u64),
         threads: number(17),
     })
+}
+
+fn own_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // Who has ended and was not waited for has no such line.
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or("0 kB");
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
 }
 
 /// Ticks a second, in which the kernel tells times.

@@ -20,6 +20,8 @@ pub(crate) struct Sample {
     /// Seconds since the beginning.
     pub(crate) time: f64,
     pub(crate) resident_bytes: u64,
+    /// See [`Usage::own_bytes`].
+    pub(crate) own_bytes: u64,
     /// Of one processor, since the sample before.
     pub(crate) agent_cpu: f64,
     /// The same of the storm: performers and all processes of acts.
@@ -126,6 +128,7 @@ fn whole_cpu(usage: Usage) -> u64 {
 fn of_page(page: &Metrics, usage: Usage) -> Sample {
     Sample {
         resident_bytes: usage.resident_bytes,
+        own_bytes: usage.own_bytes,
         descriptors: usage.descriptors,
         threads: usage.threads,
         table_bytes: page.count("procession_table_bytes"),
@@ -169,12 +172,20 @@ pub(crate) fn write(path: &Path, samples: &[Sample]) -> Result<()> {
 
 fn as_csv(samples: &[Sample]) -> String {
     let mut text = String::from(
-        "seconds,resident_bytes,agent_cpu,storm_cpu,descriptors,threads,table_bytes,table_entries,journal_bytes,records,lost\n",
+        "seconds,resident_bytes,agent_cpu,storm_cpu,descriptors,threads,table_bytes,table_entries,journal_bytes,records,lost,own_bytes\n",
     );
     for it in samples {
         let times = format!("{:.1},{},{:.3},{:.3}", it.time, it.resident_bytes, it.agent_cpu, it.storm_cpu);
-        let rest =
-            [it.descriptors, it.threads, it.table_bytes, it.entries, it.journal_bytes, it.records, it.lost];
+        let rest = [
+            it.descriptors,
+            it.threads,
+            it.table_bytes,
+            it.entries,
+            it.journal_bytes,
+            it.records,
+            it.lost,
+            it.own_bytes,
+        ];
         let rest = rest.map(|number| number.to_string()).join(",");
         let _ = writeln!(text, "{times},{rest}");
     }
@@ -190,6 +201,7 @@ fn as_json(samples: &[Sample]) -> Result<String> {
                 "storm_cpu": it.storm_cpu, "descriptors": it.descriptors, "threads": it.threads,
                 "table_bytes": it.table_bytes, "table_entries": it.entries,
                 "journal_bytes": it.journal_bytes, "records": it.records, "lost": it.lost,
+                "own_bytes": it.own_bytes,
             })
         })
         .collect();

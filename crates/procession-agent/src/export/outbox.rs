@@ -13,6 +13,9 @@ use super::counts::Counters;
 /// How long to wait for room in a pipe that its reader made non-blocking.
 const PIPE_PAUSE: Duration = Duration::from_millis(10);
 
+/// What a few long lines may leave allocated.
+const KEPT_CAPACITY: usize = 1 << 20;
+
 /// What a line tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Content {
@@ -36,6 +39,18 @@ impl Outbox {
     pub(super) fn push(&mut self, line: &[u8], content: Content) {
         self.bytes.extend_from_slice(line);
         self.lines.push_back((line.len(), content));
+    }
+
+    /// Appends the line that `write` appends to what it is given. `None`: it made none.
+    pub(super) fn push_made(
+        &mut self,
+        content: Content,
+        write: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+    ) -> Option<()> {
+        let before = self.bytes.len();
+        write(&mut self.bytes)?;
+        self.lines.push_back((self.bytes.len() - before, content));
+        Some(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,6 +96,7 @@ impl Outbox {
         }
         if self.lines.is_empty() {
             self.bytes.clear();
+            self.bytes.shrink_to(KEPT_CAPACITY);
             self.gone = 0;
         }
         left
@@ -192,6 +208,19 @@ mod tests {
             self.content.truncate(length);
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_long_line_leaves_little_behind() {
+        let mut outbox = Outbox::default();
+        let mut tail = Tail::new(Faulty { content: Vec::new(), accepts: VecDeque::new(), can_cut: true }, 0);
+        outbox.push(&vec![b'a'; 4 * KEPT_CAPACITY], Content::Notice);
+        let no_line = outbox.push_made(Content::Notice, |_| None);
+        assert_eq!((no_line, outbox.lines.len()), (None, 1));
+        let bytes = outbox.len();
+        tail.append(&mut outbox, bytes, &Counters::default()).unwrap();
+        assert_eq!(tail.medium.content.len(), 4 * KEPT_CAPACITY);
+        assert!(outbox.bytes.capacity() <= KEPT_CAPACITY);
     }
 
     proptest! {

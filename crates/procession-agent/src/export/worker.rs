@@ -156,12 +156,14 @@ impl<C: Clock + Clone> Worker<C> {
             count(&counters.filtered_out);
         } else if !self.limiter.admits() {
             count(&counters.rate_limited);
-        } else if let Some(line) = event.json(&self.form) {
-            self.outbox.push(&line, Content::Event(event.message().time));
-        } else if count(&counters.failed_fields) == 0 {
-            tracing::warn!(
-                "a field filter failed on an event, which is not exported; others are only counted"
-            );
+        } else {
+            let content = Content::Event(event.message().time);
+            let pushed = self.outbox.push_made(content, |line| event.write_json(&self.form, line));
+            if pushed.is_none() && count(&counters.failed_fields) == 0 {
+                tracing::warn!(
+                    "a field filter failed on an event, which is not exported; others are only counted"
+                );
+            }
         }
     }
 

@@ -175,7 +175,10 @@ impl Scope {
 
 /// Every entry that there is.
 pub(super) fn rows(table: &Table) -> Vec<Row> {
-    table.entries().map(Row::new).collect()
+    // In one piece: of a large table, room that grew by doubling would be many MiB that nobody needs.
+    let mut rows = Vec::with_capacity(table.len());
+    rows.extend(table.entries().map(Row::new));
+    rows
 }
 
 /// Makes what is known now of the first of some entries: of at least one, and of no more than one question

@@ -1,4 +1,4 @@
-//! One event, encoded once for each form in which somebody reads it.
+//! One event, encoded once for each form in which clients read it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,7 +13,7 @@ use prost::Message as _;
 pub struct Event {
     sequence: u64,
     message: GetEventsResponse,
-    whole: Encodings,
+    protobuf: OnceLock<Bytes>,
     /// With fields left out, by the filters that left them out.
     filtered: Mutex<Vec<(Form, Option<Arc<Filtered>>)>>,
 }
@@ -27,13 +27,7 @@ pub struct Form(Option<Arc<FieldFilters>>);
 #[derive(Debug)]
 struct Filtered {
     message: GetEventsResponse,
-    encodings: Encodings,
-}
-
-#[derive(Debug, Default)]
-struct Encodings {
     protobuf: OnceLock<Bytes>,
-    json: OnceLock<Bytes>,
 }
 
 /// The most forms with fields left out that are kept of an event. For others it is made anew: clients
@@ -60,7 +54,7 @@ impl PartialEq for Form {
 impl Event {
     /// An event that happened when the table had received `sequence` events.
     pub fn new(sequence: u64, message: GetEventsResponse) -> Self {
-        Self { sequence, message, whole: Encodings::default(), filtered: Mutex::default() }
+        Self { sequence, message, protobuf: OnceLock::new(), filtered: Mutex::default() }
     }
 
     /// Its place in the log of events: see [`Fact::sequence`](procession::Fact::sequence).
@@ -75,38 +69,32 @@ impl Event {
 
     /// As protobuf. `None`: a filter failed on it, so nothing of it may be told.
     pub fn protobuf(&self, form: &Form) -> Option<Bytes> {
-        self.encoded(form, |encodings, message| {
-            encodings.protobuf.get_or_init(|| message.encode_to_vec().into()).clone()
+        let encode = |message: &GetEventsResponse| message.encode_to_vec().into();
+        Some(match &form.0 {
+            None => self.protobuf.get_or_init(|| encode(&self.message)).clone(),
+            Some(filters) => {
+                let filtered = self.filtered(form, filters)?;
+                filtered.protobuf.get_or_init(|| encode(&filtered.message)).clone()
+            }
         })
     }
 
-    /// As a line of JSON, with its line feed. `None`: as above.
-    pub fn json(&self, form: &Form) -> Option<Bytes> {
-        self.encoded(form, |encodings, message| {
-            let line = || {
-                let mut line = Vec::new();
-                json::write(message, &mut line);
-                line.into()
-            };
-            encodings.json.get_or_init(line).clone()
-        })
+    /// Appends it to `out` as a line of JSON, with its line feed. `None`: as above, and nothing is appended.
+    ///
+    /// It is not kept: who writes lines reads each event once, and a line is longer than all else of an event.
+    pub fn write_json(&self, form: &Form, out: &mut Vec<u8>) -> Option<()> {
+        match &form.0 {
+            None => json::write(&self.message, out),
+            Some(filters) => json::write(&self.filtered(form, filters)?.message, out),
+        }
+        Some(())
     }
 
     /// About how many bytes it takes, its encodings included.
     pub(super) fn bytes(&self) -> usize {
-        // The message, as protobuf, as JSON, and one that leaves fields out.
+        // The message and its encoding, and the same with fields left out.
         const COPIES: usize = 4;
         size_of::<Self>() + COPIES * self.message.encoded_len()
-    }
-
-    fn encoded(
-        &self,
-        form: &Form,
-        encode: impl Fn(&Encodings, &GetEventsResponse) -> Bytes,
-    ) -> Option<Bytes> {
-        let Some(filters) = &form.0 else { return Some(encode(&self.whole, &self.message)) };
-        let filtered = self.filtered(form, filters)?;
-        Some(encode(&filtered.encodings, &filtered.message))
     }
 
     fn filtered(&self, form: &Form, filters: &FieldFilters) -> Option<Arc<Filtered>> {
@@ -115,7 +103,7 @@ impl Event {
             return filtered.clone();
         }
         let message = filters.apply(&self.message).ok();
-        let filtered = message.map(|message| Arc::new(Filtered { message, encodings: Encodings::default() }));
+        let filtered = message.map(|message| Arc::new(Filtered { message, protobuf: OnceLock::new() }));
         if known.len() < MOST_FORMS {
             known.push((form.clone(), filtered.clone()));
         }

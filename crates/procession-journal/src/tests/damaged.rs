@@ -50,7 +50,8 @@ pub(super) fn journal() -> Vec<RawBlock> {
     for event in &events[..5] {
         let _ = table.apply(event);
     }
-    let mut checkpoint = RawBlock::checkpoint(&recording(), &table.checkpoint(), 5, b"mark");
+    let mut checkpoint =
+        RawBlock::checkpoint(&recording(), &table.checkpoint(), 5, b"mark").collect::<Vec<_>>();
     vec![
         RawBlock::head(&recording()),
         block(0, &events[..5]),

@@ -109,7 +109,8 @@ fn folded(events: &[Event<'_>]) -> Table {
 
 /// What comes of a table that is written and read. `None`: it is refused.
 fn through_a_file(table: &Table) -> Option<Table> {
-    let mut blocks = read(&file(&RawBlock::checkpoint(&recording(), &table.checkpoint(), 3, b"mark")));
+    let mut blocks =
+        read(&file(&RawBlock::checkpoint(&recording(), &table.checkpoint(), 3, b"mark").collect::<Vec<_>>()));
     match blocks.pop()?.content {
         Content::Checkpoint { checkpoint, bookmark } => {
             assert_eq!((damage(&blocks).len(), &bookmark[..]), (0, &b"mark"[..]));
@@ -187,7 +188,7 @@ fn large_table() -> Table {
 #[test]
 fn a_large_table_comes_in_parts_of_which_none_may_be_missing() {
     let table = large_table();
-    let parts = RawBlock::checkpoint(&recording(), &table.checkpoint(), 3, b"mark");
+    let parts = RawBlock::checkpoint(&recording(), &table.checkpoint(), 3, b"mark").collect::<Vec<_>>();
     assert!(parts.len() >= 3);
     let blocks = read(&file(&parts));
     let (last, others) = blocks.split_last().unwrap();
@@ -205,7 +206,7 @@ fn a_large_table_comes_in_parts_of_which_none_may_be_missing() {
     }
     let mut earlier = recording();
     earlier.clock = procession::WallClock::new(BootTime::ZERO, std::time::SystemTime::UNIX_EPOCH);
-    let other = RawBlock::checkpoint(&earlier, &table.checkpoint(), 3, b"mark");
+    let other = RawBlock::checkpoint(&earlier, &table.checkpoint(), 3, b"mark").collect::<Vec<_>>();
     let mixed = read(&file(&[&other[..1], &parts[1..]].concat()));
     assert_eq!(damage(&mixed).len(), parts.len() - 1, "parts of two checkpoints");
 }

@@ -118,13 +118,13 @@ fn full_table(budget: usize, events: impl Iterator<Item = Event<'static>>) -> (R
 
 /// What is written is what is read.
 fn check_read(recording: &Recording, checkpoint: &Checkpoint) {
-    let written = file(&RawBlock::checkpoint(recording, checkpoint, 0, b""));
+    let written = file(&RawBlock::checkpoint(recording, checkpoint, 0, b"").collect::<Vec<_>>());
     let blocks = read(&written);
     assert!(damage(&blocks).is_empty(), "{:?}", damage(&blocks));
     let Some(Content::Checkpoint { checkpoint: read, .. }) = blocks.last().map(|block| &block.content) else {
         panic!("{} bytes", written.len())
     };
-    assert!(file(&RawBlock::checkpoint(recording, read, 0, b"")) == written);
+    assert!(file(&RawBlock::checkpoint(recording, read, 0, b"").collect::<Vec<_>>()) == written);
 }
 
 /// A checkpoint of the smallest table is far below what is refused.

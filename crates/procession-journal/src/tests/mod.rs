@@ -17,7 +17,7 @@ use procession::{BootTime, Event, Namespaces, Pid, ProcessKey, TableConfig, Wall
 use crate::{BlockBuilder, Content, RawBlock, Reader, Recording};
 
 /// A machine that has been up for a while.
-fn recording() -> Recording {
+pub(crate) fn recording() -> Recording {
     Recording {
         node_name: "node-1".to_owned(),
         boot_id: "6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().unwrap(),

@@ -26,10 +26,11 @@ pub(super) async fn list(
     let is_shown = move |row: &Row| row.is_running() || (with_ended && row.has_exited);
     let is_seen = move |row: &Row| scope == Scope::Everything || is_shown(row);
     let ordered = worked_out(move || {
-        let mut rows: Vec<_> = rows.into_iter().filter(is_seen).map(|row| (row, is_shown(&row))).collect();
+        let mut rows = rows;
+        rows.retain(is_seen);
         // Filters that follow descendants must see their parents first.
-        rows.sort_unstable_by_key(|(row, _)| row.rank());
-        rows
+        rows.sort_unstable_by_key(Row::rank);
+        rows.into_iter().map(|row| (row, is_shown(&row))).collect()
     });
     let rows = ordered.await?;
     let depth = scope.depth(shared.config.filters);

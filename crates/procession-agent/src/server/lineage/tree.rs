@@ -1,6 +1,7 @@
 //! A process and all that descends from it.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use futures_util::StreamExt as _;
 use procession_api::proto::procession::v1::GetTreeResponse;
@@ -58,7 +59,7 @@ fn order(rows: Vec<Row>, root: Option<Identity>, with_ended: bool) -> Vec<(Row, 
     if let Some(root) = root {
         tops = processes.iter().position(|row| row.identity() == root).into_iter().collect();
     }
-    let mut ordered = Vec::new();
+    let mut ordered = Vec::with_capacity(processes.len());
     let mut waiting: Vec<(usize, u32)> = tops.into_iter().rev().map(|place| (place, 0)).collect();
     while let Some((place, level)) = waiting.pop() {
         ordered.push((processes[place], level));
@@ -69,11 +70,11 @@ fn order(rows: Vec<Row>, root: Option<Identity>, with_ended: bool) -> Vec<(Row, 
 
 /// Of each process its last image, in the order in which they began.
 fn processes(mut rows: Vec<Row>) -> Vec<Row> {
-    rows.sort_unstable_by_key(|row| (row.identity(), row.is_last(), row.key.start));
-    let mut seen = HashSet::new();
-    let mut latest: Vec<_> = rows.into_iter().rev().filter(|row| seen.insert(row.identity())).collect();
-    latest.sort_unstable_by_key(Row::rank);
-    latest
+    // Of each process the last image first: it is the one that is kept.
+    rows.sort_unstable_by_key(|row| (row.identity(), Reverse((row.is_last(), row.key.start))));
+    rows.dedup_by_key(|row| row.identity());
+    rows.sort_unstable_by_key(Row::rank);
+    rows
 }
 
 #[cfg(test)]
