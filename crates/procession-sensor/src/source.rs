@@ -1,6 +1,7 @@
 //! What every source has in common.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use procession::{BootTime, Event, Subject};
@@ -90,6 +91,13 @@ pub trait Source: Send {
     /// record there, for the process that takes over.
     fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         self.poll(Duration::ZERO, sink)
+    }
+
+    /// The directory of pins ([`EbpfConfig::pin`](crate::EbpfConfig::pin)) where all is this source's own: nobody
+    /// was at work there when it was opened. `None`: there are no pins, or somebody may go on with what they
+    /// keep.
+    fn fresh_pins(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Records so far that were not as they should be. Each of them is an event that is missing.

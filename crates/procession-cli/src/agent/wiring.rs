@@ -40,8 +40,8 @@ pub(super) fn start(
     let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
     let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
-    let fresh = FreshPins::before(pin.as_ref().map(|pin| &*pin.directory));
     let source = source::open_logged(config.source, config.ring_size, pin)?;
+    let fresh = FreshPins::of(&*source);
     // Before the inventory, which starts threads.
     privileges.settle();
     let started = containers::inventory(&config.containers)

@@ -387,6 +387,10 @@ impl Source for EbpfSource {
 }
 
 /// What a walk does, for errors.
+    fn fresh_pins(&self) -> Option<PathBuf> {
+        self.raw.pins().filter(|_| !self.raw.was_at_work()).map(Path::to_owned)
+    }
+
 const WALK: &str = "walk over the running processes";
 
 /// Kernels can keep processes out of the iterator; such a one is known from `/proc` alone.

@@ -220,6 +220,11 @@ impl RawSensor {
 
     /// The kernel's number of the ring.
     pub(crate) fn ring_id(&self) -> Result<u32, EbpfError> {
+    /// Where they are pinned.
+    pub(crate) fn pins(&self) -> Option<&Path> {
+        self.pins.as_ref().map(PinDirectory::path)
+    }
+
         let info = events(&self.ebpf).info().map_err(map_failed("events"))?;
         Ok(info.id())
     }
