@@ -70,7 +70,7 @@ mod stream;
 mod tally;
 mod tcp;
 mod tell;
-pub mod trust;
+mod trust;
 pub mod web;
 
 pub use agent::{Agent, AgentConfig, AgentError, envelope};

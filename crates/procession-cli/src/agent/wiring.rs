@@ -9,7 +9,7 @@ use procession_agent::server::{ServerAddress, ServerConfig, TlsConfig};
 use procession_agent::web::WebConfig;
 use procession_agent::{
     Agent, AgentConfig, Detail, ExportConfig, ExportFilter, ExportSink, FileConfig, Form, HoldConfig,
-    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope, trust,
+    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope,
 };
 use procession_filter::{
     EventFilter, FieldFilters, FilterOptions, Redaction, parse_field_filters, parse_filters,
@@ -128,15 +128,9 @@ fn journal(
     node_name: &str,
 ) -> anyhow::Result<Option<OpenJournal>> {
     let config::JournalConfig { path, max_bytes, max_age, fsync } = config.clone();
-    let is_ours = trust::refuse_shared(&path);
     let directory = DirectoryConfig { max_bytes, max_age, fsync, ..DirectoryConfig::new(&path) };
     let target = JournalTarget::Directory(directory);
-    let opened = is_ours.and_then(|()| {
-        let journal = JournalConfig::new(target, node_name)?.open()?;
-        // It need not be the one that was looked at: others may have been faster to make it.
-        trust::refuse_shared(&path)?;
-        Ok(journal)
-    });
+    let opened = JournalConfig::new(target, node_name).and_then(JournalConfig::open);
     let origin = settings.get("journal-dir").map(|setting| &setting.origin);
     match opened {
         Ok(journal) => Ok(Some(journal)),
