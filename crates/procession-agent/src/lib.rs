@@ -66,6 +66,7 @@ mod redaction;
 mod repair;
 mod replay;
 pub mod server;
+mod silence;
 mod stream;
 mod tally;
 mod tcp;
