@@ -104,6 +104,7 @@ fn tell_of(exported: &Exported, directory: &Path) {
         |(path, damage)| journal::unreadable(path, damage),
         |(_, damage)| damage.events,
     );
+    journal::tell_left_out(exported.left_out);
     if exported.unreadable > 0 {
         let unreadable = count(exported.unreadable, "event", "events");
         tell(format_args!("passed over: {unreadable} of a kind that this version does not know"));

@@ -180,7 +180,9 @@ impl Performance<'_> {
             resume: known,
             ..ObservationConfig::new(Selection { scope, filter: self.filter.clone(), lineage })
         };
-        let inventory = RecordedInventory::new(self.journal.names()?);
+        let names = self.journal.names()?;
+        journal::tell_left_out(names.left_out());
+        let inventory = RecordedInventory::new(names);
         match Observation::start(Box::new(source), config, Box::new(inventory)) {
             Err(SourceError::RootNotFound) => Ok(None),
             observation => Ok(Some(observation.context("cannot show the recording")?)),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use parquet::errors::ParquetError;
 use procession::{BootId, BootTime};
-use procession_journal::{Block, Content, Damage, Journal, JournalError, Reader};
+use procession_journal::{Block, Content, Damage, Journal, JournalError, LeftOut, Reader};
 
 use crate::dataset::{Dataset, Written};
 use crate::narrator::{Narrator, Span};
@@ -50,6 +50,8 @@ pub struct Exported {
     pub damage: Vec<(PathBuf, Damage)>,
     /// Events that make no sense, and were passed over.
     pub unreadable: u64,
+    /// Containers whose names had no room in memory.
+    pub left_out: LeftOut,
 }
 
 /// Why a journal was not exported, or not to its end.
@@ -129,7 +131,8 @@ pub fn export(
         run.export_file(path, options, progress)?;
     }
     let unreadable = run.narrator.unreadable();
-    Ok(Exported { written: run.dataset.finish().map_err(failed)?, damage: run.damage, unreadable })
+    let written = run.dataset.finish().map_err(failed)?;
+    Ok(Exported { written, damage: run.damage, unreadable, left_out: names.left_out() })
 }
 
 /// With what the names of parts begin that have all that a file of the journal tells of a day; and of those

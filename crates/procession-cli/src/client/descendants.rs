@@ -50,6 +50,7 @@ pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::R
         return Err(no_such(&args.process, &path));
     }
     let names = journal.names()?;
+    journal::tell_left_out(names.left_out());
     let left_out = found.left_out();
     show(responses(&found, &names), &args.show, &now_here(), screen);
     if left_out > 0 {

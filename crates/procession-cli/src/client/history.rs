@@ -38,6 +38,7 @@ pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result
         return Err(no_such(&args.process, &path));
     }
     let names = journal.names()?;
+    journal::tell_left_out(names.left_out());
     for (number, life) in lives.iter().enumerate() {
         let recorded = Recorded::new(&life.recording, names.clone());
         match args.output {

@@ -10,6 +10,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
+#[path = "../support/actor.rs"]
+mod actor;
 mod hybrid;
 mod load;
 mod observer;
@@ -28,14 +30,12 @@ mod truth;
 #[allow(dead_code, reason = "has more than is needed here")]
 mod watch;
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::sync::OnceLock;
+use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
 
+use actor::actor;
 use trials::{gate, trial};
 
 fn main() -> ExitCode {
@@ -60,18 +60,3 @@ fn main() -> ExitCode {
 
 /// The program under test.
 const PROCESSION: &str = env!("CARGO_BIN_EXE_procession");
-
-/// The `actor` example, built as these tests are: Cargo does not do it for a single test target.
-fn actor() -> &'static Path {
-    static ACTOR: OnceLock<PathBuf> = OnceLock::new();
-    ACTOR.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "procession-cli", "--example", "actor"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success(), "{build:?}");
-        // target/PROFILE/deps/e2e-HASH -> target/PROFILE/examples/actor
-        env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("actor")
-    })
-}
