@@ -12,6 +12,7 @@ mod credentials;
 mod display;
 #[cfg(feature = "parquet")]
 mod export;
+mod fold;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -19,6 +20,7 @@ mod generate;
 mod import;
 mod journal;
 mod log;
+mod notice;
 mod output;
 mod overview;
 mod progress;
@@ -28,10 +30,11 @@ mod replay;
 mod signals;
 mod source;
 mod summary;
+mod target;
 mod watch;
 mod when;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -61,9 +64,15 @@ const WRONG_OPTION: u8 = 2;
 
 /// Shows the help that was asked for, or what is wrong with what was typed.
 fn print(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_OPTION));
+    if error.use_stderr() {
+        // Who cannot read it there has the status.
+        let _ = io::stderr().write_all(notice::of_typed(error).as_bytes());
+        return Ok(code);
+    }
     match error.print() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(error)),
-        _ => Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_OPTION))),
+        _ => Ok(code),
     }
 }
 

@@ -42,6 +42,9 @@ pub(super) fn start(
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
     let fresh = FreshPins::before(pin.as_ref().map(|pin| &*pin.directory));
     let source = source::open_logged(config.source, config.ring_size, pin)?;
+    if let Some(unseen) = source.unseen_changes() {
+        tracing::warn!("{unseen}");
+    }
     // Before the inventory, which starts threads.
     privileges.settle();
     let started = containers::inventory(&config.containers)
