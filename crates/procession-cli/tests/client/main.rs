@@ -144,9 +144,9 @@ fn conditions_are_the_agent_s_to_check() {
     };
     assert_eq!(agent.asked().events[0].allow_list, [all, losses]);
 
-    let said = agent.run(&["events", "--binary", "(", "--reconnect"]);
+    let said = agent.run(&["events", "--binary", "refused", "--reconnect"]);
     assert_eq!(said.code, Some(1), "it will not be better later");
-    assert_eq!(said.err, "procession: the agent refuses: allow_list[0].binary_regex: `(`\\x1b[31m\n");
+    assert_eq!(said.err, "procession: the agent refuses: allow_list[0].binary_regex: no\\x1b[31m\n");
 }
 
 #[test]
