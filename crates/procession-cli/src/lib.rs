@@ -104,6 +104,14 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// From which variable an option, such as `--ring-size <SIZE>`, has a value that was not typed.
+fn variable_of(option: &str, value: &str) -> Option<String> {
+    let name = option.split_whitespace().next()?;
+    let variable = format!("PROCESSION_{}", name.strip_prefix("--")?.to_uppercase().replace('-', "_"));
+    let is_typed = std::env::args().any(|typed| typed == name || typed.starts_with(&format!("{name}=")));
+    (!is_typed && std::env::var(&variable).is_ok_and(|set| set == value)).then_some(variable)
+}
+
 /// Says what there is in place of an option of the reference system's agent, and where a command goes.
 fn advise(mut error: clap::Error) -> clap::Error {
     if std::env::args_os().nth(1).is_some_and(|command| command == "agent")
@@ -113,6 +121,13 @@ fn advise(mut error: clap::Error) -> clap::Error {
     {
         error.remove(ContextKind::SuggestedArg);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
+    }
+    if let (Some(ContextValue::String(option)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+        && let Some(variable) = variable_of(option, value)
+    {
+        let advice = format!("nobody has typed that: it is the value of ${variable}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
     let takes_command = |command| command == "record" || command == "watch";
     if std::env::args_os().nth(1).is_some_and(takes_command)

@@ -113,8 +113,8 @@ impl EventsArgs {
 
 const EVENTS_EXAMPLES: &str = "\
 Examples:
-  procession events                         all programs that run and end, until
-                                            Ctrl-C
+  procession events                         all programs that run and end,
+                                            until Ctrl-C
   procession events --snapshot              first what runs already
   procession events --namespace shop --pod '^cart-' --exec
                                             what is run in some pods

@@ -287,7 +287,10 @@ mod tests {
     fn what_is_wrong_with_tls_is_told_with_its_option() {
         let address = "host:1".parse().unwrap();
         for (why, told) in [
-            ("dns error: failed to lookup address", "no machine is known by the name in host:1: --server-address"),
+            (
+                "dns error: failed to lookup address",
+                "no machine is known by the name in host:1: --server-address",
+            ),
             ("received corrupt message of type InvalidContentType", "does not speak TLS: leave out --tls-ca"),
             ("invalid peer certificate: UnknownIssuer", "is not trusted (UnknownIssuer): --tls-ca-cert-file"),
             ("broken pipe", "cannot reach an agent at host:1: broken pipe"),

@@ -16,13 +16,14 @@ use crate::terminal::on_terminal;
 use crate::trials::Test;
 
 /// Those that need neither root nor eBPF.
-pub(crate) const TESTS: [Test; 6] = [
+pub(crate) const TESTS: [Test; 7] = [
     ("messages::no_error_has_a_number", no_error_has_a_number),
     ("messages::a_terminal_gets_whole_words", a_terminal_gets_whole_words),
     ("messages::a_directory_that_is_missing_is_named_first", a_directory_that_is_missing_is_named_first),
     ("messages::what_names_no_process_is_explained", what_names_no_process_is_explained),
     ("messages::a_line_that_is_no_event_is_shown", a_line_that_is_no_event_is_shown),
     ("messages::fields_that_are_none_are_a_wrong_option", fields_that_are_none_are_a_wrong_option),
+    ("messages::a_wrong_variable_is_named", a_wrong_variable_is_named),
 ];
 
 /// Those that do.
@@ -112,6 +113,18 @@ fn fields_that_are_none_are_a_wrong_option() {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.starts_with("procession: --fields and --exclude-fields "), "{said:?}");
     assert!(said.err.contains("nonsense") && !said.err.contains("field_filters"), "{said:?}");
+}
+
+fn a_wrong_variable_is_named() {
+    let with_size = |arguments: &[&str]| {
+        let mut command = procession(["watch"]);
+        Said::by(command.args(arguments).env("PROCESSION_RING_SIZE", "x"))
+    };
+    let said = with_size(&[]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("'x'") && said.err.contains("$PROCESSION_RING_SIZE"), "{said:?}");
+    let typed = with_size(&["--ring-size=x"]);
+    assert!(typed.code == Some(2) && !typed.err.contains("$PROCESSION_RING_SIZE"), "{typed:?}");
 }
 
 /// The program for nobody: a copy, because the build directory may not be open to everybody.
