@@ -46,7 +46,7 @@ fn no_error_has_a_number() {
         &["events", "--input", "/none/x"],
         &["status", "--server-address", "unix:///none/x"],
         &["status", "--tls-ca-cert-file", "/none/x", "--server-address", "localhost:1"],
-        &["man", "/dev/null/x"],
+        &["man", "/dev/null/none"],
         &["agent", "--config", "/none/x"],
     ];
     for command in commands {
