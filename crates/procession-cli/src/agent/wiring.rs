@@ -42,11 +42,11 @@ pub(super) fn start(
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
     let fresh = FreshPins::before(pin.as_ref().map(|pin| &*pin.directory));
     let source = source::open_logged(config.source, config.ring_size, pin)?;
+    // Before the inventory, which starts threads.
+    privileges.settle();
     if let Some(unseen) = source.unseen_changes() {
         tracing::warn!("{unseen}");
     }
-    // Before the inventory, which starts threads.
-    privileges.settle();
     let started = containers::inventory(&config.containers)
         .and_then(|inventory| Ok(Agent::start(source, Box::new(inventory), config_of_agent)?));
     if started.is_err() {
