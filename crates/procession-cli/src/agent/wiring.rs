@@ -44,6 +44,9 @@ pub(super) fn start(
     let fresh = FreshPins::of(&*source);
     // Before the inventory, which starts threads.
     privileges.settle();
+    if let Some(unseen) = source.unseen_changes() {
+        tracing::warn!("{unseen}");
+    }
     let started = containers::inventory(&config.containers)
         .and_then(|inventory| Ok(Agent::start(source, Box::new(inventory), config_of_agent)?));
     if started.is_err() {

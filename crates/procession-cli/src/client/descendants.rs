@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use procession_api::proto::procession::v1::{GetTreeRequest, GetTreeResponse};
 use procession_journal::Descendants;
 
@@ -39,9 +38,6 @@ pub(super) async fn now(
 
 /// All that ever were.
 pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
-    if args.past.at.is_some() {
-        bail!("`--ever` is about all times: it goes with no `--at`");
-    }
     let path = args.past.journal.journal.clone().unwrap_or_else(default_path);
     let journal = journal::open(&path)?;
     let target = target_of(&args.process)?;

@@ -2,9 +2,9 @@
 //!
 //! `scenarios` plays each scenario of the `actor` example under our own sensor, in this process,
 //! and compares what was seen with what the actor knows it did. `program` runs the `procession`
-//! program as a person would. `load` starts processes as fast as they can be started.
+//! program as a person would, and reads its `messages`. `load` starts processes as fast as they can be started.
 //!
-//! All of it needs root and eBPF. Without them the tests are reported as ignored and why is said;
+//! Almost all of it needs root and eBPF. Without them the tests are reported as ignored and why is said;
 //! with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
@@ -14,6 +14,7 @@
 mod actor;
 mod hybrid;
 mod load;
+mod messages;
 mod observer;
 mod program;
 #[path = "../support/run.rs"]
@@ -22,6 +23,7 @@ mod run;
 mod scenarios;
 #[path = "../../../procession-api/tests/support/schema.rs"]
 mod schema;
+mod terminal;
 #[path = "../../../procession-sensor/tests/support/trials.rs"]
 mod trials;
 #[path = "../../examples/actor/truth.rs"]
@@ -51,10 +53,11 @@ fn main() -> ExitCode {
     let unable = source.err().map(|error| error.to_string());
     let trials = scenarios::trials(missing.is_none())
         .into_iter()
-        .chain(program::TESTS.iter().map(trial))
+        .chain(program::TESTS.iter().chain(&messages::PRIVILEGED).map(trial))
         .chain(load::trials())
         .chain(hybrid::trials());
-    let trials = gate("all end-to-end tests", unable.as_deref(), trials);
+    let mut trials = gate("all other end-to-end tests", unable.as_deref(), trials);
+    trials.extend(messages::TESTS.iter().map(trial));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
