@@ -42,7 +42,7 @@ class Recipe(unittest.TestCase):
         self.assertNotIn("\nRUN ", final)
 
     def test_what_is_built_from_is_sent(self):
-        ignore = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
+        ignore = (program.ROOT / ".dockerignore").read_text().splitlines()
         sent = [line[1:] for line in ignore if line.startswith("!")]
         for path in sent:
             self.assertTrue((program.ROOT / path).exists(), path)

@@ -24,8 +24,10 @@ use procession_journal::{DirectoryConfig, Recording, Restored};
 use procession_sensor::Source;
 
 use crate::clock::{boot_id, wall_clock};
+use crate::folders;
 use crate::holder::holder_of_lock;
 use crate::redaction::SharedRedaction;
+use crate::trust;
 
 pub(crate) use feed::Feed;
 pub(crate) use redact::Redactor;
@@ -99,12 +101,16 @@ impl JournalConfig {
         Ok(Self { target, node_name: node_name.into(), boot_id: boot_id()?, redaction })
     }
 
-    /// Makes sure that it can be written, and that nobody else does.
+    /// Makes sure that it can be written, and that nobody else does. A directory must be one in which others
+    /// can put nothing, also when it is made again because somebody has removed it.
     ///
     /// # Errors
     ///
-    /// The place cannot be made or written, or another holds its lock.
-    pub fn open(self) -> io::Result<OpenJournal> {
+    /// The place cannot be made or written, is not ours alone, or another holds its lock.
+    pub fn open(mut self) -> io::Result<OpenJournal> {
+        if let JournalTarget::Directory(config) = &mut self.target {
+            config.prepare = prepare;
+        }
         match medium::open(&self.target) {
             Ok(medium) => Ok(OpenJournal { config: self, medium }),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -114,6 +120,15 @@ impl JournalConfig {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Directories above the journal can be passed, whatever the umask, as those above all else that an agent
+/// writes: others may have something of theirs there.
+fn prepare(directory: &Path) -> io::Result<()> {
+    if let Some(above) = directory.parent() {
+        folders::make(above)?;
+    }
+    trust::refuse_shared(directory)
 }
 
 impl JournalTarget {
@@ -169,5 +184,28 @@ impl OpenJournal {
 impl std::fmt::Debug for OpenJournal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpenJournal").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn directories_above_can_be_passed_and_the_journal_is_ours_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("srv/node/journal");
+        prepare(&journal).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let above = journal.parent().unwrap();
+        assert_eq!([mode(above), mode(above.parent().unwrap())], [0o755; 2]);
+        fs::create_dir(&journal).unwrap();
+        for (mode, is_good) in [(0o700, true), (0o777, false), (0o1777, false), (0o750, true)] {
+            fs::set_permissions(&journal, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(prepare(&journal).is_ok(), is_good, "{mode:o}");
+        }
     }
 }

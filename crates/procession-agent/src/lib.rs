@@ -67,11 +67,12 @@ mod redaction;
 mod repair;
 mod replay;
 pub mod server;
+mod silence;
 mod stream;
 mod tally;
 mod tcp;
 mod tell;
-pub mod trust;
+mod trust;
 pub mod web;
 mod weight;
 

@@ -8,6 +8,7 @@ use procession_sensor::SourceKind;
 use crate::presenter::Presenter;
 use crate::pulse::Pulse;
 use crate::query::Queries;
+use crate::silence;
 use crate::stream::EventLog;
 
 /// A node under observation, as those see it who serve it to others. Cheap to clone.
@@ -86,7 +87,7 @@ impl Node {
             node_name: presenter.node_name().to_owned(),
             started: pulse.began(),
             source: source.to_string(),
-            shortcomings: shortcomings.clone(),
+            shortcomings: shortcomings.iter().cloned().chain(silence::sentence(&pulse.silencing())).collect(),
             last_event: pulse.last_event(),
             is_observing: pulse.is_observing(),
         }

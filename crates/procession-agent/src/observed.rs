@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::pipeline::Account;
 use crate::privileges;
 use crate::server::ServerCounters;
+use crate::silence;
 use crate::web::{Health, Observed};
 
 /// An agent, as who watches over it sees it.
@@ -68,10 +69,13 @@ impl Observed for NodeObserved {
         let pulse = self.node.pulse();
         let export = self.export.as_ref().map(ExportHandle::counts);
         let is_failing = export.is_some_and(|counts| counts.is_failing);
+        let silencing = pulse.silencing();
+        let silence = silence::sentence(&silencing).filter(|_| silencing.lasting.is_some());
+        let export = is_failing.then(|| "events cannot be exported".to_owned());
         Health {
             is_running: !pulse.is_over(),
             silence: pulse.silence(),
-            obstacles: Vec::from_iter(is_failing.then(|| "events cannot be exported".to_owned())),
+            obstacles: silence.into_iter().chain(export).collect(),
         }
     }
 }

@@ -19,7 +19,7 @@ const STICKY: u32 = 0o1000;
 /// # Errors
 ///
 /// It cannot be looked at.
-pub fn is_shared(directory: &Path) -> io::Result<bool> {
+pub(crate) fn is_shared(directory: &Path) -> io::Result<bool> {
     let metadata = fs::metadata(directory)?;
     let is_ours = metadata.uid() == 0 || metadata.uid() == geteuid().as_raw();
     Ok(!is_ours || metadata.mode() & WRITTEN_BY_OTHERS != 0)
@@ -30,7 +30,7 @@ pub fn is_shared(directory: &Path) -> io::Result<bool> {
 /// # Errors
 ///
 /// It cannot be looked at.
-pub fn is_replaceable(directory: &Path) -> io::Result<bool> {
+pub(crate) fn is_replaceable(directory: &Path) -> io::Result<bool> {
     Ok(is_shared(directory)? && fs::metadata(directory)?.mode() & STICKY == 0)
 }
 
@@ -39,7 +39,7 @@ pub fn is_replaceable(directory: &Path) -> io::Result<bool> {
 /// # Errors
 ///
 /// It is one, and what to do.
-pub fn refuse_shared(directory: &Path) -> io::Result<()> {
+pub(crate) fn refuse_shared(directory: &Path) -> io::Result<()> {
     refuse_planted_link(directory)?;
     match is_shared(directory) {
         Ok(true) => {

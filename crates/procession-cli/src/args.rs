@@ -85,12 +85,12 @@ pub(crate) struct ObserveArgs {
     pub(crate) duration: Option<Duration>,
 
     /// Where events come from; `auto` takes the best that works
-    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE")]
+    #[arg(long, value_enum, default_value_t, env = "PROCESSION_SOURCE", hide_env_values = true)]
     pub(crate) source: SourceArg,
 
     /// Kernel memory in which events wait to be read (eBPF), rounded up to a power of two
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_size)]
-    #[arg(env = "PROCESSION_RING_SIZE")]
+    #[arg(env = "PROCESSION_RING_SIZE", hide_env_values = true)]
     pub(crate) ring_size: u32,
 }
 
@@ -126,7 +126,8 @@ pub(crate) struct RecordArgs {
 const RECORD_EXAMPLES: &str = "\
 Examples:
   procession record build.journal -- make   what a build runs, to be kept
-  procession replay build.journal --tree    what `watch --tree -- make` would have shown
+  procession replay build.journal --tree    what `watch --tree -- make` would
+                                            have shown
   procession record night.journal --duration 8h
                                             everything, for eight hours
   procession tree --journal night.journal --at 03:15
@@ -180,11 +181,14 @@ const REPLAY_EXAMPLES: &str = concat!(
 Examples:
   procession replay build.journal           what was recorded
   procession replay build.journal --tree --exit
-                                            how what a build ran ended, by lineage
+                                            how what a build ran ended,
+                                            by lineage
   procession replay /var/lib/procession/journal --from -10m --user root
-                                            what root did in the last ten minutes
+                                            what root did in the last ten
+                                            minutes
   procession replay night.journal --from 03:00 --to 03:20 -o json
-                                            twenty minutes of events for a program to read
+                                            twenty minutes of events for a
+                                            program to read
   procession replay build.journal --speed 2 twice as fast as it happened
 
 Conditions of different kinds must all hold; repeated ones are alternatives.
@@ -224,9 +228,11 @@ pub(crate) struct ImportArgs {
 const IMPORT_EXAMPLES: &str = "\
 Examples:
   procession import /var/log/tetragon/tetragon.log --to t.journal
-  kubectl logs -n kube-system ds/tetragon -c export-stdout | procession import - --to t.journal
+  kubectl logs -n kube-system ds/tetragon -c export-stdout |
+    procession import - --to t.journal
   procession tree --journal t.journal --at '2026-11-29 14:03:07'
-                                            what ran then, and who had started it
+                                            what ran then, and who had
+                                            started it
   procession history 4711 --journal t.journal
                                             the life of a process";
 
@@ -263,11 +269,12 @@ Examples:
   procession watch --user www-data --exec   what the web server executes
   procession watch --change -- sudo true    how its rights change on the way
   procession watch --binary 'curl|wget' --ancestors
-                                            who calls curl or wget, and who called them
+                                            who calls curl or wget, and who
+                                            called them
   procession watch --namespace shop --pod '^cart-'
                                             what runs in some pods
   procession watch --host --exec            what runs outside all containers
-  procession watch -o json --duration 1m    a minute of events for a program to read
+  procession watch -o json --duration 1m    a minute of events for a program
 
 Conditions of different kinds must all hold; repeated ones are alternatives.
 
@@ -461,6 +468,23 @@ pub(crate) enum SourceArg {
     Polling,
 }
 
+impl SelectArgs {
+    /// Whether there is something that is not shown, though it is by default.
+    pub(crate) fn is_selective(&self) -> bool {
+        self.exec != self.exit || self.which.is_selective()
+    }
+}
+
+impl WhichArgs {
+    /// Whether only some processes are shown.
+    pub(crate) fn is_selective(&self) -> bool {
+        let Self { pid, binary, user, namespace, pod, container, host } = self;
+        *host
+            || !pid.is_empty()
+            || [binary, user, namespace, pod, container].iter().any(|values| !values.is_empty())
+    }
+}
+
 impl ShowArgs {
     pub(crate) fn detail(&self) -> Detail {
         Detail { credentials: self.credentials, namespaces: self.namespaces, ancestors: self.look.ancestors }
@@ -549,6 +573,19 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// What is longer would be folded, where a table has nothing to be folded at.
+    #[test]
+    fn what_stands_below_the_options_fits_a_terminal() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() < 80, "{}: {line}", command.get_name());
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `procession export`: a journal as files for other programs.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use clap::Args;
 use procession_parquet::{ExportError, Exported, Occupied, Options, Progress, export};
 
 use crate::journal;
+use crate::signals::{INTERRUPTED, Signals};
 use crate::summary::{count, tell, thousands};
 use crate::when::{When, times};
 
@@ -31,7 +33,7 @@ pub(crate) struct ExportArgs {
     parquet: PathBuf,
 
     /// The recording, or the directory of an agent's journal
-    #[arg(long, value_name = "FILE|DIR", env = "PROCESSION_JOURNAL_DIR")]
+    #[arg(long, value_name = "FILE|DIR", env = "PROCESSION_JOURNAL_DIR", hide_env_values = true)]
     #[arg(default_value = "/var/lib/procession/journal")]
     journal: PathBuf,
 
@@ -53,7 +55,8 @@ const EXAMPLES: &str = concat!(
 Examples:
   procession export --parquet /srv/processes
                                             all that the agent's journal tells
-  procession export --parquet night --journal night.journal --from 03:00 --to 03:20
+  procession export --parquet night --journal night.journal --from 03:00 \\
+      --to 03:20
                                             twenty minutes of a recording
   duckdb -c \"SELECT program, count(*) FROM 'night/*/*/*.parquet'
              WHERE event = 'exec' GROUP BY 1 ORDER BY 2 DESC\"
@@ -78,10 +81,21 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         is_forced: args.force,
         program: concat!("procession ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
+    let signals = Signals::catch()?;
     let mut meter = Meter::new();
-    let exported = export(&journal, &options, &mut |progress| meter.show(progress));
+    let exported = export(&journal, &options, &mut |progress| {
+        meter.show(progress);
+        if signals.is_any() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     meter.clear();
-    let exported = exported.map_err(occupied)?;
+    let exported = match exported {
+        Err(ExportError::Stopped) => {
+            let place = options.directory.display();
+            tell(format_args!("stopped: {place} has only a part of it; the same command again completes it"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        exported => exported.map_err(occupied)?,
+    };
     tell_of(&exported, &options.directory);
     Ok(ExitCode::SUCCESS)
 }
@@ -93,6 +107,7 @@ fn occupied(error: ExportError) -> anyhow::Error {
         ExportError::Occupied(Occupied::Foreign { .. } | Occupied::Mixed { .. }) => {
             "name another directory with --parquet, or use --force"
         }
+        ExportError::Occupied(_) => "name another directory with --parquet",
         _ => return error.into(),
     };
     anyhow!("{:#}: {advice}", anyhow::Error::new(error))
@@ -104,6 +119,7 @@ fn tell_of(exported: &Exported, directory: &Path) {
         |(path, damage)| journal::unreadable(path, damage),
         |(_, damage)| damage.events,
     );
+    journal::tell_left_out(exported.left_out);
     if exported.unreadable > 0 {
         let unreadable = count(exported.unreadable, "event", "events");
         tell(format_args!("passed over: {unreadable} of a kind that this version does not know"));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -33,7 +33,15 @@ pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     let Some(directory) = &args.directory else {
         return write_whole(pages.first().map_or(&[], |(_, page)| page));
     };
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    if let Err(error) = fs::create_dir_all(directory) {
+        let place = directory.display();
+        return Err(match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                anyhow!("{place} is no directory: name one that is, or that can be made")
+            }
+            _ => anyhow!("cannot make the directory {place}: {error}"),
+        });
+    }
     for (name, page) in &pages {
         write_file(&directory.join(name), page)?;
     }
@@ -88,7 +96,8 @@ const USUAL_STATUS: &str = "\
 Exit status:
   0    done
   1    failed
-  2    an option is wrong";
+  2    an option is wrong
+  130  ended by Ctrl-C before it was done";
 
 /// The usage alone: the options follow anyway.
 fn synopsis(usage: &str) -> Roff {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::anyhow;
 use jiff::tz::TimeZone;
-use procession_journal::{Damage, Journal, JournalError, Restored};
+use procession_journal::{Damage, Journal, JournalError, LeftOut, Restored};
 
 use crate::summary;
 use crate::when::{When, shown};
@@ -121,6 +121,19 @@ impl Asked {
             ));
         }
     }
+}
+
+/// Says which containers have less of a name than the journal gave them.
+pub(crate) fn tell_left_out(left_out: LeftOut) {
+    let LeftOut { labels, containers } = left_out;
+    if left_out.is_nothing() {
+        return;
+    }
+    let [labels, containers] = [labels, containers].map(|it| summary::count(it, "container", "containers"));
+    summary::tell(format_args!(
+        "the journal names more containers than there is room for: up to {labels} without labels, and up to \
+         {containers} without any name"
+    ));
 }
 
 fn not_then(path: &Path, error: JournalError) -> anyhow::Error {

@@ -12,6 +12,7 @@ mod credentials;
 mod display;
 #[cfg(feature = "parquet")]
 mod export;
+mod fold;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -19,6 +20,7 @@ mod generate;
 mod import;
 mod journal;
 mod log;
+mod notice;
 mod output;
 mod overview;
 mod progress;
@@ -28,10 +30,11 @@ mod replay;
 mod signals;
 mod source;
 mod summary;
+mod target;
 mod watch;
 mod when;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -61,9 +64,15 @@ const WRONG_OPTION: u8 = 2;
 
 /// Shows the help that was asked for, or what is wrong with what was typed.
 fn print(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_OPTION));
+    if error.use_stderr() {
+        // Who cannot read it there has the status.
+        let _ = io::stderr().write_all(notice::of_typed(error).as_bytes());
+        return Ok(code);
+    }
     match error.print() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(error)),
-        _ => Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_OPTION))),
+        _ => Ok(code),
     }
 }
 
@@ -95,6 +104,14 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// From which variable an option, such as `--ring-size <SIZE>`, has a value that was not typed.
+fn variable_of(option: &str, value: &str) -> Option<String> {
+    let name = option.split_whitespace().next()?;
+    let variable = format!("PROCESSION_{}", name.strip_prefix("--")?.to_uppercase().replace('-', "_"));
+    let is_typed = std::env::args().any(|typed| typed == name || typed.starts_with(&format!("{name}=")));
+    (!is_typed && std::env::var(&variable).is_ok_and(|set| set == value)).then_some(variable)
+}
+
 /// Says what there is in place of an option of the reference system's agent, and where a command goes.
 fn advise(mut error: clap::Error) -> clap::Error {
     if std::env::args_os().nth(1).is_some_and(|command| command == "agent")
@@ -104,6 +121,13 @@ fn advise(mut error: clap::Error) -> clap::Error {
     {
         error.remove(ContextKind::SuggestedArg);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
+    }
+    if let (Some(ContextValue::String(option)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+        && let Some(variable) = variable_of(option, value)
+    {
+        let advice = format!("nobody has typed that: it is the value of ${variable}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
     let takes_command = |command| command == "record" || command == "watch";
     if std::env::args_os().nth(1).is_some_and(takes_command)

@@ -19,6 +19,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::credentials;
+use crate::notice::{self, without_numbers};
 use crate::render::Sentence;
 
 /// Which messages are wanted, as `TARGET=LEVEL,...`.
@@ -139,16 +140,11 @@ impl Trouble {
         }
         let mut members = Members::default();
         event.record(&mut members);
-        let why = without_number(members.fields.get("error")?.as_str()?).to_owned();
+        let why = without_numbers(members.fields.get("error")?.as_str()?).into_owned();
         let text = format!("the recording cannot be written ({why}): what happens meanwhile may be missing");
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         Some(text)
     }
-}
-
-/// `No space left on device`, without ` (os error 28)`.
-fn without_number(error: &str) -> &str {
-    error.split_once(" (os error").map_or(error, |(why, _)| why)
 }
 
 /// Shows from now on what is as urgent as `level`, or else what [`WANTED`] names.
@@ -209,7 +205,7 @@ where
             None => context.format_fields(Writer::new(&mut text), event)?,
         }
         let text = credentials::hidden(&text);
-        writeln!(line, "procession: {}{}", mark(*event.metadata().level()), Sentence(&text))
+        line.write_str(&notice::shaped(&format!("{}{}", mark(*event.metadata().level()), Sentence(&text))))
     }
 }
 

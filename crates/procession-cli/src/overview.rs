@@ -20,7 +20,12 @@ const FIRST_STEPS: &str = "\
 First steps:
   procession watch --tree -- make   what a command really runs
   procession watch                  everything, until Ctrl-C
-  procession watch --help           the rest of it, with examples";
+  procession watch --help           the rest of it, with examples
+
+Exit status:
+  0    done              2    an option is wrong
+  1    failed            130  ended by Ctrl-C before it was done
+  `watch` and `record` end with the status of the command that they run";
 
 /// What was typed.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {

@@ -2,27 +2,23 @@
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use crossbeam_channel::{Receiver, never, select};
 use procession_agent::{
     HoldConfig, JournalConfig, JournalTarget, Observation, ObservationConfig, Scope, Selection,
-    holder_of_lock,
 };
 use procession_filter::{Filter, Kinds};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use tempfile::TempPath;
 
 use crate::args::RecordArgs;
 use crate::child::{self, Watched};
 use crate::log::Trouble;
-use crate::signals::Signals;
-use crate::watch::{NEVER_RUN, TICK, TIME_IS_UP, is_past, this_process};
+use crate::signals::{INTERRUPTED, Signals};
+use crate::target::{Place, refuse_what_is_there};
+use crate::watch::{TICK, TIME_IS_UP, is_past, this_process};
 use crate::{containers, display, source, summary};
 
 /// How often it is told how far it is.
@@ -31,13 +27,14 @@ const PROGRESS: Duration = Duration::from_millis(500);
 pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.file, args.force)?;
     let signals = Signals::catch()?;
+    // Before the source: who mistyped a path need not wait for the kernel.
+    let cannot = || format!("cannot write {}", args.file.display());
+    let mut place = Place::beside(&args.file)?;
     let inventory = containers::inventory(&args.containers)?;
     let source = source::open_told(args.observe.source, args.observe.ring_size)?;
     if let Some(unseen) = source.unseen_changes() {
         summary::tell(format_args!("{unseen}"));
     }
-    let cannot = || format!("cannot write {}", args.file.display());
-    let mut place = Place::beside(&args.file).map_err(|error| without_path(&error)).with_context(cannot)?;
     let target = JournalTarget::File(place.current().to_owned());
     let journal = JournalConfig::new(target, display::node_name(&args.containers));
     let journal = journal.and_then(JournalConfig::open).with_context(cannot)?;
@@ -53,7 +50,7 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
         observation.stop();
         let _ = observation.join();
         summary::tell(format_args!("the command was not run, and nothing is recorded"));
-        return Ok(ExitCode::from(NEVER_RUN));
+        return Ok(ExitCode::from(INTERRUPTED));
     }
     let started = Instant::now();
     let watched = match Watched::start(&args.command) {
@@ -83,85 +80,6 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
         Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
         Some(status) => child::exit_code(status),
     })
-}
-
-/// The error alone: it names a file that nobody has asked for.
-fn without_path(error: &io::Error) -> io::Error {
-    error.kind().into()
-}
-
-/// What was recorded before is not to be recorded again, and only a file can be replaced.
-pub(crate) fn refuse_what_is_there(path: &Path, is_forced: bool) -> anyhow::Result<()> {
-    match fs::metadata(path) {
-        // Also a link to nothing: it would be replaced.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
-            Ok(())
-        }
-        Ok(file) if file.is_dir() => bail!("{} is a directory: name a file in it", path.display()),
-        Ok(file) if !file.is_file() => {
-            bail!("{} is no regular file: a recording cannot be written there", path.display())
-        }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot write {}", path.display()))
-        }
-        _ if is_forced => refuse_what_is_written(path),
-        _ => bail!("{} is there already: `--force` replaces it", path.display()),
-    }
-}
-
-/// Refuses to replace what is being recorded: whoever does that would go on, and nobody could read it.
-fn refuse_what_is_written(path: &Path) -> anyhow::Result<()> {
-    let Ok(file) = fs::File::open(path) else { return Ok(()) };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(Errno::WOULDBLOCK) => {
-            let holder = holder_of_lock(path);
-            bail!("another program writes {}{holder}: stop it, or name another file", path.display())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses to replace what is to be read.
-pub(crate) fn refuse_same_file(input: &Path, target: &Path) -> anyhow::Result<()> {
-    if let (Ok(input), Ok(target_file)) = (fs::metadata(input), fs::metadata(target))
-        && (input.dev(), input.ino()) == (target_file.dev(), target_file.ino())
-    {
-        bail!("{} is the file that is to be read: name another one to be made", target.display());
-    }
-    Ok(())
-}
-
-/// A file that has a name of its own until it is a recording. Before that nothing is replaced, and nothing is
-/// left behind.
-struct Place {
-    path: PathBuf,
-    /// `None`: it has its name.
-    temporary: Option<TempPath>,
-}
-
-impl Place {
-    fn beside(path: &Path) -> io::Result<Self> {
-        // What a link leads to is replaced, and not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let name = format!(".{}.", path.file_name().unwrap_or_default().display());
-        let mut builder = tempfile::Builder::new();
-        let file = builder.prefix(&name).tempfile_in(directory.unwrap_or(Path::new(".")))?;
-        Ok(Self { temporary: Some(file.into_temp_path()), path })
-    }
-
-    /// Where it is now.
-    fn current(&self) -> &Path {
-        self.temporary.as_deref().unwrap_or(&self.path)
-    }
-
-    /// Gives it its name, which somebody else may have taken meanwhile.
-    fn settle(&mut self, is_forced: bool) -> io::Result<()> {
-        let Some(temporary) = self.temporary.take() else { return Ok(()) };
-        let named =
-            if is_forced { temporary.persist(&self.path) } else { temporary.persist_noclobber(&self.path) };
-        Ok(named?)
-    }
 }
 
 /// All is written, and nothing told.

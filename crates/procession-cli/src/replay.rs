@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{never, select};
 use jiff::tz::TimeZone;
 use procession::{BootId, Counted, Table};
@@ -73,7 +73,9 @@ fn check_span(
     let (first, last) = journal.span();
     let zone = TimeZone::system();
     let is_reversed = from.zip(to).is_some_and(|(from, to)| from > to);
-    anyhow::ensure!(!is_reversed, "`--from` is later than `--to`");
+    if is_reversed {
+        return Err(WrongOption(anyhow!("`--from` is later than `--to`")).into());
+    }
     let is_outside = from.is_some_and(|from| from > last) || to.is_some_and(|to| to < first);
     anyhow::ensure!(
         !is_outside,
@@ -180,7 +182,9 @@ impl Performance<'_> {
             resume: known,
             ..ObservationConfig::new(Selection { scope, filter: self.filter.clone(), lineage })
         };
-        let inventory = RecordedInventory::new(self.journal.names()?);
+        let names = self.journal.names()?;
+        journal::tell_left_out(names.left_out());
+        let inventory = RecordedInventory::new(names);
         match Observation::start(Box::new(source), config, Box::new(inventory)) {
             Err(SourceError::RootNotFound) => Ok(None),
             observation => Ok(Some(observation.context("cannot show the recording")?)),

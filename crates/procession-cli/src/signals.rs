@@ -7,6 +7,9 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+/// What shells give for a command that Ctrl-C ended.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// What was asked for so far.
 pub(crate) struct Signals {
     interrupt: Arc<AtomicBool>,

@@ -1,18 +1,21 @@
 //! What is said on standard error: which source is used, and at the end what was seen.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use procession_agent::{Account, Tally, Unread};
 use procession_sensor::{SourceKind, Unusable};
 
+use crate::notice;
 use crate::render::duration;
 
-/// Says one line on standard error. That nobody can read it there is no reason to stop.
+/// Says something on standard error. That nobody can read it there is no reason to stop.
 pub(crate) fn tell(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "procession: {line}");
+    let _ = io::stderr().write_all(notice::shaped(&line.to_string()).as_bytes());
 }
 
 /// Which source is used, why not a better one, and what is missing with this one.
@@ -24,6 +27,20 @@ pub(crate) fn source(kind: SourceKind, passed_over: &[Unusable]) {
         tell(format_args!("cannot use {unusable}"));
     }
     tell(format_args!("using {kind}: {}", kind.shortcomings()));
+}
+
+/// Tells a person that it has begun, though nothing may be shown for a while. `is_selective`: only some of what
+/// happens is shown.
+pub(crate) fn begun(what: &str, is_selective: bool) {
+    if io::stderr().is_terminal() {
+        let now = TimeZone::system().to_datetime(Timestamp::now()).strftime("%H:%M:%S").to_string();
+        tell(format_args!("{}", begun_line(what, &now, is_selective)));
+    }
+}
+
+fn begun_line(what: &str, now: &str, is_selective: bool) -> String {
+    let shown = if is_selective { ": what the options select is shown when it happens" } else { "" };
+    format!("{what} since {now}{shown}; Ctrl-C ends it")
 }
 
 /// Events seen and lost, processes now known: one line.
@@ -185,7 +202,8 @@ fn command_line(tally: &Tally, elapsed: Option<Duration>) -> String {
     if let Some(elapsed) = elapsed {
         let _ = write!(line, " in {}", duration(elapsed));
     }
-    if !tally.longest_chain.is_empty() {
+    // Programs that were too quick for a source have no name; a chain of none that has says nothing.
+    if tally.longest_chain.iter().any(|name| !name.is_empty()) {
         let chain = &tally.longest_chain;
         let _ = write!(line, "; longest chain {}: {}", chain.len(), shorten(chain));
     }
@@ -200,9 +218,10 @@ fn command_line(tally: &Tally, elapsed: Option<Duration>) -> String {
     line
 }
 
-/// A chain that is too long to read is shown by its ends.
+/// A chain that is too long to read is shown by its ends. What nobody saw the name of is `?`.
 fn shorten(chain: &[String]) -> String {
     const ENDS: usize = 4;
+    let chain: Vec<_> = chain.iter().map(|name| if name.is_empty() { "?" } else { name }).collect();
     if chain.len() <= 2 * ENDS {
         return chain.join(" → ");
     }
@@ -268,5 +287,23 @@ mod tests {
         let chain: Vec<_> = (1..=12).map(|n| n.to_string()).collect();
         assert_eq!(shorten(&chain[..3]), "1 → 2 → 3");
         assert_eq!(shorten(&chain), "1 → 2 → 3 → 4 → … → 9 → 10 → 11 → 12");
+    }
+
+    #[test]
+    fn who_waits_is_told_for_what() {
+        assert_eq!(begun_line("watching", "14:03:07", false), "watching since 14:03:07; Ctrl-C ends it");
+        let some = begun_line("watching", "14:03:07", true);
+        assert!(some.starts_with("watching since 14:03:07: what the options select"), "{some}");
+    }
+
+    #[test]
+    fn a_chain_without_names_is_not_told() {
+        let line = |chain: &[&str]| {
+            let longest_chain = chain.iter().map(ToString::to_string).collect();
+            command_line(&Tally { processes: 1, ended: 1, longest_chain, ..Tally::default() }, None)
+        };
+        assert_eq!(line(&[""]), "1 process; 0 failures");
+        assert_eq!(line(&[]), "1 process; 0 failures");
+        assert_eq!(line(&["sh", "", "ls"]), "1 process; longest chain 3: sh → ? → ls; 0 failures");
     }
 }

@@ -15,7 +15,7 @@ use crate::child::{self, Watched};
 use crate::containers;
 use crate::display::{self, Accounts, Display, Looks};
 use crate::output::Output;
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 use crate::source;
 use crate::summary;
 
@@ -24,9 +24,6 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// What `timeout(1)` exits with when the time is up.
 pub(crate) const TIME_IS_UP: u8 = 124;
-
-/// What shells give for a command that Ctrl-C ended.
-pub(crate) const NEVER_RUN: u8 = 130;
 
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let users = display::users();
@@ -46,6 +43,9 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         ..ObservationConfig::new(Selection { scope, filter, lineage })
     };
     let mut observation = Observation::start(source, config, Box::new(inventory))?;
+    if args.command.is_empty() {
+        summary::begun("watching", args.select.is_selective());
+    }
     let looks =
         Looks { select: &args.select, show: &args.show, node_name: display::node_name(&args.containers) };
     let display = Display::live(looks, users, observation.host_namespaces());
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     }
     if signals.is_any() {
         // A command that was never run has not succeeded.
-        return Ok(if args.command.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NEVER_RUN) });
+        return Ok(if args.command.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) });
     }
 
     let started = Instant::now();

@@ -37,7 +37,7 @@ pub use block::{Header, Kind};
 pub use directory::{Directory, DirectoryConfig, Fsync};
 pub use history::{Descendant, Descendants, Happening, Life, Target, What};
 pub use journal::{Fold, Journal, JournalError, Moment, Piece, Restored, Witness};
-pub use names::{Container, Names, Pod};
+pub use names::{Container, LeftOut, Names, Pod};
 pub use reader::{Block, Content, Damage, Events, Reader};
 pub use recording::Recording;
 pub use writer::{BlockBuilder, RawBlock, Writer, state_hash};

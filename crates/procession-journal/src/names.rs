@@ -69,11 +69,29 @@ impl Pod {
 /// All containers that a journal names, each as it was last told of.
 ///
 /// A journal may have been written to cost its reader memory. Once they take 256 MiB, labels and annotations of
-/// further containers are left out, and then whole containers.
+/// further containers are left out, and then whole containers, which is counted.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     containers: HashMap<String, Container>,
     bytes: usize,
+    left_out: LeftOut,
+}
+
+/// What had no room among the names of a journal. A container of which the journal tells several times may be
+/// counted as often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Containers whose labels and annotations are missing.
+    pub labels: u64,
+    /// Containers of which nothing is known, or only what was told of them before.
+    pub containers: u64,
+}
+
+impl LeftOut {
+    /// Whether nothing is missing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Names {
@@ -90,16 +108,26 @@ impl Names {
     fn insert_within(&mut self, mut container: Container, most: usize) {
         let before = self.containers.get(&container.id).map_or(0, Container::bytes);
         let others = self.bytes - before;
+        let mut is_shorter = false;
         if others + container.bytes() > most
             && let Some(pod) = &mut container.pod
         {
+            is_shorter = !(pod.labels.is_empty() && pod.annotations.is_empty());
             (pod.labels, pod.annotations) = Default::default();
         }
         let bytes = others + container.bytes();
-        if bytes <= most {
-            self.bytes = bytes;
-            self.containers.insert(container.id.clone(), container);
+        if bytes > most {
+            self.left_out.containers += 1;
+            return;
         }
+        self.left_out.labels += u64::from(is_shorter);
+        self.bytes = bytes;
+        self.containers.insert(container.id.clone(), container);
+    }
+
+    /// What had no room.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
     /// How many there are.
@@ -134,6 +162,10 @@ mod tests {
         assert!((20_000..=21_000).contains(&names.bytes), "{}", names.bytes);
         let labels = |id: &str| names.find(id).and_then(|it| it.pod.as_ref()).map(|pod| pod.labels.len());
         assert_eq!((labels("0"), labels("9"), labels("999")), (Some(10), Some(0), None));
+        let without = names.containers.values().filter(|it| it.pod.as_ref().unwrap().labels.is_empty());
+        let left_out = LeftOut { labels: without.count() as u64, containers: 1_000 - names.len() as u64 };
+        assert_eq!(names.left_out(), left_out);
+        assert!(left_out.labels > 0 && left_out.containers > 0, "{left_out:?}");
     }
 
     #[test]
@@ -144,5 +176,6 @@ mod tests {
             names.insert_within(container(1, 5), 4_000);
         }
         assert_eq!((names.len(), names.bytes), (1, container(1, 5).bytes()));
+        assert!(names.left_out().is_nothing());
     }
 }

@@ -257,6 +257,38 @@ fn a_file_that_somebody_takes_away_is_missed() {
     assert!(number >= 6, "numbers go on: {number}");
 }
 
+/// What somebody put in the place of the directory is looked at as what was there at the start.
+#[test]
+fn what_takes_its_place_must_be_as_good() {
+    fn closed(path: &Path) -> io::Result<()> {
+        let is_open = path.metadata().is_ok_and(|it| it.permissions().mode() & 0o077 != 0);
+        if is_open { Err(io::Error::other("others can write there")) } else { Ok(()) }
+    }
+    let above = TempDir::new().unwrap();
+    let path = above.path().join("journal");
+    let open_to_all = |path: &Path| {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    };
+    let limits = DirectoryConfig { prepare: closed, ..config(&path) };
+    open_to_all(&path);
+    assert!(Directory::open(limits.clone()).unwrap_err().to_string().contains("others can write there"));
+    fs::remove_dir_all(&path).unwrap();
+
+    let (mut recorder, mut machine) = (Recorder::new(limits, recording(clock(0))), Machine::new(1, 60));
+    recorder.begin();
+    record(&mut recorder, &mut machine, 20);
+    fs::rename(&path, above.path().join("moved")).unwrap();
+    open_to_all(&path);
+    record_until_refused(&mut recorder, &mut machine);
+    let error = recorder.try_begin().unwrap_err();
+    assert!(error.to_string().contains("others can write there"), "{error}");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "nothing was written there, nor a lock");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    recorder.try_begin().unwrap();
+    assert_eq!(files(&path).len(), 1);
+}
+
 #[test]
 fn a_file_has_room_for_as_much_again_as_its_checkpoint() {
     let directory = TempDir::new().unwrap();

@@ -13,6 +13,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -46,7 +47,9 @@ fn main() {
         program: "benchmark".to_owned(),
     };
     let began = Instant::now();
-    let written = export(&Journal::open(&journal).unwrap(), &options, &mut |_| {}).unwrap().written;
+    let written = export(&Journal::open(&journal).unwrap(), &options, &mut |_| ControlFlow::Continue(()))
+        .unwrap()
+        .written;
     let millis = u64::try_from(began.elapsed().as_millis()).unwrap().max(1);
     let bytes_of_journal = journal.metadata().unwrap().len();
     println!("{} rows, {} files", written.rows, written.files);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use parquet::errors::ParquetError;
 use procession::{BootId, BootTime};
-use procession_journal::{Block, Content, Damage, Journal, JournalError, Reader};
+use procession_journal::{Block, Content, Damage, Journal, JournalError, LeftOut, Reader};
 
 use crate::dataset::{Dataset, Written};
 use crate::narrator::{Narrator, Span};
@@ -50,6 +50,8 @@ pub struct Exported {
     pub damage: Vec<(PathBuf, Damage)>,
     /// Events that make no sense, and were passed over.
     pub unreadable: u64,
+    /// Containers whose names had no room in memory.
+    pub left_out: LeftOut,
 }
 
 /// Why a journal was not exported, or not to its end.
@@ -78,6 +80,9 @@ pub enum ExportError {
         /// Why.
         source: WriteError,
     },
+    /// Who is told how far it has come did not want more.
+    #[error("stopped before its end")]
+    Stopped,
 }
 
 /// Why Parquet cannot be written.
@@ -94,17 +99,19 @@ impl From<ParquetError> for WriteError {
     }
 }
 
-/// Writes a row for each fact of `journal`, and tells now and then how far it has come.
+/// Writes a row for each fact of `journal`, and tells now and then how far it has come: `progress` says whether to
+/// go on.
 ///
 /// Rows wait in memory until there are enough of them: some 100 MB at the most, however long the journal.
 ///
 /// # Errors
 ///
-/// The journal cannot be read, or the files cannot be written. Files that were completed until then stay.
+/// The journal cannot be read, the files cannot be written, or `progress` has stopped it. Files that were completed
+/// until then stay, and nothing is left of those that were not.
 pub fn export(
     journal: &Journal,
     options: &Options,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Exported, ExportError> {
     let span = (options.from, options.to);
     if !options.is_forced {
@@ -129,7 +136,8 @@ pub fn export(
         run.export_file(path, options, progress)?;
     }
     let unreadable = run.narrator.unreadable();
-    Ok(Exported { written: run.dataset.finish().map_err(failed)?, damage: run.damage, unreadable })
+    let written = run.dataset.finish().map_err(failed)?;
+    Ok(Exported { written, damage: run.damage, unreadable, left_out: names.left_out() })
 }
 
 /// With what the names of parts begin that have all that a file of the journal tells of a day; and of those
@@ -170,7 +178,7 @@ impl Run<'_> {
         &mut self,
         path: &Path,
         options: &Options,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), ExportError> {
         let failed = |source| ExportError::Read { path: path.to_owned(), source };
         let file = match File::open(path) {
@@ -185,7 +193,9 @@ impl Run<'_> {
         while let Some(block) = reader.next().map_err(failed)? {
             self.progress.read = read_before + block.offset + block.bytes;
             self.take(path, &block).map_err(|error| options.failed(error))?;
-            progress(self.progress);
+            if progress(self.progress).is_break() {
+                return Err(ExportError::Stopped);
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -104,6 +105,7 @@ impl Case {
                 progress.read >= last.read && progress.rows >= last.rows && progress.read <= progress.all
             );
             last = progress;
+            ControlFlow::Continue(())
         })?;
         assert_eq!(exported.written.rows, last.rows);
         Ok(exported)
@@ -287,6 +289,19 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
     assert!(matches!(error, ExportError::Write { .. }), "{error}");
     let why = std::error::Error::source(&error).unwrap().to_string();
     assert!(why.contains("os error"), "{why}");
+}
+
+#[test]
+fn who_stops_it_finds_nothing_that_is_not_whole() {
+    let case = Case::new([50, 60, 70]);
+    let journal = Journal::open(&case.journal()).unwrap();
+    let error = export(&journal, &case.options(), &mut |progress| {
+        if progress.rows > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(error, Err(ExportError::Stopped)), "{error:?}");
+    assert!(case.parts().is_empty(), "{:?}", case.parts());
+    case.export(&case.options()).unwrap();
+    assert!(!case.rows().is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What every source has in common.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use procession::{BootTime, Event, Subject};
@@ -92,6 +93,13 @@ pub trait Source: Send {
         self.poll(Duration::ZERO, sink)
     }
 
+    /// The directory of pins ([`EbpfConfig::pin`](crate::EbpfConfig::pin)) where all is this source's own: nobody
+    /// was at work there when it was opened. `None`: there are no pins, or somebody may go on with what they
+    /// keep.
+    fn fresh_pins(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Records so far that were not as they should be. Each of them is an event that is missing.
     fn malformed(&self) -> u64 {
         0
@@ -100,6 +108,15 @@ pub trait Source: Send {
     /// How often so far something may have been missed that is not counted as lost.
     fn doubts(&self) -> u64 {
         0
+    }
+
+    /// Whether somebody has made the source see nothing, as far as that comes to light. The source puts it
+    /// right by itself where it can.
+    ///
+    /// Nothing is known of what happened until then, not even how much it was: once
+    /// [`times`](Silencing::times) goes up, who runs is to be found out by [`survey`](Self::survey).
+    fn silencing(&self) -> Silencing {
+        Silencing::default()
     }
 
     /// Which changes between execs are not seen with this source here, and why: one line.
@@ -119,6 +136,18 @@ pub enum Resumed {
     Continued,
     /// Nobody observed meanwhile, or the bookmark is of another source.
     Afresh,
+}
+
+/// What somebody did to make a source see nothing, and how long it may have seen nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Silencing {
+    /// How often it was found so.
+    pub times: u64,
+    /// For how long in all nothing may have been observed, at the most: from the last look that found all in
+    /// order.
+    pub at_most: Duration,
+    /// Why it is so still. `None`: the source observes.
+    pub lasting: Option<String>,
 }
 
 /// The kinds of sources, best first.

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 15] = [
+const TESTS: [Test; 16] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -55,6 +55,7 @@ const TESTS: [Test; 15] = [
     ("a_survey_tells_of_all_that_runs", a_survey_tells_of_all_that_runs),
     ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
     ("long_arguments_leave_room_for_events", long_arguments_leave_room_for_events),
+    ("only_pins_of_its_own_are_fresh", only_pins_of_its_own_are_fresh),
     ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
 ];
 
@@ -416,6 +417,25 @@ fn a_second_reader_is_refused() {
     assert_eq!(first.told, marks, "the first one misses nothing");
     drop(first);
     pins.open();
+}
+
+/// Whoever does not start after all removes what it has made, and never what another left, however late that
+/// came: the directory is looked at under its lock.
+fn only_pins_of_its_own_are_fresh() {
+    let pins = Pins::new();
+    assert_eq!(EbpfSource::open(EbpfConfig::default()).unwrap().fresh_pins(), None);
+    fs::create_dir(&pins.0).unwrap();
+    let first = pins.open();
+    assert_eq!(first.source.fresh_pins().as_ref(), Some(&pins.0), "the directory was empty");
+    drop(first);
+    // Another agent has come and gone between a look at the directory and this.
+    assert_eq!(pins.open().source.fresh_pins(), None);
+    let programs = pins.programs();
+    fs::rename(pins.0.join(&programs[0]), pins.0.join("programs-00000000deadbeef-1")).unwrap();
+    assert_eq!(pins.open().source.fresh_pins(), None, "an upgrade goes on with the ring");
+    // Maps without programs know nothing of the time since.
+    fs::remove_dir_all(pins.0.join(&pins.programs()[0])).unwrap();
+    assert_eq!(pins.open().source.fresh_pins().as_ref(), Some(&pins.0));
 }
 
 fn programs_of_another_build_are_replaced() {

@@ -9,21 +9,16 @@ use anyhow::{Context as _, Result};
 use procession::BootTime;
 use serde_json::Value;
 
-use crate::book::{Book, Missing};
+use crate::book::Book;
+use crate::kept::Kept;
 use crate::plan::FIRST_HELD;
 
 /// What is in its files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exported {
     pub(crate) files: u64,
-    pub(crate) lines: u64,
-    pub(crate) execs: u64,
-    /// Events that it says it lost.
-    pub(crate) lost: u64,
-    /// The first act of which all was still there.
-    pub(crate) from: u64,
-    pub(crate) missing: Missing,
-    pub(crate) faults: Vec<String>,
+    /// Each line is an event.
+    pub(crate) kept: Kept,
 }
 
 /// Reads all files of a folder. `pages` says which act was the next to be played, again and again: all
@@ -42,17 +37,15 @@ pub(crate) fn read(
         for line in BufReader::new(File::open(&file)?).split(b'\n') {
             let line = line.with_context(|| format!("cannot read {}", file.display()))?;
             match serde_json::from_slice::<Value>(&line) {
-                Ok(event) => exported.enter(&event, &mut book, pages, &mut from),
-                Err(error) if exported.faults.len() < 10 => {
-                    exported.faults.push(format!("{}: a line is no JSON: {error}", file.display()));
+                Ok(event) => enter(&mut exported.kept, &event, &mut book, pages, &mut from),
+                Err(error) if exported.kept.faults.len() < 10 => {
+                    exported.kept.faults.push(format!("{}: a line is no JSON: {error}", file.display()));
                 }
                 Err(_) => {}
             }
         }
     }
-    exported.from = from.unwrap_or(end);
-    exported.faults.extend(book.faults.take().examples);
-    exported.missing = book.settle_images(exported.from, end, held);
+    exported.kept.settle(book, from, end, held);
     Ok(exported)
 }
 
@@ -66,26 +59,23 @@ fn oldest_first(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
-impl Exported {
-    fn enter(&mut self, event: &Value, book: &mut Book, pages: &[(BootTime, u64)], from: &mut Option<u64>) {
-        let lost = &event["rate_limit_info"]["number_of_dropped_process_events"];
-        if !lost.is_null() {
-            let text = lost.as_str().and_then(|text| text.parse().ok());
-            self.lost += text.or(lost.as_u64()).unwrap_or(0);
-            return;
-        }
-        self.lines += 1;
-        let arguments = event["process_exec"]["process"]["arguments"].as_str();
-        let Some(token) = arguments.and_then(|arguments| book.token(arguments)) else { return };
-        // The first act that is told began before the files that are left.
-        if from.is_none() && token.act < FIRST_HELD {
-            let is_first_file = self.lines < 1_000 && token.act < 16;
-            let page = pages.iter().map(|(_, act)| *act).find(|act| *act > token.act);
-            *from = if is_first_file { Some(0) } else { page };
-        }
-        if from.is_some_and(|from| (from..FIRST_HELD).contains(&token.act)) {
-            self.execs += 1;
-            book.image(token);
-        }
+fn enter(kept: &mut Kept, event: &Value, book: &mut Book, pages: &[(BootTime, u64)], from: &mut Option<u64>) {
+    let lost = &event["rate_limit_info"]["number_of_dropped_process_events"];
+    if !lost.is_null() {
+        let text = lost.as_str().and_then(|text| text.parse().ok());
+        kept.lost += text.or(lost.as_u64()).unwrap_or(0);
+        return;
+    }
+    kept.events += 1;
+    let arguments = event["process_exec"]["process"]["arguments"].as_str();
+    let Some(token) = arguments.and_then(|arguments| book.token(arguments)) else { return };
+    // The first act that is told began before the files that are left.
+    if from.is_none() && token.act < FIRST_HELD {
+        let is_first_file = kept.events < 1_000 && token.act < 16;
+        let page = pages.iter().map(|(_, act)| *act).find(|act| *act > token.act);
+        *from = if is_first_file { Some(0) } else { page };
+    }
+    if from.is_some_and(|from| (from..FIRST_HELD).contains(&token.act)) {
+        kept.exec(book, token);
     }
 }

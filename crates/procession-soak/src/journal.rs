@@ -6,21 +6,9 @@ use anyhow::{Context as _, Result};
 use procession::{BootTime, EventKind};
 use procession_journal::{Journal, Piece};
 
-use crate::book::{Book, Missing};
+use crate::book::Book;
+use crate::kept::Kept;
 use crate::plan::Token;
-
-/// What was found in it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Recorded {
-    pub(crate) events: u64,
-    pub(crate) execs: u64,
-    /// Events that it says are missing.
-    pub(crate) lost: u64,
-    /// The first act of which all was still there.
-    pub(crate) from: u64,
-    pub(crate) missing: Missing,
-    pub(crate) faults: Vec<String>,
-}
 
 /// Reads all of it. `pages` says which act was the next to be played at which time since boot.
 pub(crate) fn read(
@@ -29,9 +17,9 @@ pub(crate) fn read(
     pages: &[(BootTime, u64)],
     end: u64,
     held: &[u64],
-) -> Result<Recorded> {
+) -> Result<Kept> {
     let journal = Journal::open(directory).context("cannot open the journal")?;
-    let (mut recorded, mut from) = (Recorded::default(), None);
+    let (mut recorded, mut from) = (Kept::default(), None);
     let visit = &mut |piece: Piece<'_>| {
         let Piece::Event(event) = piece else { return true };
         recorded.events += 1;
@@ -43,8 +31,7 @@ pub(crate) fn read(
                 let words = exec.program.arguments.bytes.split(|byte| *byte == 0).nth(1);
                 let token = words.and_then(|word| str::from_utf8(word).ok()?.parse::<Token>().ok());
                 if let Some(token) = token.filter(|token| token.act >= from) {
-                    recorded.execs += 1;
-                    book.image(token);
+                    recorded.exec(&mut book, token);
                 }
             }
             EventKind::Lost(count) => recorded.lost += count,
@@ -53,8 +40,6 @@ pub(crate) fn read(
         true
     };
     journal.read(None, visit).context("cannot read the journal")?;
-    recorded.from = from.unwrap_or(end);
-    recorded.faults = book.faults.take().examples;
-    recorded.missing = book.settle_images(recorded.from, end, held);
+    recorded.settle(book, from, end, held);
     Ok(recorded)
 }

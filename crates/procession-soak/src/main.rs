@@ -15,6 +15,7 @@ mod containers;
 mod export;
 mod identities;
 mod journal;
+mod kept;
 mod live;
 mod machine;
 mod metrics;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::args::Args;
+use crate::kept::Kept;
 use crate::samples::{Sample, slope, spread, to_float};
 use crate::soak::Verdict;
 
@@ -91,25 +92,21 @@ fn checkpoints(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
 
 /// What is on the disk when all is over.
 fn kept(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
-    let recorded = &verdict.recorded;
-    row(
-        "journal",
+    let left = |it: &Kept| {
         format!(
-            "{} events left, whole from act {} on ({} execs), {} known to be lost, {} missing",
-            recorded.events, recorded.from, recorded.execs, recorded.lost, recorded.missing.counts.execs
-        ),
-    );
-    let exported = &verdict.exported;
+            "whole from act {} on ({} execs), {} known to be lost, {} missing",
+            it.from, it.execs, it.lost, it.missing.counts.execs
+        )
+    };
+    let (recorded, exported) = (&verdict.recorded, &verdict.exported);
+    row("journal", format!("{} events left, {}", recorded.events, left(recorded)));
     row(
         "export",
         format!(
-            "{} lines in {} files left, whole from act {} on ({} execs), {} known to be lost, {} missing; {} rotations",
-            exported.lines,
+            "{} lines in {} files left, {}; {} rotations",
+            exported.kept.events,
             exported.files,
-            exported.from,
-            exported.execs,
-            exported.lost,
-            exported.missing.counts.execs,
+            left(&exported.kept),
             verdict.rotations
         ),
     );

@@ -4,7 +4,10 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use procession::{Entry, Event, EventKind, Fork, Origin, Provenance, Relative, Retention, Subject, Table};
+use procession::{
+    Context, Entry, Event, EventKind, Fork, Namespaces, Origin, Pid, Provenance, Relative, Retention,
+    Subject, Table,
+};
 use proptest::prelude::*;
 
 use support::{apply, check, key, let_grace_pass, show_key, table, table_with_budget};
@@ -170,6 +173,29 @@ fn an_orphan_is_owned_by_whom_the_kernel_names_and_until_then_by_init() {
     let orphan = entry(&table, "11@9");
     assert_eq!(orphan.owner().map(|owner| show_key(owner.key)).as_deref(), Some("2@2"));
     assert_eq!(orphan.parent().map(|parent| show_key(parent.key())).as_deref(), Some("10@5"));
+}
+
+#[test]
+fn an_orphan_of_a_pid_namespace_goes_to_the_first_process_there() {
+    let mut table = table("running 1@1 /sbin/init\nfork 1@1 > 2@2");
+    // The runtime starts the container's first process, which starts two generations; later the
+    // runtime starts one more in the same namespace, and stays outside itself.
+    let forks = [("2@2", "10@5", 1), ("10@5", "11@6", 2), ("11@6", "12@7", 3), ("2@2", "13@8", 4)];
+    for (parent, child, ns_pid) in forks {
+        let namespaces = Some(Namespaces { pid: 77, ..Namespaces::default() });
+        let context = Context { ns_pid: Some(Pid(ns_pid)), namespaces, ..Context::default() };
+        let child = Subject::exact(key(child), key(child).start);
+        let kind = EventKind::Fork(Fork { child, parent: key(parent).into(), context, ..Fork::default() });
+        let _ = table.apply(&Event { time: child.key.start, kind });
+    }
+    let _ = apply(&mut table, "exec 10@5 > 10@20 /sbin/tini < 2@2\nexit 11@6 0\nexit 2@2 0");
+    let owner = |name: &str| {
+        let owner = entry(&table, name).owner().expect("somebody");
+        (show_key(owner.key), owner.provenance)
+    };
+    assert_eq!(owner("12@7"), ("10@20".to_owned(), Provenance::Inferred), "in the image that it runs now");
+    assert_eq!(owner("13@8"), ("1@1".to_owned(), Provenance::Inferred), "its parent was outside");
+    assert_eq!(owner("10@20"), ("1@1".to_owned(), Provenance::Inferred));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! actor SCENARIO --truth FILE    plays one scenario; prints nothing when all went as planned
 //! actor storm N --truth FILE     N times posix_spawn, from as many threads as there are processors
 //! actor soak RUN SEED FIRST OF   every OF-th act from FIRST on, for as long as it is asked to: see `soak`
+//! actor freeze PIN               nobody can write the pinned BPF map any more
 //! actor --list                   the scenarios; `NAME root` where root is needed
 //! ```
 //!
@@ -67,7 +68,7 @@ mod threads;
 mod truth;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -91,6 +92,7 @@ fn main() -> Result<()> {
             let number = |text: &str| text.parse::<u64>().context(what);
             soak::perform(run.parse().context(what)?, number(seed)?, number(first)?, number(of)?)
         }
+        ["freeze", pin] => Ok(sys::freeze_map(&CString::new(pin)?)?),
         [name, "--truth", file] => {
             let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
             let scenario = scenario.with_context(|| format!("no scenario is called {name}"))?;
@@ -98,7 +100,8 @@ fn main() -> Result<()> {
             play(Path::new(file), scenario.perform)
         }
         _ => bail!(
-            "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | --list"
+            "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | freeze PIN | \
+             --list"
         ),
     }
 }

@@ -463,6 +463,30 @@ pub(crate) fn become_standard_input(file: &File) -> io::Result<()> {
     check(unsafe { libc::dup2(file.as_raw_fd(), 0) }.min(0))
 }
 
+/// Makes a pinned BPF map one that nobody can write by system calls any more, whoever they are: `bpf(2)`.
+pub(crate) fn freeze_map(pin: &CStr) -> io::Result<()> {
+    const GET: c_int = 7;
+    const FREEZE: c_int = 22;
+    /// What `union bpf_attr` has for a path, and for a descriptor alone.
+    #[repr(C)]
+    struct Path {
+        path: u64,
+        descriptor: u32,
+        flags: u32,
+    }
+    let path = Path { path: pin.as_ptr() as u64, descriptor: 0, flags: 0 };
+    // SAFETY: the path is terminated and live, and the structure is as long as it is said to be.
+    let map = unsafe { libc::syscall(libc::SYS_bpf, GET, &raw const path, size_of::<Path>()) };
+    let map = c_int::try_from(map).map_err(io::Error::other)?;
+    check(map.min(0))?;
+    // SAFETY: the descriptor is new and nobody else's.
+    let map = unsafe { File::from_raw_fd(map) };
+    let descriptor = map.as_raw_fd();
+    // SAFETY: as above.
+    let frozen = unsafe { libc::syscall(libc::SYS_bpf, FREEZE, &raw const descriptor, size_of::<c_int>()) };
+    if frozen == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Waits until `condition` holds.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     while !condition() {

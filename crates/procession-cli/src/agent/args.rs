@@ -20,7 +20,7 @@ use crate::log;
 /// Follows every process of this machine, and gives what it sees to clients of the gRPC API, to a
 /// file of JSON lines, and to Prometheus. Speaks Tetragon's API, so that its clients work unchanged.
 ///
-/// Every option can be given in five ways, which are listed at the end.
+/// Every option can be given here, in files, or in the environment: the end of this help has all places.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(after_long_help = MORE)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
@@ -250,7 +250,8 @@ const LOG: &str = "The log";
 const MORE: &str = "\
 Places that are read; what is later in this list wins:
   1. the defaults
-  2. /usr/lib/procession/agent.conf.d/NAME, a file for each option that holds its value
+  2. /usr/lib/procession/agent.conf.d/NAME, a file for each option that holds
+     its value
   3. /usr/local/lib/procession/agent.conf.d/NAME
   4. /etc/procession/agent.toml, or the file of --config:  NAME = VALUE
   5. /etc/procession/agent.conf.d/NAME
@@ -258,26 +259,30 @@ Places that are read; what is later in this list wins:
   7. the environment: PROCESSION_NAME, in capitals and with _ for -
   8. the command line
 
-A list is taken whole from one place. Its items are separated by commas; in the TOML file it may be
-an array. A name that no option has is an error in a file, and a warning in the environment.
+A list is taken whole from one place. Its items are separated by commas; in
+the TOML file it may be an array. A name that no option has is an error in a
+file, and a warning in the environment.
 
 Signals:
   SIGTERM, SIGINT  stop, and write what is under way; a second one ends at once
-  SIGHUP           read all this again. Log level, filters, rate limit and labels change at
-                   once; what needs a restart is logged. After an error nothing changes
+  SIGHUP           read all this again. Log level, filters, rate limit and
+                   labels change at once; what needs a restart is logged.
+                   After an error nothing changes
 
 Examples:
-  procession agent                                 serve the API on a Unix socket
+  procession agent                          serve the API on a Unix socket
   procession agent --server-address localhost --metrics-server :2112
-                                                   on TCP port 54321, with metrics
+                                            on TCP port 54321, with metrics
   procession agent --export-filename - --server-address ''
-                                                   only write JSON lines to standard output
+                                            only write JSON lines to standard
+                                            output
   procession agent --export-filename /var/log/procession/events.log \\
       --export-denylist '{\"namespace\": [\"\", \"kube-system\"]}'
-                                                   a file without the host and the system's pods
+                                            a file without the host and the
+                                            system's pods
   procession agent --journal-dir /var/lib/procession/journal
-                                                   with a memory that outlasts it
-  procession agent --print-config                  what applies here, and why
+                                            with a memory that outlasts it
+  procession agent --print-config           what applies here, and why
 
 Exit status:
   0    stopped by a signal
@@ -367,8 +372,9 @@ fn parse_queue_bytes(text: &str) -> Result<usize, String> {
 }
 
 fn parse_age(text: &str) -> Result<Duration, String> {
-    let Some(days) = text.strip_suffix('d') else { return parse_interval(text) };
-    let days = days.parse::<u32>().map_err(|_| "expected a whole number of days, such as 7d".to_owned())?;
+    let what = || "expected a number with s, m, h or d, for example 12h or 7d".to_owned();
+    let Some(days) = text.strip_suffix('d') else { return parse_interval(text).map_err(|_| what()) };
+    let days = days.parse::<u32>().map_err(|_| what())?;
     Ok(Duration::from_hours(u64::from(days) * 24))
 }
 

@@ -39,12 +39,12 @@ use reload::Reloader;
 use settings::Settings;
 pub(crate) use strangers::in_reference;
 
+use crate::WRONG_OPTION;
+use crate::args::WrongOption;
+use crate::credentials::hidden;
 use crate::log;
 use crate::output::write_whole;
 use crate::summary;
-
-/// The status when an option is wrong, as for what is typed wrongly.
-const WRONG_OPTION: u8 = 2;
 
 /// Runs the agent until it is asked to stop.
 pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
@@ -53,7 +53,7 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
         Ok(reading) => reading,
         Err(problems) => {
             for problem in &problems.0 {
-                summary::tell(format_args!("{}", crate::render::Sentence(problem)));
+                summary::tell(format_args!("error: {}", crate::render::Sentence(problem)));
             }
             return Ok(ExitCode::from(WRONG_OPTION));
         }
@@ -69,8 +69,20 @@ pub(crate) fn run(typed: &Typed) -> anyhow::Result<ExitCode> {
         return detach_all(Path::new(&reading.pin_dir));
     }
     let settings = reading.settings.clone();
-    let life = Life::begin(Reloader::new(layers, &reading))?;
-    observe(&reading.config, &settings, life, &log)
+    let life = Life::begin(Reloader::new(layers, &reading));
+    let ended = life.and_then(|life| observe(&reading.config, &settings, life, &log));
+    Ok(ended.unwrap_or_else(|error| failed(&error)))
+}
+
+/// Says why the agent ends in the log, in its form: that is where somebody looks, or a collector.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{error:#}");
+    } else {
+        // Whoever wants no log wants to know that there is no agent.
+        summary::tell(format_args!("error: {}", hidden(&format!("{error:#}"))));
+    }
+    if error.is::<WrongOption>() { ExitCode::from(WRONG_OPTION) } else { ExitCode::FAILURE }
 }
 
 /// Removes what an earlier agent left in the kernel. That there is nothing is no failure.

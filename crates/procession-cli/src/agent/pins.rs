@@ -1,9 +1,8 @@
 //! Whether what shall outlast the agent is still there; and that none of it outlasts one that never started.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use procession_sensor::detach_all;
+use procession_sensor::{Source, detach_all};
 
 /// Watches over the directory of pinned programs. The agent itself works without: it holds what it uses.
 #[derive(Debug)]
@@ -30,17 +29,15 @@ impl Pins {
 }
 
 /// Pins of a start that may fail. `None`: there are none, or an earlier agent left some, which stay.
+///
+/// The source says so, which holds their lock: who looked at the directory before could take what another agent
+/// pins a moment later for its own.
 #[derive(Debug)]
 pub(super) struct FreshPins(Option<PathBuf>);
 
 impl FreshPins {
-    /// Looked at before anything is pinned there.
-    pub(super) fn before(directory: Option<&Path>) -> Self {
-        let is_empty = |directory: &&Path| match directory.read_dir() {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == ErrorKind::NotFound,
-        };
-        Self(directory.filter(is_empty).map(Path::to_owned))
+    pub(super) fn of(source: &dyn Source) -> Self {
+        Self(source.fresh_pins())
     }
 
     /// Removes them, when nobody reads there any more: nobody would know that programs are at work.
@@ -55,20 +52,5 @@ impl FreshPins {
                 anyhow::Error::from(error)
             );
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_was_not_there_before_is_fresh() {
-        let directory = tempfile::tempdir().unwrap();
-        let is_fresh = |path: &Path| FreshPins::before(Some(path)).0.is_some();
-        assert!(is_fresh(&directory.path().join("none")) && is_fresh(directory.path()));
-        std::fs::create_dir(directory.path().join("maps-1")).unwrap();
-        assert!(!is_fresh(directory.path()));
-        assert!(FreshPins::before(None).0.is_none());
     }
 }

@@ -9,11 +9,11 @@
 
 use std::{fs, io};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use procession_agent::privileges::held;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior, umask};
 use rustix::system::uname;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
@@ -46,6 +46,7 @@ pub(super) struct Privileges {
     keeps_all: bool,
     /// It could have opened every file before.
     was_above_permissions: bool,
+    is_root: bool,
 }
 
 impl Privileges {
@@ -57,6 +58,7 @@ impl Privileges {
             to_work: to_work(config, uname().release().to_str().unwrap_or_default(), is_bpf_restricted()),
             keeps_all: config.keeps_privileges,
             was_above_permissions: before.contains(CapabilitySet::DAC_OVERRIDE),
+            is_root: geteuid().is_root(),
         };
         if !privileges.keeps_all {
             // What the agent has in memory are the arguments of all users' processes.
@@ -91,13 +93,22 @@ impl Privileges {
             let is_capability = |error: &io::Error| error.raw_os_error() == Some(Errno::PERM.raw_os_error());
             error.is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied && !is_capability(it))
         };
-        if self.keeps_all || !self.was_above_permissions || !error.chain().any(is_refusal) {
+        if !error.chain().any(is_refusal) {
             return error;
         }
-        error.context(
-            "permissions of files count for the agent, though root starts it: give the file to root, or set \
-             `keep-privileges`",
-        )
+        let advice = match self {
+            Self { is_root: false, .. } => {
+                "the agent is root's: start it with `sudo`, or by `systemctl start procession`. Without root it \
+                 works too, but sees less, and wants places that are yours: set `server-address`, `journal-dir` \
+                 and `export-filename`"
+            }
+            Self { keeps_all: false, was_above_permissions: true, .. } => {
+                "permissions of files count for the agent, though root starts it: give the file to root, or set \
+                 `keep-privileges`"
+            }
+            _ => return error,
+        };
+        anyhow!("{error:#}; {advice}")
     }
 }
 
@@ -179,7 +190,8 @@ mod tests {
 
     #[test]
     fn only_permissions_of_files_are_explained_by_what_was_given_up() {
-        let privileges = Privileges { to_work: TO_WORK, keeps_all: false, was_above_permissions: true };
+        let privileges =
+            Privileges { to_work: TO_WORK, keeps_all: false, was_above_permissions: true, is_root: true };
         for (errno, is_explained) in [(Errno::ACCESS, true), (Errno::PERM, false), (Errno::NOENT, false)] {
             let error = anyhow::Error::from(io::Error::from(errno)).context("cannot start");
             let text = format!("{:#}", privileges.explain(error));
@@ -187,6 +199,24 @@ mod tests {
         }
         let wrapped = io::Error::new(io::ErrorKind::PermissionDenied, "cannot make the directory");
         assert!(format!("{:#}", privileges.explain(wrapped.into())).contains("keep-privileges"));
+    }
+
+    #[test]
+    fn who_is_not_root_is_told_that_the_agent_is_roots() {
+        for keeps_all in [false, true] {
+            let privileges =
+                Privileges { to_work: TO_WORK, keeps_all, was_above_permissions: false, is_root: false };
+            let error = anyhow::Error::from(io::Error::from(Errno::ACCESS)).context("cannot open /run/x");
+            let text = format!("{:#}", privileges.explain(error));
+            assert!(text.starts_with("cannot open /run/x: Permission denied"), "{text}");
+            assert!(text.contains("sudo") && text.contains("`server-address`"), "{text}");
+            let other = format!("{:#}", privileges.explain(io::Error::from(Errno::NOSPC).into()));
+            assert!(!other.contains("sudo"), "{other}");
+        }
+        let root =
+            Privileges { to_work: TO_WORK, keeps_all: true, was_above_permissions: true, is_root: true };
+        let text = format!("{:#}", root.explain(io::Error::from(Errno::ACCESS).into()));
+        assert!(!text.contains("sudo") && !text.contains("keep-privileges"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use procession_agent::server::{ServerAddress, ServerConfig, TlsConfig};
 use procession_agent::web::WebConfig;
 use procession_agent::{
     Agent, AgentConfig, Detail, ExportConfig, ExportFilter, ExportSink, FileConfig, Form, HoldConfig,
-    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope, trust,
+    JournalConfig, JournalTarget, LogConfig, LogLevel, OpenJournal, Rotation, envelope,
 };
 use procession_filter::{
     EventFilter, FieldFilters, FilterOptions, Redaction, parse_field_filters, parse_filters,
@@ -40,10 +40,13 @@ pub(super) fn start(
     let is_pin_required = settings.get("pin-dir").is_some_and(Setting::is_given);
     let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
-    let fresh = FreshPins::before(pin.as_ref().map(|pin| &*pin.directory));
     let source = source::open_logged(config.source, config.ring_size, pin)?;
+    let fresh = FreshPins::of(&*source);
     // Before the inventory, which starts threads.
     privileges.settle();
+    if let Some(unseen) = source.unseen_changes() {
+        tracing::warn!("{unseen}");
+    }
     let started = containers::inventory(&config.containers)
         .and_then(|inventory| Ok(Agent::start(source, Box::new(inventory), config_of_agent)?));
     if started.is_err() {
@@ -128,15 +131,9 @@ fn journal(
     node_name: &str,
 ) -> anyhow::Result<Option<OpenJournal>> {
     let config::JournalConfig { path, max_bytes, max_age, fsync } = config.clone();
-    let is_ours = trust::refuse_shared(&path);
     let directory = DirectoryConfig { max_bytes, max_age, fsync, ..DirectoryConfig::new(&path) };
     let target = JournalTarget::Directory(directory);
-    let opened = is_ours.and_then(|()| {
-        let journal = JournalConfig::new(target, node_name)?.open()?;
-        // It need not be the one that was looked at: others may have been faster to make it.
-        trust::refuse_shared(&path)?;
-        Ok(journal)
-    });
+    let opened = JournalConfig::new(target, node_name).and_then(JournalConfig::open);
     let origin = settings.get("journal-dir").map(|setting| &setting.origin);
     match opened {
         Ok(journal) => Ok(Some(journal)),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use procession::ProcessKey;
 use procession_api::proto::tetragon::{EventType, LogLevel};
 
 use super::connect::Address;
@@ -20,7 +21,7 @@ const PAST: &str = "What was";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = AGENT)]
 pub(crate) struct ServerArgs {
-    /// The agent's address: `unix:///PATH`, or HOST:PORT, where the port may be missing (54321)
+    /// The agent's address: `unix:///PATH` or HOST:PORT; without a port it is 54321
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
     #[arg(env = "PROCESSION_SERVER_ADDRESS", hide_env_values = true)]
     pub(crate) server_address: Address,
@@ -59,7 +60,7 @@ pub(crate) struct PastArgs {
     pub(crate) journal: JournalArgs,
 }
 
-/// Which journal to read.
+/// Which journal to read, if one is.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = PAST)]
 pub(crate) struct JournalArgs {
@@ -97,9 +98,23 @@ pub(crate) struct EventsArgs {
     pub(crate) server: ServerArgs,
 }
 
+impl EventsArgs {
+    /// Whether only some of what happens is shown.
+    pub(crate) fn is_selective(&self) -> bool {
+        let SelectArgs { which, namespace_regex, cel_expression } = &self.select;
+        let EventSelectArgs { exec, exit, event_types, .. } = &self.events;
+        exec != exit
+            || !event_types.is_empty()
+            || !namespace_regex.is_empty()
+            || !cel_expression.is_empty()
+            || which.is_selective()
+    }
+}
+
 const EVENTS_EXAMPLES: &str = "\
 Examples:
-  procession events                         all programs that run and end, until Ctrl-C
+  procession events                         all programs that run and end,
+                                            until Ctrl-C
   procession events --snapshot              first what runs already
   procession events --namespace shop --pod '^cart-' --exec
                                             what is run in some pods
@@ -203,7 +218,7 @@ pub(crate) struct StatusArgs {
     pub(crate) server: ServerArgs,
 
     /// Form of the output
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t, help_heading = SHOW)]
     pub(crate) output: ListOutputArg,
 }
 
@@ -233,9 +248,11 @@ const PROCESSES_EXAMPLES: &str = concat!(
 Examples:
   procession processes                      what runs now
   procession processes --at 14:03 --user root
-                                            what ran as root then, from the agent's journal
+                                            what ran as root then, from the
+                                            agent's journal
   procession processes --journal build.journal --ended
-                                            what is known at the end of a recording
+                                            what is known at the end of a
+                                            recording
 
 ",
     times!()
@@ -267,8 +284,9 @@ const TREE_EXAMPLES: &str = concat!(
     "\
 Examples:
   procession tree                           all that runs now
-  procession tree 4711                      a process, and all that it has started
-  procession tree --at 14:03                what ran then, from the agent's journal
+  procession tree 4711                      a process, and all that it started
+  procession tree --at 14:03                what ran then, from the agent's
+                                            journal
   procession tree --journal build.journal --at 14:03:07
                                             the same, from a recording
 
@@ -306,8 +324,9 @@ pub(crate) struct WhyArgs {
 const WHY_EXAMPLES: &str = concat!(
     "\
 Examples:
-  procession why 4711                       a process that runs, or ended a moment ago
-  procession why 4711 --at '5m ago'         who it was then, from the agent's journal
+  procession why 4711                       a process that runs, or just ended
+  procession why 4711 --at '5m ago'         who it was then, from the agent's
+                                            journal
   procession why 4711 --journal build.journal --at 14:03:07
                                             the same, from a recording
 
@@ -327,8 +346,10 @@ pub(crate) struct HistoryArgs {
     #[arg(value_name = "PID|EXEC_ID")]
     pub(crate) process: Name,
 
-    #[command(flatten)]
-    pub(crate) journal: JournalArgs,
+    /// Read this recording, or this directory of an agent's journal [default: `$PROCESSION_JOURNAL_DIR`, or
+    /// `/var/lib/procession/journal`]
+    #[arg(long, value_name = "FILE|DIR", help_heading = PAST)]
+    pub(crate) journal: Option<PathBuf>,
 
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t, help_heading = SHOW)]
@@ -341,7 +362,8 @@ Examples:
   procession history 4711 --journal build.journal
                                             from a recording
   procession history bm9kZTE6MjEwMzQ5NzUwODk0MDM6NDY5ODc= -o json
-                                            of one process among those that had the pid";
+                                            of one process among those that
+                                            had the pid";
 
 /// List what a process has started, and what that has started.
 ///
@@ -353,8 +375,8 @@ pub(crate) struct DescendantsArgs {
     #[arg(value_name = "PID|EXEC_ID")]
     pub(crate) process: Name,
 
-    /// Also those that have ended, however long ago
-    #[arg(long, help_heading = SELECT)]
+    /// Also those that have ended, however long ago, from the agent's journal
+    #[arg(long, conflicts_with = "at", help_heading = SELECT)]
     pub(crate) ever: bool,
 
     #[command(flatten)]
@@ -371,7 +393,8 @@ const DESCENDANTS_EXAMPLES: &str = concat!(
     "\
 Examples:
   procession descendants 4711               what it has started that still runs
-  procession descendants 4711 --ever        all that it ever started, from the agent's journal
+  procession descendants 4711 --ever        all that it ever started, from the
+                                            agent's journal
   procession descendants 4711 --ever --journal build.journal
                                             the same, from a recording
 
@@ -451,17 +474,21 @@ pub(crate) enum Name {
     ExecId(String),
 }
 
+/// What there is to say of a text that names no process.
+const NO_NAME: &str = "expected a pid, as `ps` shows it, or an exec_id: the id that events and \
+    `procession processes -o json` have for a process, such as bm9kZTE6MjEwMzQ5NzUwODk0MDM6NDY5ODc=";
+
 impl std::str::FromStr for Name {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("expected a pid, or an exec_id".to_owned());
-        }
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Self::Pid).map_err(|_| "no process has so large a pid".to_owned());
         }
-        Ok(Self::ExecId(text.to_owned()))
+        match ProcessKey::parse_exec_id(text) {
+            Some(_) => Ok(Self::ExecId(text.to_owned())),
+            None => Err(NO_NAME.to_owned()),
+        }
     }
 }
 
@@ -486,9 +513,16 @@ mod tests {
             ("bm9kZTo1OjE=", Some(Name::ExecId("bm9kZTo1OjE=".into()))),
             ("4294967296", None),
             ("", None),
+            ("abc", None),
+            ("-1", None),
+            // Base64 of `node1`: no start, no pid.
+            ("bm9kZTE=", None),
         ] {
             assert_eq!(text.parse().ok(), name, "{text}");
         }
+        let told = "abc".parse::<Name>().unwrap_err();
+        let example = told.rsplit(' ').next().unwrap();
+        assert!(example.parse::<Name>().is_ok() && told.contains("processes -o json"), "{told}");
     }
 
     #[test]

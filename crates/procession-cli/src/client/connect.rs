@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fs, io};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use jiff::Timestamp;
 use procession_agent::Past;
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
@@ -151,10 +151,11 @@ impl Agent {
 }
 
 fn endpoint(args: &ServerArgs) -> anyhow::Result<Endpoint> {
-    let tls = tls(args)?;
-    if let (Address::Unix(_), Some(_)) = (&args.server_address, &tls) {
+    let is_socket = matches!(args.server_address, Address::Unix(_));
+    if is_socket && args.tls_ca_cert_file.is_some() {
         return Err(anyhow!("TLS is for an agent at a host and port: {} is a socket", args.server_address));
     }
+    let tls = tls(args)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let uri = match &args.server_address {
         Address::Unix(path) => format!("unix://{}", path.display()),
@@ -174,14 +175,22 @@ fn endpoint(args: &ServerArgs) -> anyhow::Result<Endpoint> {
 
 fn tls(args: &ServerArgs) -> anyhow::Result<Option<ClientTlsConfig>> {
     let Some(authorities) = &args.tls_ca_cert_file else { return Ok(None) };
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(authorities)?));
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read_pem(authorities)?));
     if let (Some(certificate), Some(key)) = (&args.tls_cert_file, &args.tls_key_file) {
-        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+        tls = tls.identity(Identity::from_pem(read_pem(certificate)?, read(key)?));
     }
     if let Some(name) = &args.tls_server_name {
         tls = tls.domain_name(name);
     }
     Ok(Some(tls))
+}
+
+/// Certificates: a file that has none would be taken for one of nobody.
+fn read_pem(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = read(path)?;
+    let has_one = String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----");
+    ensure!(has_one, "there is no certificate (PEM) in {}", path.display());
+    Ok(bytes)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -202,7 +211,24 @@ fn no_agent(address: &Address, error: &tonic::transport::Error) -> anyhow::Error
         (_, Some(ErrorKind::ConnectionRefused)) => {
             anyhow!("no agent listens at {address}: {hint}")
         }
-        _ => anyhow!("cannot reach an agent at {address}: {}", causes(error)),
+        _ => anyhow!("{}", unreached(address, &causes(error))),
+    }
+}
+
+/// The same where only the text of an error says what it is.
+fn unreached(address: &Address, why: &str) -> String {
+    if why.starts_with("dns error") {
+        return format!("no machine is known by the name in {address}: --server-address names another");
+    }
+    if why.contains("InvalidContentType") {
+        return format!("who listens at {address} does not speak TLS: leave out --tls-ca-cert-file");
+    }
+    match why.split_once("invalid peer certificate: ") {
+        Some((_, why)) => format!(
+            "the certificate of the agent at {address} is not trusted ({why}): --tls-ca-cert-file has to name who \
+             vouches for it, and --tls-server-name what it is for if that is not the host"
+        ),
+        None => format!("cannot reach an agent at {address}: {why}"),
     }
 }
 
@@ -246,7 +272,7 @@ pub(crate) fn refusal(status: &Status) -> anyhow::Error {
         Code::DeadlineExceeded => anyhow!("the agent took too long to answer"),
         // The connection, not the agent.
         Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
-            anyhow!("cannot speak with the agent: {why}; does one of the two want TLS?")
+            anyhow!("cannot speak with the agent: {why}; if it wants TLS, use --tls-ca-cert-file")
         }
         _ if status.message().is_empty() => anyhow!("the agent refuses: {}", status.code()),
         _ => anyhow!("the agent refuses: {why}"),
@@ -256,6 +282,25 @@ pub(crate) fn refusal(status: &Status) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_tls_is_told_with_its_option() {
+        let address = "host:1".parse().unwrap();
+        for (why, told) in [
+            (
+                "dns error: failed to lookup address",
+                "no machine is known by the name in host:1: --server-address",
+            ),
+            ("received corrupt message of type InvalidContentType", "does not speak TLS: leave out --tls-ca"),
+            ("invalid peer certificate: UnknownIssuer", "is not trusted (UnknownIssuer): --tls-ca-cert-file"),
+            ("broken pipe", "cannot reach an agent at host:1: broken pipe"),
+        ] {
+            let text = unreached(&address, why);
+            assert!(text.contains(told), "{why}: {text}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(read_pem(file.path()).unwrap_err().to_string().contains("no certificate (PEM) in /"));
+    }
 
     #[test]
     fn addresses() {

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use procession_api::proto::procession::v1::{GetTreeRequest, GetTreeResponse};
 use procession_journal::Descendants;
 
@@ -39,9 +38,6 @@ pub(super) async fn now(
 
 /// All that ever were.
 pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
-    if args.past.at.is_some() {
-        bail!("`--ever` is about all times: it goes with no `--at`");
-    }
     let path = args.past.journal.journal.clone().unwrap_or_else(default_path);
     let journal = journal::open(&path)?;
     let target = target_of(&args.process)?;
@@ -50,6 +46,7 @@ pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::R
         return Err(no_such(&args.process, &path));
     }
     let names = journal.names()?;
+    journal::tell_left_out(names.left_out());
     let left_out = found.left_out();
     show(responses(&found, &names), &args.show, &now_here(), screen);
     if left_out > 0 {

@@ -15,6 +15,7 @@ use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{
     EventType, FieldFilter, Filter, GetEventsRequest, GetEventsResponse, ProcessExec,
 };
+use procession_filter::FieldFilters;
 use tokio_stream::Stream as _;
 use tonic::{Code, Status, Streaming};
 
@@ -47,8 +48,16 @@ impl Request {
         }
         let accounts = Accounts::here(display::users().users().clone());
         let allow = filter::allow(&args.select, &filter::types(&args.events), &accounts)?;
-        Ok(Self { allow, fields: filter::fields(&args.show), has_snapshot: args.events.snapshot })
+        let fields = filter::fields(&args.show);
+        FieldFilters::new(&fields).map_err(|error| unknown_field(&error.to_string()))?;
+        Ok(Self { allow, fields, has_snapshot: args.events.snapshot })
     }
+}
+
+/// A filter's error is about the request, of which who types options knows nothing.
+fn unknown_field(error: &str) -> anyhow::Error {
+    let why = error.split_once(".fields: ").map_or(error, |(_, why)| why);
+    anyhow!("--fields and --exclude-fields take fields of events, such as `process.binary`: {why}")
 }
 
 pub(super) async fn run(args: &EventsArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
@@ -106,6 +115,8 @@ async fn follow(
     let mut feed = Feed::open(&agent, args.server.timeout, request).await?;
     if std::mem::take(is_said) {
         summary::tell(format_args!("the agent is back; what happened meanwhile is not shown"));
+    } else {
+        summary::begun("told by the agent", args.is_selective());
     }
     loop {
         let mut next = Some(feed.next().await);

@@ -1,8 +1,8 @@
 //! What was asked for, as filters of the API.
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use procession_api::proto::tetragon::{EventType, FieldFilter, FieldFilterAction, Filter};
-use procession_filter::may_be_id;
+use procession_filter::{EventFilter, FilterOptions, may_be_id};
 use prost_types::FieldMask;
 
 use super::args::{EventSelectArgs, EventShowArgs, SelectArgs};
@@ -11,7 +11,21 @@ use crate::display::Accounts;
 /// Events that have a process, by their names in expressions.
 const EVENTS: [&str; 2] = ["process_exec", "process_exit"];
 
-/// The alternatives of which one must match. None: everything does.
+/// What the agent adds to events, nobody knows here.
+pub(super) const EVERYTHING: FilterOptions = FilterOptions { credentials: true, ancestors: true };
+
+/// The options that filters are made of, by the fields that they become.
+const OPTIONS: [(&str, &str); 6] = [
+    ("binary_regex", "--binary"),
+    ("namespace_regex", "--namespace-regex"),
+    ("pod_regex", "--pod"),
+    ("container_name_regex", "--container"),
+    ("container_id", "--container"),
+    ("cel_expression", "--cel-expression"),
+];
+
+/// The alternatives of which one must match. None: everything does. That they can be used is found out here: an
+/// agent would speak of its API, and not of options.
 pub(super) fn allow(
     select: &SelectArgs,
     types: &[EventType],
@@ -33,7 +47,18 @@ pub(super) fn allow(
     if filter == Filter::default() && select.which.container.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(with_containers(filter, &select.which.container))
+    let filters = with_containers(filter, &select.which.container);
+    EventFilter::new(&filters, &[], EVERYTHING).map_err(|error| refused(&error.to_string()))?;
+    Ok(filters)
+}
+
+/// An error that begins with a place in a request, such as `allow_list[0].pod_regex[1]`, in terms of options.
+fn refused(error: &str) -> anyhow::Error {
+    let (place, why) = error.split_once(": ").unwrap_or(("", error));
+    match OPTIONS.iter().find(|(field, _)| place.contains(field)) {
+        Some((_, option)) => anyhow!("`{option}`: {why}"),
+        None => anyhow!("{error}"),
+    }
 }
 
 /// A container is meant by its name or by its id, and what one filter asks for must all hold.
@@ -129,6 +154,17 @@ mod tests {
 
     fn users() -> Accounts {
         Accounts::here(Users::parse(b"root:x:0:0\nwww:x:33:33"))
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_by_its_option() {
+        let which = WhichArgs { pod: vec!["a".to_owned(), "(".to_owned()], ..WhichArgs::default() };
+        let error = allow(&of(which), &[], &users()).unwrap_err().to_string();
+        assert!(error.starts_with("`--pod`: `(` is not a regular expression"), "{error}");
+        let select = SelectArgs { cel_expression: vec!["1 +".to_owned()], ..SelectArgs::default() };
+        let error = allow(&select, &[], &users()).unwrap_err().to_string();
+        assert!(error.starts_with("`--cel-expression`: "), "{error}");
+        assert_eq!(refused("too many").to_string(), "too many");
     }
 
     #[test]

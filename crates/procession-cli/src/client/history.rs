@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use super::args::{HistoryArgs, ListOutputArg, ListShowArgs, Name};
 use super::descendants::called as named;
-use super::fold::folded;
 use super::recorded::Recorded;
 use super::screen::{self, Screen};
 use super::words::called;
 use crate::args::{ColorArg, TerminalArgs};
+use crate::fold::folded;
 use crate::journal::{self, default_path};
 use crate::progress;
 use crate::render::{Form, List, Listed, MessageView, Renderer, Surroundings, Text, TextOptions};
@@ -30,7 +30,7 @@ use crate::when::shown;
 const MOST_CHILDREN: usize = 1_000;
 
 pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result<ExitCode> {
-    let path = args.journal.journal.clone().unwrap_or_else(default_path);
+    let path = args.journal.clone().unwrap_or_else(default_path);
     let journal = journal::open(&path)?;
     let target = target_of(&args.process)?;
     let lives = progress::told(&journal, || journal.history(target, None, MOST_CHILDREN))?;
@@ -38,6 +38,7 @@ pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result
         return Err(no_such(&args.process, &path));
     }
     let names = journal.names()?;
+    journal::tell_left_out(names.left_out());
     for (number, life) in lives.iter().enumerate() {
         let recorded = Recorded::new(&life.recording, names.clone());
         match args.output {
@@ -45,7 +46,9 @@ pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result
                 if number > 0 {
                     screen.put_line("");
                 }
-                Tale { life, recorded: &recorded, zone: TimeZone::system() }.tell(screen.lines());
+                let is_last_boot = life.recording.boot_id == journal.recording().boot_id;
+                let end = is_last_boot.then(|| journal.span().1);
+                Tale { life, recorded: &recorded, end, zone: TimeZone::system() }.tell(screen.lines());
             }
             ListOutputArg::Json => screen.put_line(&as_json(life, &recorded).to_string()),
         }
@@ -74,6 +77,8 @@ pub(super) fn no_such(name: &Name, path: &Path) -> anyhow::Error {
 pub(super) struct Tale<'a> {
     pub(super) life: &'a Life,
     pub(super) recorded: &'a Recorded<'a>,
+    /// Up to when its boot is recorded. `None`: the machine was booted again since.
+    pub(super) end: Option<SystemTime>,
     pub(super) zone: TimeZone,
 }
 
@@ -94,11 +99,17 @@ impl Tale<'_> {
         let Life { recording, process, lineage, .. } = self.life;
         let message = self.recorded.process(process);
         let began = shown(recording.clock.at(process.began), &self.zone);
-        let ended = process.end.map(|end| shown(recording.clock.at(end.time), &self.zone));
-        let ended = ended.map_or("the end of the recording".to_owned(), |ended| ended);
+        let span = match (process.end, self.end) {
+            (Some(end), _) => format!("from {began} to {}", shown(recording.clock.at(end.time), &self.zone)),
+            // Of an agent at work this is now, or a moment ago.
+            (None, Some(end)) => {
+                format!("since {began}, still running at {}, where the journal ends", shown(end, &self.zone))
+            }
+            (None, None) => format!("since {began}, still running when the record of that boot ends"),
+        };
         let (node, uid) = (&recording.node_name, &message.process_uid);
         let uid = if uid.is_empty() { String::new() } else { format!(" ({uid})") };
-        put_folded(out, &format!("{} on {node}, from {began} to {ended}{uid}", self.called(process)));
+        put_folded(out, &format!("{} on {node}, {span}{uid}", self.called(process)));
         let above: Vec<_> = parents(process, lineage).map(|parent| self.called(parent)).collect();
         if !above.is_empty() {
             put_folded(out, &format!("  started by {}", above.join(" ← ")));

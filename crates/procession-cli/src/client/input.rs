@@ -11,10 +11,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use flate2::bufread::MultiGzDecoder;
 use jiff::tz::TimeZone;
 use procession_api::proto::tetragon::GetEventsResponse;
-use procession_filter::{EventFilter, FieldFilters, FilterOptions};
+use procession_filter::{EventFilter, FieldFilters};
 
 use super::args::EventsArgs;
 use super::events::{Presenter, Request, Told};
+use super::filter::EVERYTHING;
 use super::screen::{Reader, Screen};
 use super::{TICK, json};
 use crate::args::WrongOption;
@@ -23,9 +24,6 @@ use crate::summary;
 
 /// The longest line that is taken for an event, as in the reference client.
 const LONGEST_LINE: u64 = 10 << 20;
-
-/// What the agent had added that wrote the events, nobody knows here.
-const EVERYTHING: FilterOptions = FilterOptions { credentials: true, ancestors: true };
 
 /// Lines that may wait.
 const QUEUE: usize = 1_024;

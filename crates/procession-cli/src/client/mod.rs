@@ -10,7 +10,6 @@ mod descendants;
 mod dump;
 mod events;
 mod filter;
-mod fold;
 mod history;
 pub(crate) mod input;
 mod json;
@@ -42,13 +41,10 @@ use connect::{Agent, refusal};
 use screen::Screen;
 
 use crate::journal;
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 
 /// How soon a signal is noticed.
 const TICK: Duration = Duration::from_millis(50);
-
-/// What shells give for a command that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 pub(crate) fn events(args: &EventsArgs) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch()?;

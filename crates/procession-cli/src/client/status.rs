@@ -11,10 +11,10 @@ use procession_api::proto::procession::v1::{
 
 use super::args::{ListOutputArg, StatusArgs};
 use super::connect::{Agent, refusal};
-use super::fold::folded_table;
 use super::screen::{self, Screen};
 use super::words::{Moment, bytes};
 use super::{answer, json, now};
+use crate::fold::folded_table;
 use crate::render::{Sentence, duration, timestamp};
 use crate::summary::{count, thousands};
 
@@ -93,6 +93,10 @@ fn events(ledger: &GetLedgerResponse, lines: &mut Lines) {
             thousands(sum(|account| account.rejected)),
         ),
     );
+    if ledger.journal.is_some() {
+        // The account is in the journal. All other counts begin with the agent.
+        lines.put("", "with what agents before it counted in this boot, by the journal");
+    }
     let readers_lost = ledger.readers.iter().map(|reader| reader.lost).fold(0_u64, u64::saturating_add);
     let losses = [
         (ledger.lost, "before they were received"),
@@ -131,7 +135,10 @@ fn put_journal(journal: &JournalAccount, lines: &mut Lines) {
     let [lost, waiting] = [journal.lost, journal.waiting].map(thousands);
     let (events, files) = (count(journal.events, "event", "events"), count(journal.files, "file", "files"));
     let room = bytes(journal.disk_bytes);
-    lines.put("journal", format_args!("{events} written, {lost} lost, {waiting} waiting; {room} in {files}"));
+    lines.put(
+        "journal",
+        format_args!("{events} written since the start, {lost} lost, {waiting} waiting; {room} in {files}"),
+    );
     if journal.failing {
         let errors = count(journal.errors, "attempt", "attempts");
         lines.put("", format_args!("! it cannot be written: {errors} failed; the agent's log says why"));

@@ -15,10 +15,10 @@ use procession_api::proto::tetragon;
 
 use super::args::{ListOutputArg, Name, WhyArgs};
 use super::connect::Agent;
-use super::fold::folded;
 use super::screen::{self, Screen};
 use super::words::{Moment, called, command, place, user};
 use super::{answer, json, refusal_about, target};
+use crate::fold::folded;
 use crate::render::{Visible, is_kernel_thread, markers_of, timestamp};
 
 /// Programs that a process ran before, of those that are told.

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::draft::Draft;
 use super::translate::{Early, Whole, tell_early};
+use crate::target::{directory_of, no_place};
 
 pub(super) const UNKNOWN_BOOT: &str = BOOT;
 
@@ -20,11 +21,6 @@ const CHECKPOINT_EVERY: u64 = 200_000;
 
 /// Where events come from, for a person.
 const SOURCE: &str = "import";
-
-/// The directory in which a file is, or is to be made.
-pub(super) fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
 
 /// What a journal has that was made.
 pub(super) struct Composed {
@@ -38,7 +34,7 @@ pub(super) struct Composed {
 pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path, is_forced: bool) -> anyhow::Result<Composed> {
     let cannot = || format!("cannot write {}", path.display());
     let events = draft.finish(whole.clock)?;
-    let file = NamedTempFile::new_in(directory_of(path)).with_context(cannot)?;
+    let file = NamedTempFile::new_in(directory_of(path)).map_err(|error| no_place(path, &error))?;
     let (events, live) = fill(file.as_file(), events, whole).with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
     let named = if is_forced { file.persist(path) } else { file.persist_noclobber(path) };

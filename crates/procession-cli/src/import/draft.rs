@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use procession::{Event, TableConfig, WallClock};
 use procession_journal::{BlockBuilder, Reader, Recording, Writer};
 
-use super::compose::{UNKNOWN_BOOT, directory_of};
+use super::compose::UNKNOWN_BOOT;
+use crate::target::{directory_of, no_place};
 
 /// Events, in the order in which they were told.
 pub(super) struct Draft {
@@ -19,9 +20,8 @@ pub(super) struct Draft {
 impl Draft {
     /// Beside the file that is to be made, where there is room for it.
     pub(super) fn new(beside: &Path) -> anyhow::Result<Self> {
-        let directory = directory_of(beside);
-        let file = tempfile::tempfile_in(directory);
-        Ok(Self::within(file.with_context(|| format!("cannot write in {}", directory.display()))?))
+        let file = tempfile::tempfile_in(directory_of(beside));
+        Ok(Self::within(file.map_err(|error| no_place(beside, &error))?))
     }
 
     /// In an empty file.

@@ -16,6 +16,7 @@ pub(crate) mod fuzzing;
 mod translate;
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,14 +24,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use crossbeam_channel::RecvTimeoutError;
-use procession_api::dynamic::{self, EVENT, Unknown};
+use procession_api::dynamic::{self, EVENT, NotAMessage, Unknown};
 use procession_api::proto::tetragon::GetEventsResponse;
 
 use crate::args::ImportArgs;
 use crate::client::input;
-use crate::record::{refuse_same_file, refuse_what_is_there};
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 use crate::summary::{self, thousands};
+use crate::target::{refuse_same_file, refuse_what_is_there};
 use crate::watch::TICK;
 
 use draft::Draft;
@@ -39,14 +40,14 @@ use translate::{Taken, Translator};
 /// Bad lines that are told of one by one.
 const TOLD_LINES: u64 = 5;
 
+/// Characters of a bad line that are shown.
+const BEGINNING: usize = 40;
+
 /// Nodes that are named when there are several.
 const NAMED_NODES: usize = 10;
 
 /// How often it is told how far it is.
 const PROGRESS: Duration = Duration::from_millis(500);
-
-/// What shells give for a command that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.to, args.force)?;
@@ -105,7 +106,7 @@ impl Reading {
             Ok(Taken::Told) => {}
             Ok(Taken::OtherKind) => self.counts.other_kinds += 1,
             Ok(Taken::OtherNode) => self.counts.other_nodes += 1,
-            Err(why) => self.refuse(&why),
+            Err(why) => self.refuse(line, &why),
         }
         if let Some(clock) = self.translator.clock() {
             self.draft.write_if_full(clock)?;
@@ -119,12 +120,15 @@ impl Reading {
     }
 
     /// Says why a line is left out, of the first few.
-    fn refuse(&mut self, why: &str) {
+    fn refuse(&mut self, line: &[u8], why: &str) {
         self.counts.bad += 1;
         if self.counts.bad <= TOLD_LINES {
             self.end_progress();
-            let (name, line) = (&self.name, thousands(self.counts.lines));
-            summary::tell(format_args!("line {line} of {name} is left out: {why}"));
+            let (name, number) = (&self.name, thousands(self.counts.lines));
+            let begins = beginning(line);
+            summary::tell(format_args!(
+                "line {number} of {name} is left out: {why}; it begins with `{begins}`"
+            ));
         }
     }
 
@@ -172,8 +176,25 @@ impl Reading {
 fn translate(line: &[u8], translator: &mut Translator, draft: &mut Draft) -> Result<Taken, String> {
     let text = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
     let event: GetEventsResponse =
-        dynamic::parse_json(EVENT, text, Unknown::Ignore).map_err(|error| error.to_string())?;
+        dynamic::parse_json(EVENT, text, Unknown::Ignore).map_err(|error| no_event(&error))?;
     translator.take(&event, &mut |event| draft.push(event)).map_err(|refusal| refusal.to_string())
+}
+
+/// What is wrong with a line that is to be an event, in the words of who reads it.
+fn no_event(error: &NotAMessage) -> String {
+    // Of a text of one line it says "at line 1 column 7".
+    let why =
+        error.source().map(|why| why.to_string().replace(" line 1 column ", " column ")).unwrap_or_default();
+    format!("it is no event as agents export them, a JSON object such as {{\"process_exec\":{{…}}}} ({why})")
+}
+
+/// Enough of a line to find it by.
+fn beginning(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line.trim_ascii());
+    match text.char_indices().nth(BEGINNING) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
+    }
 }
 
 fn tell(counts: &Counts) {

@@ -135,12 +135,17 @@ impl Place {
 
     /// The page of metrics.
     pub(crate) fn metrics(&self) -> Option<String> {
+        self.get("/metrics")
+    }
+
+    /// What is answered there, with its head.
+    pub(crate) fn get(&self, page: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("localhost", self.web)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).ok()?;
-        Some(page)
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
     }
 
     pub(crate) fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {

@@ -1,17 +1,22 @@
 //! Root against the agent: what it can stop, and what is told nevertheless.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
+use aya::maps::{Array, Map, MapData};
 use rustix::process::Signal;
 
 use crate::Test;
-use crate::agent::{Place, shell};
+use crate::actor::actor;
+use crate::agent::{Place, Running, shell};
 
-pub(crate) const TESTS: [Test; 3] = [
+pub(crate) const TESTS: [Test; 5] = [
     ("blinding::a_stopped_agent_tells_later", a_stopped_agent_tells_later),
     ("blinding::pins_that_are_removed", pins_that_are_removed),
     ("blinding::a_killed_agent_and_its_programs", a_killed_agent_and_its_programs),
+    ("blinding::silenced_by_a_map", silenced_by_a_map),
+    ("blinding::silenced_for_good", silenced_for_good),
 ];
 
 fn run_marked(mark: &str) {
@@ -72,5 +77,70 @@ fn a_killed_agent_and_its_programs() {
     run_marked("while-dead-mark");
     let agent = place.start(&[]);
     place.exec_with("while-dead-mark");
+    agent.stop();
+}
+
+/// Where the map is that says which programs are to work.
+fn active(place: &Place) -> PathBuf {
+    let mut entries = fs::read_dir(place.pins()).unwrap().map(|entry| entry.unwrap().path());
+    let maps = entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("maps-"));
+    maps.unwrap().join("active")
+}
+
+fn open_map(place: &Place) -> Array<MapData, u64> {
+    let map = Map::from_map_data(MapData::from_pin(active(place)).unwrap()).unwrap();
+    Array::try_from(map).unwrap()
+}
+
+/// What begins and ends within the silence nobody knows, and that is said. What goes on is found.
+fn silenced_by_a_map() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let mut map = open_map(&place);
+    // It shall not look in between.
+    agent.signal(Signal::STOP);
+    map.set(0, 0, 0).unwrap();
+    run_marked("in-silence-mark");
+    let _running = Running::start(Command::new("/bin/sleep").arg("1020"));
+    run_marked("too-late-in-silence-mark");
+    agent.signal(Signal::CONT);
+    place.until("it is said", || place.log().contains("somebody had silenced the eBPF programs"));
+    place.until("they work again", || map.get(&0, 0).unwrap() > 0);
+    run_marked("after-silence-mark");
+    place.exec_with("after-silence-mark");
+    place.exec_with("1020");
+    let text = fs::read_to_string(place.path("events.log")).unwrap();
+    assert!(!text.contains("in-silence-mark"), "they came and went");
+    place.until("it is counted", || place.metric("procession_kernel_silenced_total") > Some(0));
+    let page = place.metrics().unwrap();
+    let spent = page.lines().find_map(|line| line.strip_prefix("procession_kernel_silenced_seconds_total "));
+    assert!(spent.unwrap().parse::<f64>().unwrap() > 0.0);
+    let status = String::from_utf8(place.ask(&["status"]).stdout).unwrap();
+    assert!(status.contains("nor how much it was"), "{status}");
+    assert!(place.get("/readyz").unwrap().contains(" 200 "), "it observes again");
+    agent.stop();
+}
+
+/// Whoever keeps it so is told, and a new start ends it.
+fn silenced_for_good() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    // It shall not put it right between the two.
+    agent.signal(Signal::STOP);
+    open_map(&place).set(0, 0, 0).unwrap();
+    assert!(Command::new(actor()).arg("freeze").arg(active(&place)).status().unwrap().success());
+    agent.signal(Signal::CONT);
+    let ready = || place.get("/readyz").unwrap();
+    place.until("it is not ready", || {
+        ready().contains(" 503 ") && ready().contains("cannot be put to work again")
+    });
+    assert!(place.log().contains("Start the agent anew"), "{}", place.log());
+    place.until("nothing is observed", || place.metric("procession_observing") == Some(0));
+    agent.stop();
+
+    let agent = place.start(&[]);
+    run_marked("with-new-maps-mark");
+    place.exec_with("with-new-maps-mark");
+    assert!(ready().contains(" 200 "));
     agent.stop();
 }

@@ -8,6 +8,8 @@
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
 mod access;
+#[path = "../support/actor.rs"]
+mod actor;
 mod agent;
 mod blinding;
 mod disguise;

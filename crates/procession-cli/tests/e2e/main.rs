@@ -2,16 +2,19 @@
 //!
 //! `scenarios` plays each scenario of the `actor` example under our own sensor, in this process,
 //! and compares what was seen with what the actor knows it did. `program` runs the `procession`
-//! program as a person would. `load` starts processes as fast as they can be started.
+//! program as a person would, and reads its `messages`. `load` starts processes as fast as they can be started.
 //!
-//! All of it needs root and eBPF. Without them the tests are reported as ignored and why is said;
+//! Almost all of it needs root and eBPF. Without them the tests are reported as ignored and why is said;
 //! with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
+#[path = "../support/actor.rs"]
+mod actor;
 mod hybrid;
 mod load;
+mod messages;
 mod observer;
 mod program;
 #[path = "../support/run.rs"]
@@ -20,6 +23,7 @@ mod run;
 mod scenarios;
 #[path = "../../../procession-api/tests/support/schema.rs"]
 mod schema;
+mod terminal;
 #[path = "../../../procession-sensor/tests/support/trials.rs"]
 mod trials;
 #[path = "../../examples/actor/truth.rs"]
@@ -28,14 +32,12 @@ mod truth;
 #[allow(dead_code, reason = "has more than is needed here")]
 mod watch;
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::sync::OnceLock;
+use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
 
+use actor::actor;
 use trials::{gate, trial};
 
 fn main() -> ExitCode {
@@ -51,27 +53,13 @@ fn main() -> ExitCode {
     let unable = source.err().map(|error| error.to_string());
     let trials = scenarios::trials(missing.is_none())
         .into_iter()
-        .chain(program::TESTS.iter().map(trial))
+        .chain(program::TESTS.iter().chain(&messages::PRIVILEGED).map(trial))
         .chain(load::trials())
         .chain(hybrid::trials());
-    let trials = gate("all end-to-end tests", unable.as_deref(), trials);
+    let mut trials = gate("all other end-to-end tests", unable.as_deref(), trials);
+    trials.extend(messages::TESTS.iter().map(trial));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// The program under test.
 const PROCESSION: &str = env!("CARGO_BIN_EXE_procession");
-
-/// The `actor` example, built as these tests are: Cargo does not do it for a single test target.
-fn actor() -> &'static Path {
-    static ACTOR: OnceLock<PathBuf> = OnceLock::new();
-    ACTOR.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "procession-cli", "--example", "actor"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success(), "{build:?}");
-        // target/PROFILE/deps/e2e-HASH -> target/PROFILE/examples/actor
-        env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("actor")
-    })
-}

@@ -17,8 +17,11 @@ mod clock;
 mod disk;
 mod files;
 mod kernel;
+#[path = "../../../procession-journal/tests/support/mod.rs"]
+mod machine;
 mod memory;
 mod operator;
+mod recorded;
 mod site;
 mod stopped;
 #[path = "../../../procession-sensor/tests/support/trials.rs"]
@@ -51,7 +54,8 @@ fn main() -> ExitCode {
     let sensor = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
     let sensor = sensor.map(|error| error.to_string());
     let tests = disk::TESTS.iter().chain(&files::TESTS).chain(&memory::TESTS).chain(&kernel::TESTS);
-    let tests = tests.chain(&stopped::TESTS).chain(&two::TESTS).chain(&operator::TESTS);
+    let tests =
+        tests.chain(&stopped::TESTS).chain(&two::TESTS).chain(&operator::TESTS).chain(&recorded::TESTS);
     // The last: it sets the clock of the machine.
     let tests = tests.chain(&clock::TESTS);
     let trials = tests.flat_map(|test| gated(test, sensor.as_deref())).collect();

@@ -6,17 +6,18 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::agent::{run_marked, wait_until};
-use crate::site::{Running, Site, Written, end, run_marked_long, settle};
+use crate::agent::{Agent, PATIENCE, run_marked, wait_until};
+use crate::site::{Running, Site, Written, end, end_now, run_marked_long, settle};
 use crate::{Needs, Test};
 
-pub(crate) const TESTS: [Test; 8] = [
+pub(crate) const TESTS: [Test; 9] = [
     ("operator::stops_while_it_starts", Needs::Nothing, stops_while_it_starts),
     ("operator::stops_twice", Needs::Nothing, stops_twice),
+    ("operator::stops_in_the_middle_of_a_checkpoint", Needs::Nothing, stops_in_the_middle_of_a_checkpoint),
     ("operator::is_killed_while_it_writes", Needs::Nothing, is_killed_while_it_writes),
     ("operator::nobody_reads_its_output_any_more", Needs::Nothing, nobody_reads_its_output_any_more),
     ("operator::reads_its_output_slowly", Needs::Nothing, reads_its_output_slowly),
@@ -66,6 +67,57 @@ fn stops_twice() {
     let said = end(agent);
     let written = Written::read(&site.journal(), "before");
     assert!(written.has_all(50) && written.missing() == 0, "{said}");
+}
+
+/// The table is large, and one file begins soon after the other: what is asked to end just then ends the file
+/// that it has begun, or leaves the one before as it was.
+fn stops_in_the_middle_of_a_checkpoint() {
+    let site = Site::new();
+    let is_in_the_making = || {
+        let names =
+            fs::read_dir(site.journal()).map(|entries| entries.map(|entry| entry.unwrap().file_name()));
+        names.is_ok_and(|mut names| names.any(|name| name.as_encoded_bytes().ends_with(b".new")))
+    };
+    let setup = || site.setup().option("--journal-max-age=1m");
+    let catch = |agent: &Agent| {
+        let end = Instant::now() + PATIENCE;
+        // Not a moment is to be missed.
+        while !is_in_the_making() {
+            assert!(Instant::now() < end, "no file is begun: {}", agent.errors());
+        }
+    };
+    let agent = setup().start();
+    // Who lives is in each checkpoint, with all arguments.
+    let padding = "x".repeat(100_000);
+    let live = || {
+        let mut reads = Command::new("sh");
+        Running::start(reads.args(["-c", "read line", "sh", &padding]).stdin(Stdio::piped()))
+    };
+    let _lives: Vec<_> = (0..60).map(|_| live()).collect();
+    run_marked("first", 50);
+    agent.wait_for_export("first-49");
+    settle(&agent);
+    catch(&agent);
+    let lost = agent.metric("procession_journal_lost_events_total");
+    let said = end_now(agent);
+    let written = Written::read(&site.journal(), "first");
+    assert!(written.is_closed && written.has_all(50), "{said}");
+    assert_eq!((written.missing(), lost), (0, Some(0)), "{said}");
+    for turn in ["second", "third"] {
+        run_marked(turn, 50);
+        // The first thing that it writes is a checkpoint.
+        let agent = setup().spawn();
+        catch(&agent);
+        let (status, ..) = agent.end();
+        assert!(status.success() || status.signal() == Some(15), "{status}");
+    }
+    let agent = setup().start();
+    let said = end(agent);
+    for turn in ["first", "second", "third"] {
+        let written = Written::read(&site.journal(), turn);
+        assert!(written.is_closed && written.has_all(50), "{turn}: {written:?} {said}");
+        assert_eq!((written.missing(), written.lost_in_kernel), (0, 0), "{said}");
+    }
 }
 
 /// Again and again, in the middle of large blocks and checkpoints: what is torn is cut off or passed over, and

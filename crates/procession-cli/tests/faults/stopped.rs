@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,12 +11,13 @@ use std::{env, thread};
 
 use rustix::process::Signal;
 
-use crate::agent::{Agent, run_marked, wait_until};
+use crate::agent::{Agent, PATIENCE, run_marked, wait_until};
 use crate::site::{Running, Site, Written, end};
 use crate::{Needs, Test};
 
-pub(crate) const TESTS: [Test; 3] = [
+pub(crate) const TESTS: [Test; 4] = [
     ("stopped::under_load", Needs::Nothing, under_load),
+    ("stopped::the_watchdog_ends_it", Needs::Nothing, the_watchdog_ends_it),
     ("stopped::frozen_with_its_load", Needs::Here(no_freezer), frozen_with_its_load),
     ("stopped::another_clock_since_boot", Needs::Here(no_time_namespaces), another_clock_since_boot),
 ];
@@ -85,6 +88,66 @@ fn check_marks(site: &Site, marks: u32, lost: u64) {
         .sum();
     let missing = u64::from(marks) - seen;
     assert!(missing > 0 && missing <= lost, "{missing} of {marks} are missing, and {lost} are counted");
+}
+
+/// What the unit's `WatchdogSec` does to one that stands still: SIGABRT, SIGCONT, and a new one by
+/// `Restart=on-failure`.
+fn the_watchdog_ends_it() {
+    const WITHIN: Duration = Duration::from_secs(2);
+    let site = Site::new();
+    let socket = site.path("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let watched = || {
+        let variables =
+            [format!("NOTIFY_SOCKET={}", socket.display()), format!("WATCHDOG_USEC={}", WITHIN.as_micros())];
+        site.setup().by(&["env", &variables[0], &variables[1]]).start()
+    };
+    let mut agent = watched();
+    wait_for_sign(&manager);
+    let sleeper = Running::sleeper();
+    run_marked("before", 20);
+    agent.wait_for_export("before-19");
+    let before = site.exec_id(sleeper.pid());
+
+    agent.signal(Signal::STOP);
+    run_marked("unwatched", 100);
+    // What it said before it was stopped is still to be read.
+    manager.set_read_timeout(Some(WITHIN)).unwrap();
+    while manager.recv(&mut [0; 1024]).is_ok() {}
+    agent.signal(Signal::ABORT);
+    agent.signal(Signal::CONT);
+    wait_until(|| agent.ended().is_some(), || "it goes on".to_owned());
+    assert_eq!(
+        agent.ended().unwrap().signal(),
+        Some(Signal::ABORT.as_raw()),
+        "a failure, so it is started anew"
+    );
+    run_marked("nobody", 100);
+
+    let agent = watched();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    wait_for_sign(&manager);
+    assert_eq!(site.exec_id(sleeper.pid()), before);
+    agent.wait_for_export("nobody-99");
+    let lost = agent.metric("procession_ledger_lost_events_total");
+    let said = end(agent);
+    assert!(said.contains("going on from the journal"), "{said}");
+    for (marker, times) in [("before", 20), ("unwatched", 100), ("nobody", 100)] {
+        let written = Written::read(&site.journal(), marker);
+        assert!(written.has_all(times) && written.missing() == 0, "{marker}: {written:?} {said}");
+    }
+    assert_eq!(lost, Some(0), "{said}");
+}
+
+/// Waits until the service manager is told that all is well.
+fn wait_for_sign(manager: &UnixDatagram) {
+    let mut message = [0; 1024];
+    loop {
+        let length = manager.recv(&mut message).unwrap();
+        if message[..length].starts_with(b"WATCHDOG=1") {
+            return;
+        }
+    }
 }
 
 fn is_running(site: &Site, pid: u32) -> bool {

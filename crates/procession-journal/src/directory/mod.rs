@@ -48,6 +48,12 @@ pub struct DirectoryConfig {
     pub max_age: Option<Duration>,
     /// When what was written is to survive a loss of power.
     pub fsync: Fsync,
+    /// Makes the place ready: what is missing above `path`, and whether it is one to write in. Called with
+    /// `path` before the directory is made and again when it is there, because others may have been faster to
+    /// make it; also when somebody has removed it later, and it is made once more.
+    ///
+    /// By default directories above are made as the umask has it, and every place is as good as another.
+    pub prepare: fn(&Path) -> io::Result<()>,
 }
 
 /// When data is forced to the disk. What was written survives the end of the program in any case.
@@ -108,12 +114,22 @@ impl DirectoryConfig {
             max_bytes: 1 << 30,
             max_age: Some(Duration::from_hours(7 * 24)),
             fsync: Fsync::Every(Duration::from_secs(5)),
+            prepare: make_above,
         }
     }
 
     /// The file whose lock is held by who writes.
     pub fn lock(&self) -> PathBuf {
         self.path.join(LOCK)
+    }
+
+    /// Makes it, unless it is there already, and locks it.
+    fn make(&self) -> io::Result<File> {
+        let failed = |error| explain(&error, "make the directory", &self.path);
+        (self.prepare)(&self.path)?;
+        make(&self.path).map_err(failed)?;
+        (self.prepare)(&self.path)?;
+        lock(&self.path)
     }
 
     /// One file is not to be all that is remembered.
@@ -127,10 +143,10 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// It cannot be made or written, or another holds its lock.
+    /// It cannot be made or written, is not [one to write in](DirectoryConfig::prepare), or another holds its
+    /// lock.
     pub fn open(config: DirectoryConfig) -> io::Result<Self> {
-        make(&config.path).map_err(|error| explain(&error, "make the directory", &config.path))?;
-        let lock = lock(&config.path)?;
+        let lock = config.make()?;
         let files =
             Files::find(&config.path).map_err(|error| explain(&error, "read the directory", &config.path))?;
         let looked = Instant::now();
@@ -186,7 +202,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes the directory and its lock again, if somebody has removed them, or put something else there.
+    /// Makes the directory and its lock again, if somebody has removed them, or put something else there: that
+    /// is as new as what an open finds, and is looked at as closely.
     fn return_to_its_place(&mut self) -> io::Result<()> {
         let path = &self.config.path;
         let is_locked = segment::is_at(&self.lock, &self.config.lock());
@@ -194,8 +211,7 @@ impl Directory {
             return Ok(());
         }
         if !is_locked {
-            make(path).map_err(|error| explain(&error, "make the directory", path))?;
-            self.lock = lock(path)?;
+            self.lock = self.config.make()?;
         }
         self.files.find_again().map_err(|error| explain(&error, "read the directory", path))
     }
@@ -347,11 +363,14 @@ fn explain(error: &io::Error, what: &str, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
 }
 
-/// Makes the directory for its owner alone, and those above it as is usual.
+/// Makes what is missing above the directory, as the umask has it.
+fn make_above(path: &Path) -> io::Result<()> {
+    let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(above).map_err(|error| explain(&error, "make the directory", above))
+}
+
+/// Makes the directory for its owner alone.
 fn make(path: &Path) -> io::Result<()> {
-    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
-        std::fs::create_dir_all(above)?;
-    }
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         result => result,

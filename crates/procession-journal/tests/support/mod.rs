@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot write is a broken test")]
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -241,11 +242,14 @@ impl Recorder {
     /// Begins another file.
     pub(crate) fn begin(&mut self) {
         self.flush();
+        self.try_begin().unwrap();
+    }
+
+    /// Begins another file, which may be refused.
+    pub(crate) fn try_begin(&mut self) -> io::Result<()> {
         self.tick();
         let sequence = self.builder.sequence();
-        self.directory
-            .begin(&self.recording, &self.table.checkpoint(), sequence, &sequence.to_le_bytes())
-            .unwrap();
+        self.directory.begin(&self.recording, &self.table.checkpoint(), sequence, &sequence.to_le_bytes())
     }
 
     /// Tells of an event.

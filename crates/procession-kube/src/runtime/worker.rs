@@ -124,16 +124,25 @@ impl Asker {
         if !said.insert(family) {
             return;
         }
-        let sockets: Vec<_> = peers.iter().map(|peer| peer.socket.to_string()).collect();
         let of = match family {
             RuntimeFamily::Unknown => String::new(),
             family => format!(" of {family:?}"),
         };
         tracing::warn!(
-            looked_for = sockets.join(" "),
+            looked_for = named(peers),
             "containers{of} run, and no runtime that may know them has a socket here: they have an id, but \
-             perhaps no name, image or pod"
+             perhaps no name, image or pod; `runtime-socket` names a socket that is elsewhere"
         );
+    }
+}
+
+/// The first few sockets, and how many there are besides: nobody reads a dozen.
+fn named(peers: &[&Peer]) -> String {
+    const NAMED: usize = 3;
+    let sockets: Vec<_> = peers.iter().take(NAMED).map(|peer| peer.socket.to_string()).collect();
+    match peers.len() - sockets.len() {
+        0 => sockets.join(", "),
+        more => format!("{}, and {more} more", sockets.join(", ")),
     }
 }
 

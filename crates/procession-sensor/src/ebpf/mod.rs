@@ -22,7 +22,7 @@ use crate::namespace::own_pid_namespace;
 use crate::proc::Procfs;
 use crate::record::layout::{kind, stat};
 use crate::record::{RecordId, identify};
-use crate::source::{KernelCounts, Resumed, Sink, Source, SourceKind};
+use crate::source::{KernelCounts, Resumed, Silencing, Sink, Source, SourceKind};
 use crate::walk::{self, Owners};
 
 use bookmark::Bookmark;
@@ -59,7 +59,7 @@ pub struct EbpfSource {
     /// The kernel's number of the ring.
     ring_id: u32,
     reader: Reader,
-    /// When the kernel was last asked what it has lost and skipped.
+    /// When the kernel was last asked what it has lost and skipped, and whether the programs work.
     counted: Instant,
     /// Something is lost. It is told of when all that lies before this position has been.
     loss_at: Option<u64>,
@@ -69,6 +69,8 @@ pub struct EbpfSource {
     doubts: u64,
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
+    /// How often somebody else has told the programs to do nothing.
+    silencing: Silencing,
 }
 
 /// The most records that are handed over before others get their turn: while processes start without end
@@ -103,6 +105,7 @@ impl EbpfSource {
             surveyed: 0,
             doubts: 0,
             skipped: 0,
+            silencing: Silencing::default(),
         };
         if source.raw.was_at_work() {
             let behind = source.counts_behind()?;
@@ -129,8 +132,10 @@ impl EbpfSource {
     /// Reports what was lost where no record comes after it, behind the events that came before.
     fn report_quiet_losses(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         let now = Instant::now();
-        if now.saturating_duration_since(self.counted) >= COUNT_EVERY {
+        let since = now.saturating_duration_since(self.counted);
+        if since >= COUNT_EVERY {
             self.counted = now;
+            self.break_silence(since)?;
             self.doubts = self.raw.skipped();
             if self.loss_at.is_none() && self.reader.losses.has_news(&self.raw.stats()?) {
                 self.loss_at = Some(self.ring.produced());
@@ -142,6 +147,23 @@ impl EbpfSource {
         self.loss_at = None;
         // Nothing, if a record of that CPU has shown it meanwhile.
         self.reader.report_losses(&self.raw, clock::now(), sink)
+    }
+
+    /// Looks whether the programs work, as they did `since` ago, and makes them work again if not.
+    fn break_silence(&mut self, since: Duration) -> Result<(), SourceError> {
+        if self.raw.is_awake()? {
+            self.silencing.lasting = None;
+            return Ok(());
+        }
+        let Silencing { times, at_most, lasting } = &mut self.silencing;
+        *times += u64::from(lasting.is_none());
+        *at_most += since;
+        *lasting = match self.raw.wake() {
+            Ok(()) if self.raw.is_awake()? => None,
+            Ok(()) => Some("somebody writes it again at once".to_owned()),
+            Err(error) => Some(chain(&error)),
+        };
+        Ok(())
     }
 
     /// The kernel's counts without what lies ahead in the ring: of what others have read, or lost.
@@ -365,12 +387,20 @@ impl Source for EbpfSource {
         self.reader.report_losses(&self.raw, clock::now(), sink)
     }
 
+    fn fresh_pins(&self) -> Option<PathBuf> {
+        self.raw.pins().filter(|_| !self.raw.was_at_work()).map(Path::to_owned)
+    }
+
     fn malformed(&self) -> u64 {
         self.reader.malformed + self.ring.broken()
     }
 
     fn doubts(&self) -> u64 {
         self.doubts
+    }
+
+    fn silencing(&self) -> Silencing {
+        self.silencing.clone()
     }
 
     fn unseen_changes(&self) -> Option<String> {

@@ -73,6 +73,10 @@ impl PinDirectory {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the maps are, or come to be.
     pub(super) fn maps(&self) -> PathBuf {
         self.path.join(format!("maps-{LAYOUT_VERSION}"))

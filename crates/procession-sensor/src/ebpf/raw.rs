@@ -183,6 +183,8 @@ pub(crate) struct RawSensor {
     /// Keeps other processes off the pins.
     pins: Option<PinDirectory>,
     was_at_work: bool,
+    /// The number that the live programs work under.
+    generation: u64,
 }
 
 impl RawSensor {
@@ -216,6 +218,11 @@ impl RawSensor {
     /// Whether the programs go on when the process ends.
     pub(crate) fn is_pinned(&self) -> bool {
         self.pins.is_some()
+    }
+
+    /// Where they are pinned.
+    pub(crate) fn pins(&self) -> Option<&Path> {
+        self.pins.as_ref().map(PinDirectory::path)
     }
 
     /// The kernel's number of the ring.
@@ -263,6 +270,20 @@ impl RawSensor {
         let mut records = Vec::new();
         file.read_to_end(&mut records)?;
         Ok(records)
+    }
+
+    /// Whether the live programs work. Who may write their map `active` can make them do nothing. Nobody else
+    /// has a reason to: who takes over waits until this process has let go of the pins.
+    pub(crate) fn is_awake(&self) -> Result<bool, EbpfError> {
+        let map = self.ebpf.map("active").expect("the object that we embed has all the maps");
+        let get = |array: Array<_, u64>| array.get(&0, 0);
+        let active = Array::try_from(map).and_then(get).map_err(map_failed("active"))?;
+        Ok(active == self.generation)
+    }
+
+    /// Makes the live programs work again.
+    pub(crate) fn wake(&mut self) -> Result<(), EbpfError> {
+        set_number(&mut self.ebpf, "active", self.generation)
     }
 
     /// How often the kernel did not run one of the live programs, because it was running already on
@@ -319,6 +340,7 @@ impl Start<'_> {
             links: Vec::new(),
             pins: None,
             was_at_work: false,
+            generation,
         };
         match same {
             Some(standing) => self.take_over(standing, &mut sensor),

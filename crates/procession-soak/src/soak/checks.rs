@@ -297,14 +297,8 @@ impl Soak<'_> {
         let end = self.storm.limit;
         let recorded = journal::read(&self.place.journal(), book, &self.pages, end, &[held])?;
         self.verdict.fail_each("journal", &recorded.faults);
-        let missing = &recorded.missing;
-        if missing.counts.execs > recorded.lost {
-            let lost = recorded.lost;
-            let check = format!(
-                "journal: {} execs are missing, {lost} events are known to be lost",
-                missing.counts.execs
-            );
-            self.verdict.fail_each(&check, &missing.examples);
+        if let Some((summary, examples)) = recorded.uncounted() {
+            self.verdict.fail_each(&format!("journal: {summary}"), examples);
         }
         self.verdict.recorded = recorded;
         Ok(())
@@ -318,20 +312,19 @@ impl Soak<'_> {
     fn check_export(&mut self, page: &Metrics) -> Result<()> {
         let (book, end) = (self.another_book(), self.storm.limit);
         let exported = export::read(&self.place.export(), book, &self.pages, end, &[])?;
-        let (execs, lost) = (exported.missing.counts.execs, exported.lost);
+        let kept = &exported.kept;
         // One that was killed may have written what its successor tells again.
         if self.verdict.restarts == 0 {
-            self.verdict.fail_each("export", &exported.faults);
-            if execs > lost {
-                let check = format!("export: {execs} execs are missing, {lost} events are known to be lost");
-                self.verdict.fail_each(&check, &exported.missing.examples);
+            self.verdict.fail_each("export", &kept.faults);
+            if let Some((summary, examples)) = kept.uncounted() {
+                self.verdict.fail_each(&format!("export: {summary}"), examples);
             }
         }
         let counted = page.count("tetragon_events_exported_total");
         let backups = u64::from(self.args.export_backups);
         // What was removed is not there to be counted; what happened at the end was not counted yet.
         if self.verdict.restarts == 0 && page.count("procession_export_rotations_total") <= backups {
-            let lines = exported.lines;
+            let lines = kept.events;
             self.verdict.fail_unless(lines >= counted, || {
                 format!("export: {counted} lines were counted, {lines} are there")
             });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clients::{Asked, Tally};
 use crate::export::Exported;
-use crate::journal::Recorded;
+use crate::kept::Kept;
 use crate::plan::{Counts, Kind};
 
 /// How many failures of one check are told word for word.
@@ -40,7 +40,7 @@ pub(crate) struct Verdict {
     pub(crate) identities: u64,
     pub(crate) evicted: BTreeMap<&'static str, u64>,
     pub(crate) rotations: u64,
-    pub(crate) recorded: Recorded,
+    pub(crate) recorded: Kept,
     pub(crate) exported: Exported,
     pub(crate) histories: u64,
     pub(crate) descriptors: (u64, u64),

@@ -159,22 +159,35 @@ impl<'t> Entry<'t> {
     /// Who owns the process now: who will be told of its end.
     ///
     /// Its parent, for as long as that lives. Then another process inherits it, and which one that
-    /// is shows with the process's next event ([`Provenance::Observed`]); until then pid 1 is taken
-    /// to be the one ([`Provenance::Inferred`]), though it may be a subreaper or the first process
-    /// of a pid namespace.
+    /// is shows with the process's next event ([`Provenance::Observed`]). Until then it is taken to be
+    /// the first process of the parent's pid namespace, where that led to the parent, and else pid 1
+    /// ([`Provenance::Inferred`]): it may be a subreaper as well.
     pub fn owner(self) -> Option<ParentLink> {
         let noted = self.body().and_then(Body::owner).map(|key| (key, Provenance::Observed));
         let parent = || {
             let current = self.parent()?.current()?;
             Some((current.key(), self.node.parent_provenance))
         };
-        let init = || {
-            let init = self.table.get_live(Pid(1)).filter(|init| init.slot != self.slot)?;
-            self.node.parent.map(|_| (init.key(), Provenance::Inferred))
+        let heir = || {
+            let heir = self.parent()?.reaper().filter(|heir| heir.slot != self.slot)?;
+            Some((heir.key(), Provenance::Inferred))
         };
         let alive = |(key, _): &(ProcessKey, _)| self.table.live_slot_of(key.pid).is_some();
-        let (key, provenance) = noted.filter(alive).or_else(parent).or_else(init)?;
+        let (key, provenance) = noted.filter(alive).or_else(parent).or_else(heir)?;
         Some(ParentLink { key, provenance })
+    }
+
+    /// Who inherits the children of this process, as long as nobody has said that it is a subreaper.
+    fn reaper(self) -> Option<Self> {
+        let namespace = self.pid_namespace();
+        let is_first = |entry: &Self| entry.ns_pid() == Some(Pid(1)) && entry.pid_namespace() == namespace;
+        let first = namespace.and_then(|_| self.ancestors().find(is_first));
+        first.and_then(Self::current).or_else(|| self.table.get_live(Pid(1)))
+    }
+
+    /// The pid namespace that the process lives in. `None`: unknown.
+    fn pid_namespace(self) -> Option<u32> {
+        self.image()?.namespaces().map(|namespaces| namespaces.pid).filter(|inode| *inode != 0)
     }
 
     /// Pid of the process that leads the session, which may have exited. `None`: unknown.

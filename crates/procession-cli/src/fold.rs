@@ -8,12 +8,12 @@ const LEAST: usize = 20;
 
 /// The lines of `text`, each folded to `width` columns where it has a space. What has none, such as a long
 /// path, stays whole: it is to be copied.
-pub(super) fn folded(text: &str, width: usize) -> String {
+pub(crate) fn folded(text: &str, width: usize) -> String {
     fold(text, width, |indent| indent + HANGING)
 }
 
 /// The same of a table: what goes on begins at `column`.
-pub(super) fn folded_table(text: &str, width: usize, column: usize) -> String {
+pub(crate) fn folded_table(text: &str, width: usize, column: usize) -> String {
     fold(text, width, |_| column)
 }
 
@@ -34,7 +34,7 @@ fn fold(text: &str, width: usize, hanging: impl Fn(usize) -> usize) -> String {
 fn fold_line(words: &str, (indent, hanging): (usize, usize), width: usize, out: &mut String) {
     let mut column = indent;
     for (number, word) in words.split(' ').enumerate() {
-        let columns = word.chars().count();
+        let columns = columns(word);
         if number > 0 && column + 1 + columns > width {
             column = hanging;
             out.push('\n');
@@ -46,6 +46,14 @@ fn fold_line(words: &str, (indent, hanging): (usize, usize), width: usize, out: 
         out.push_str(word);
         column += columns;
     }
+}
+
+/// How wide a word is: what changes its colour takes no room.
+fn columns(word: &str) -> usize {
+    let mut parts = word.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().chars().count();
+    let coloured = parts.map(|part| part.split_once('m').map_or(part, |(_, shown)| shown).chars().count());
+    first + coloured.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -77,6 +85,13 @@ mod tests {
             folded("a /very/long/path/that/has/no/space b", 10),
             "a\n    /very/long/path/that/has/no/space\n    b\n"
         );
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let text = "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m one two\n";
+        assert_eq!(folded(text, 20), text);
+        assert_eq!(columns("\u{1b}[1mé\u{1b}[0m"), 1);
     }
 
     proptest! {
