@@ -41,7 +41,8 @@ fn storm(processes: u64, ring_bytes: u32) -> Account {
         filter: Filter::new(Kinds::default()),
         lineage: LineageDetail::Parent,
     };
-    let config = ObservationConfig { queue: 1 << 20, queue_bytes: usize::MAX, ..ObservationConfig::new(selection) };
+    let config =
+        ObservationConfig { queue: 1 << 20, queue_bytes: usize::MAX, ..ObservationConfig::new(selection) };
     let observation = Observation::start(source, config, Box::new(NodeInventory::new())).unwrap();
     let mut actor = Command::new(crate::actor());
     let status = actor.args(["storm", &processes.to_string(), "--truth"]).arg(&file).status().unwrap();

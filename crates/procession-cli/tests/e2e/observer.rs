@@ -27,7 +27,11 @@ impl Observer {
             filter: Filter::new(Kinds { running: true, fork: true, exec: true, exit: true, change: true }),
             lineage: LineageDetail::Parent,
         };
-        let config = ObservationConfig { queue: 1 << 20, queue_bytes: usize::MAX, ..ObservationConfig::new(selection) };
+        let config = ObservationConfig {
+            queue: 1 << 20,
+            queue_bytes: usize::MAX,
+            ..ObservationConfig::new(selection)
+        };
         Self(Observation::start(source, config, Box::new(NodeInventory::new())).unwrap())
     }
 

@@ -23,7 +23,7 @@ pub(crate) const TESTS: [Test; 4] = [
 const MEMORY: &str = "/sys/fs/cgroup/memory";
 
 /// MiB that the agent says that it may need, with the options that it has by itself.
-const PROMISED: u64 = 248;
+const PROMISED: u64 = 216;
 
 /// Programs of a storm.
 const STORM: usize = 1_500;
@@ -86,7 +86,7 @@ fn a_limit_below_the_options_is_told() {
     let agent = site.setup().by(&["sh", "-c", &group.script(), "sh"]).start();
     let said = end(agent);
     assert!(
-        said.contains("has a limit of 150 MiB of memory, and with these options it may need 248"),
+        said.contains("has a limit of 150 MiB of memory, and with these options it may need 216"),
         "{said}"
     );
     drop(group);
