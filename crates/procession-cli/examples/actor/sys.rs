@@ -487,6 +487,16 @@ pub(crate) fn freeze_map(pin: &CStr) -> io::Result<()> {
     if frozen == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Watches another process as a debugger does, without stopping it: `PTRACE_SEIZE` (root, if it is no child).
+pub(crate) fn trace(pid: u32) -> io::Result<()> {
+    let none = ptr::null_mut::<c_void>();
+    // SAFETY: this request takes no pointers but null ones.
+    match unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.cast_signed(), none, none) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Waits until `condition` holds.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     while !condition() {
