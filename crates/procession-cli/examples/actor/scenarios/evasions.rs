@@ -227,7 +227,7 @@ pub(super) fn traced(scene: &mut Scene) -> Result<()> {
         sys::until(|| is_watched.load(SeqCst) != 0);
         program.run()
     })?;
-    let watcher = scene.fork(|| {
+    let tracer = scene.fork(|| {
         let watch = || -> io::Result<()> {
             sys::trace(watched)?;
             is_watched.store(1, SeqCst);
@@ -241,5 +241,5 @@ pub(super) fn traced(scene: &mut Scene) -> Result<()> {
     sys::until(|| gate.load(SeqCst) != 0);
     scene.executed(watched, &program);
     scene.reap(watched)?;
-    scene.reap(watcher).map(drop)
+    scene.reap(tracer).map(drop)
 }
