@@ -35,7 +35,6 @@ impl Watch {
                 );
                 false
             }
-            Some(_) => false,
             None if known.lasting.is_some() => {
                 tracing::warn!(?at_most, "the eBPF programs work again; what was missed is looked for");
                 true
@@ -48,7 +47,7 @@ impl Watch {
                 }
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! actor SCENARIO --truth FILE    plays one scenario; prints nothing when all went as planned
 //! actor storm N --truth FILE     N times posix_spawn, from as many threads as there are processors
 //! actor soak RUN SEED FIRST OF   every OF-th act from FIRST on, for as long as it is asked to: see `soak`
+//! actor relabel TEXT             its arguments are shown as that, until standard input ends
 //! actor freeze PIN               nobody can write the pinned BPF map any more
 //! actor --list                   the scenarios; `NAME root` where root is needed
 //! ```
@@ -54,6 +55,7 @@
 //! | `changing-arguments` | a thread writes over the arguments while another execs with them, 30 times |
 //! | `killed-while-stopped` | SIGSTOP, SIGKILL |
 //! | `namespace-ends` | the first process of a pid namespace ends, and with it three others (root) |
+//! | `traced` | another process watches one as a debugger does, while it execs and ends (root) |
 //! | `setuid` | a set-user-id and set-group-id file of 1234, exec'd by 4321 (root) |
 //! | `setuid-root` | a set-user-id file of root, exec'd by 4321 (root) |
 
@@ -67,9 +69,11 @@ mod sys;
 mod threads;
 mod truth;
 
-use std::env;
 use std::ffi::{CString, OsString};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::{env, io};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -92,6 +96,10 @@ fn main() -> Result<()> {
             let number = |text: &str| text.parse::<u64>().context(what);
             soak::perform(run.parse().context(what)?, number(seed)?, number(first)?, number(of)?)
         }
+        ["relabel", text] => {
+            show_as_arguments(text)?;
+            Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(drop)?)
+        }
         ["freeze", pin] => Ok(sys::freeze_map(&CString::new(pin)?)?),
         [name, "--truth", file] => {
             let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
@@ -100,8 +108,8 @@ fn main() -> Result<()> {
             play(Path::new(file), scenario.perform)
         }
         _ => bail!(
-            "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | freeze PIN | \
-             --list"
+            "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | relabel TEXT | \
+             freeze PIN | --list"
         ),
     }
 }
@@ -110,6 +118,21 @@ fn play(truth: &Path, perform: impl FnOnce(&mut Scene) -> Result<()>) -> Result<
     let mut scene = Scene::new()?;
     perform(&mut scene)?;
     scene.write(truth).with_context(|| format!("cannot write {}", truth.display()))
+}
+
+/// Writes over the arguments in this process's own memory, from where `/proc/PID/cmdline` has them.
+fn show_as_arguments(text: &str) -> Result<()> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may have anything in it; `arg_start` and `arg_end` are the fields 48 and 49 of all.
+    let (_, fields) = stat.rsplit_once(") ").context("the form of stat is not known")?;
+    let mut bounds = fields.split(' ').skip(45).map(str::parse::<u64>);
+    let (Some(Ok(begin)), Some(Ok(end))) = (bounds.next(), bounds.next()) else {
+        bail!("it is not told where the arguments are")
+    };
+    let mut shown = text.as_bytes().to_vec();
+    ensure!((shown.len() as u64) < end - begin, "there is no room for that");
+    shown.resize(usize::try_from(end - begin)?, 0);
+    Ok(OpenOptions::new().write(true).open("/proc/self/mem")?.write_all_at(&shown, begin)?)
 }
 
 #[expect(clippy::print_stdout, clippy::unnecessary_wraps, reason = "the list is this command's output")]

@@ -469,14 +469,14 @@ pub(crate) fn freeze_map(pin: &CStr) -> io::Result<()> {
     const FREEZE: c_int = 22;
     /// What `union bpf_attr` has for a path, and for a descriptor alone.
     #[repr(C)]
-    struct Path {
+    struct Pinned {
         path: u64,
         descriptor: u32,
         flags: u32,
     }
-    let path = Path { path: pin.as_ptr() as u64, descriptor: 0, flags: 0 };
+    let path = Pinned { path: pin.as_ptr() as u64, descriptor: 0, flags: 0 };
     // SAFETY: the path is terminated and live, and the structure is as long as it is said to be.
-    let map = unsafe { libc::syscall(libc::SYS_bpf, GET, &raw const path, size_of::<Path>()) };
+    let map = unsafe { libc::syscall(libc::SYS_bpf, GET, &raw const path, size_of::<Pinned>()) };
     let map = c_int::try_from(map).map_err(io::Error::other)?;
     check(map.min(0))?;
     // SAFETY: the descriptor is new and nobody else's.
@@ -485,6 +485,16 @@ pub(crate) fn freeze_map(pin: &CStr) -> io::Result<()> {
     // SAFETY: as above.
     let frozen = unsafe { libc::syscall(libc::SYS_bpf, FREEZE, &raw const descriptor, size_of::<c_int>()) };
     if frozen == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Watches another process as a debugger does, without stopping it: `PTRACE_SEIZE` (root, if it is no child).
+pub(crate) fn trace(pid: u32) -> io::Result<()> {
+    let none = ptr::null_mut::<c_void>();
+    // SAFETY: this request takes no pointers but null ones.
+    match unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.cast_signed(), none, none) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Waits until `condition` holds.

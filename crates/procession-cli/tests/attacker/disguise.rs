@@ -1,21 +1,26 @@
 //! Programs that want to look like others, or like nothing.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::actor::actor;
 use crate::agent::{Place, Running};
 use crate::{NOBODY, Test};
 
-pub(crate) const TESTS: [Test; 5] = [
+pub(crate) const TESTS: [Test; 8] = [
     ("disguise::by_name", by_name),
     ("disguise::by_file", by_file),
+    ("disguise::by_memory", by_memory),
+    ("disguise::by_interpreter", by_interpreter),
+    ("disguise::by_root", by_root),
     ("disguise::by_view_of_the_file_system", by_view_of_the_file_system),
     ("disguise::by_control_group", by_control_group),
     ("disguise::by_escapes", by_escapes),
@@ -59,6 +64,85 @@ fn by_file() {
     let exec = place.exec_with("1013");
     let binary = exec["binary"].as_str().unwrap();
     assert!(binary.contains("memfd:invisible") || binary == path, "{exec}");
+    agent.stop();
+}
+
+/// `/proc/PID/cmdline` is the process's own to choose; what was executed was told before.
+fn by_memory() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let child = Command::new(actor()).args(["relabel", "/sbin/harmless-mark"]).stdin(Stdio::piped()).spawn();
+    let child = Running(child.unwrap());
+    let pid = child.0.id().to_string();
+    let shown = || fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    place.until("it shows another name", || shown().starts_with(b"/sbin/harmless-mark"));
+    let exec = place.exec_with("/sbin/harmless-mark");
+    assert_eq!(exec["arguments"], "relabel /sbin/harmless-mark", "{exec}");
+    assert!(exec["binary"].as_str().unwrap().ends_with("/actor"), "{exec}");
+    agent.stop();
+    // The next one goes on from what was seen, not from what is shown.
+    let agent = place.start(&[]);
+    let answer = String::from_utf8(place.ask(&["why", &pid]).stdout).unwrap();
+    assert!(answer.contains("relabel"), "{answer}");
+    agent.stop();
+}
+
+/// The kernel runs another program in place of the file that is executed, as somebody registered (binfmt_misc, here
+/// in a user namespace of its own): the file is told, as with a script.
+fn by_interpreter() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let (register, file) = (place.path("registered"), place.path("picture.mark"));
+    fs::create_dir(&register).unwrap();
+    fs::write(&file, "read line").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!(
+        "mount -t binfmt_misc none {0}; echo ':mark:E::mark::/bin/sh:' >{0}/register; exec {1} interpreted-mark",
+        register.display(),
+        file.display()
+    );
+    let mut child = Command::new("unshare");
+    let child =
+        child.args(["--user", "--map-root-user", "--mount", "sh", "-ec", &script]).stdin(Stdio::piped());
+    let mut child = Running(child.stderr(Stdio::piped()).spawn().unwrap());
+    let arguments = format!("{} interpreted-mark", file.display());
+    let mut found = None;
+    place.until("it is interpreted", || {
+        if child.0.try_wait().unwrap().is_some() {
+            let mut said = String::new();
+            child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("{said}");
+        }
+        found = place.execs("interpreted-mark").into_iter().find(|exec| exec["arguments"] == arguments);
+        found.is_some()
+    });
+    let exec = found.unwrap();
+    assert_eq!(
+        (&exec["binary"], &exec["pid"]),
+        (&file.display().to_string().into(), &child.0.id().into()),
+        "{exec}"
+    );
+    let shown = fs::read(format!("/proc/{}/cmdline", child.0.id())).unwrap();
+    assert!(shown.starts_with(b"/bin/sh\0"), "it is the interpreter that runs: {shown:?}");
+    agent.stop();
+}
+
+/// Another root: paths are those within, and who changed it is told.
+fn by_root() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let root = place.path("root");
+    fs::create_dir(&root).unwrap();
+    let script = format!("mount --rbind / {0}; exec chroot {0} /bin/sleep 1017", root.display());
+    let _child = Running::start(Command::new("unshare").args(["-m", "sh", "-ec", &script]));
+    let exec = place.exec_with("1017");
+    place.until("the program within is told", || {
+        place.execs("1017").iter().any(|exec| exec["arguments"] == "1017" && exec["binary"] == "/bin/sleep")
+    });
+    let chroot =
+        place.execs("1017").into_iter().find(|exec| exec["binary"].as_str().unwrap().ends_with("/chroot"));
+    let chroot = chroot.unwrap_or_else(|| panic!("{exec}"));
+    assert_eq!(chroot["arguments"], format!("{} /bin/sleep 1017", root.display()), "{chroot}");
     agent.stop();
 }
 

@@ -15,10 +15,11 @@ use crate::agent::{Agent, PATIENCE, run_marked, wait_until};
 use crate::site::{Running, Site, Written, end};
 use crate::{Needs, Test};
 
-pub(crate) const TESTS: [Test; 4] = [
+pub(crate) const TESTS: [Test; 5] = [
     ("stopped::under_load", Needs::Nothing, under_load),
     ("stopped::the_watchdog_ends_it", Needs::Nothing, the_watchdog_ends_it),
     ("stopped::frozen_with_its_load", Needs::Here(no_freezer), frozen_with_its_load),
+    ("stopped::others_are_frozen", Needs::Here(no_freezer), others_are_frozen),
     ("stopped::another_clock_since_boot", Needs::Here(no_time_namespaces), another_clock_since_boot),
 ];
 
@@ -73,6 +74,11 @@ fn under_load() {
     // Who lost how many is the same, whoever is asked.
     let lost = agent.metric("procession_ledger_lost_events_total").unwrap();
     assert_eq!(sum(&agent, "procession_kernel_lost_records_total"), lost);
+    let execs = agent.metric("procession_ledger_events_total{kind=\"exec\",outcome=\"applied\"}");
+    eprintln!(
+        "stopped for {:?}: {marks} programs, {lost} events lost, {execs:?} execs told",
+        start.elapsed()
+    );
     let said = end(agent);
     assert!(said.contains("lost in the kernel (a larger --ring-size helps)"), "{said}");
     let written = Written::read(&site.journal(), "after");
@@ -261,6 +267,28 @@ fn frozen_with_its_load() {
     let last = written.marks.last_key_value().unwrap().0 + 1;
     assert!(written.has_all(last) && written.missing() == 0, "{written:?}");
     drop(group);
+}
+
+/// Who is frozen is found by an agent that starts then, and is not gone before it is, though it has been killed.
+fn others_are_frozen() {
+    let site = Site::new();
+    let group = Group::new();
+    let sleeper = Running::start(Command::new("sleep").arg("1001").stdin(Stdio::null()));
+    let pid = sleeper.pid();
+    group.take(pid);
+    group.freeze();
+    let agent = site.setup().start();
+    agent.wait_for_export("\"1001\"");
+    let name = site.exec_id(pid);
+    let dying = thread::spawn(move || drop(sleeper));
+    run_marked("meanwhile", 20);
+    agent.wait_for_export("meanwhile-19");
+    assert!(is_running(&site, pid), "it was killed, and is there");
+    assert_eq!(site.exec_id(pid), name);
+    group.thaw();
+    dying.join().unwrap();
+    wait_until(|| !is_running(&site, pid), || format!("{pid} is gone, and thought to run"));
+    end(agent);
 }
 
 fn no_time_namespaces() -> Option<String> {

@@ -218,3 +218,28 @@ fn outer_pid(parent: u32, inside: u32) -> io::Result<u32> {
     }
     Err(io::ErrorKind::NotFound.into())
 }
+
+/// Who watches a process as a debugger does is its parent for wait(2) alone.
+pub(super) fn traced(scene: &mut Scene) -> Result<()> {
+    let (is_watched, gate) = (&scene.board[0].status, &scene.board[1].status);
+    let program = scene.helper(["watched", "helper:exit:3"])?;
+    let watched = scene.fork(|| {
+        sys::until(|| is_watched.load(SeqCst) != 0);
+        program.run()
+    })?;
+    let tracer = scene.fork(|| {
+        let watch = || -> io::Result<()> {
+            sys::trace(watched)?;
+            is_watched.store(1, SeqCst);
+            sys::wait(watched)?;
+            // Until the watcher has seen the end, the parent does not.
+            gate.store(1, SeqCst);
+            Ok(())
+        };
+        watch().map_or(sys::FAILED, |()| 4)
+    })?;
+    sys::until(|| gate.load(SeqCst) != 0);
+    scene.executed(watched, &program);
+    scene.reap(watched)?;
+    scene.reap(tracer).map(drop)
+}

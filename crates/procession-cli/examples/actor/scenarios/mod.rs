@@ -69,6 +69,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     any("changing-arguments", evasions::changing_arguments),
     any("killed-while-stopped", evasions::killed_while_stopped),
     root("namespace-ends", evasions::namespace_ends),
+    root("traced", evasions::traced),
     root("setuid", privileges::set_user_and_group),
     root("setuid-root", privileges::set_user_root),
 ];
