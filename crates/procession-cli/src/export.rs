@@ -90,14 +90,20 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     meter.clear();
     let exported = match exported {
         Err(ExportError::Stopped) => {
-            let place = options.directory.display();
-            tell(format_args!("stopped: {place} has only a part of it; the same command again completes it"));
+            tell(format_args!("{}", stopped(&options)));
             return Ok(ExitCode::from(INTERRUPTED));
         }
         exported => exported.map_err(occupied)?,
     };
     tell_of(&exported, &options.directory);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What there is when the export was stopped. A span has no name by which the same one could be known again.
+fn stopped(options: &Options) -> String {
+    let is_whole = options.from.is_none() && options.to.is_none();
+    let advice = if is_whole { "the same command again completes it" } else { "`--force` begins it anew" };
+    format!("stopped: {} has at most a part of it; {advice}", options.directory.display())
 }
 
 /// What to do when there is something in the directory.

@@ -108,7 +108,11 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
 fn variable_of(option: &str, value: &str) -> Option<String> {
     let name = option.split_whitespace().next()?;
     let variable = format!("PROCESSION_{}", name.strip_prefix("--")?.to_uppercase().replace('-', "_"));
-    let is_typed = std::env::args().any(|typed| typed == name || typed.starts_with(&format!("{name}=")));
+    let with_value = format!("{name}=");
+    // What follows `--` belongs to another program, and may be of any bytes.
+    let is_typed = std::env::args_os()
+        .take_while(|typed| typed != "--")
+        .any(|typed| typed == name || typed.as_encoded_bytes().starts_with(with_value.as_bytes()));
     (!is_typed && std::env::var(&variable).is_ok_and(|set| set == value)).then_some(variable)
 }
 

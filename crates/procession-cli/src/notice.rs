@@ -55,22 +55,32 @@ fn width() -> Option<usize> {
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
-/// `No space left on device`, without ` (os error 28)`, wherever that stands.
+/// `No space left on device`, without ` (os error 28)`, wherever that stands. Of a file whose name only looks so it
+/// takes nothing.
 pub(crate) fn without_numbers(text: &str) -> Cow<'_, str> {
-    let Some((first, mut rest)) = text.split_once(NUMBER) else { return Cow::Borrowed(text) };
-    let mut plain = first.to_owned();
-    loop {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        match rest[digits..].strip_prefix(')').filter(|_| digits > 0) {
+    if !text.contains(NUMBER) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(NUMBER) {
+        plain.push_str(before);
+        rest = after;
+        match after_number(&plain, after) {
             Some(after) => rest = after,
             None => plain.push_str(NUMBER),
         }
-        let Some((before, after)) = rest.split_once(NUMBER) else { break };
-        plain.push_str(before);
-        rest = after;
     }
     plain.push_str(rest);
     Cow::Owned(plain)
+}
+
+/// What follows the number that `rest` begins with, if `before` ends with the words that belong to it.
+fn after_number<'t>(before: &str, rest: &'t str) -> Option<&'t str> {
+    let (number, after) = rest.split_once(')')?;
+    let error = io::Error::from_raw_os_error(number.parse().ok()?).to_string();
+    let words = error.strip_suffix(&format!("{NUMBER}{number})"))?;
+    before.ends_with(words).then_some(after)
 }
 
 #[cfg(test)]
@@ -86,8 +96,12 @@ mod tests {
         for (text, plain) in [
             (missing.as_str(), "No such file or directory"),
             ("", ""),
-            ("cannot (No (os error 13)): it (os error 2)", "cannot (No): it"),
-            ("a (os error 2) (os error 3)b", "ab"),
+            (
+                "(Permission denied (os error 13)): No such file or directory (os error 2)",
+                "(Permission denied): No such file or directory",
+            ),
+            ("a (os error 2): it is no file", "a (os error 2): it is no file"),
+            ("Permission denied (os error 2)", "Permission denied (os error 2)"),
             ("a (os error two) (os error )", "a (os error two) (os error )"),
             ("a (os error 2", "a (os error 2"),
         ] {

@@ -21,8 +21,9 @@ pub struct Process {
     /// Who owns the process now, when that is not its parent: after that one exited.
     #[prost(string, tag = "6")]
     pub owner_exec_id: ::prost::alloc::string::String,
-    /// How that is known. Until the next event of a process whose parent has exited, the first process of the
-    /// machine is taken to be its owner, which is inferred. Unset: its parent owns it, or nobody does.
+    /// How that is known. Until the next event of a process whose parent has exited, its owner is taken to be
+    /// the first process of the parent's pid namespace where that led to it, else the first of the machine: that is
+    /// inferred. Unset: its parent owns it, or nobody does.
     #[prost(enumeration = "Provenance", tag = "16")]
     pub owner_provenance: i32,
     /// How it ended. Unset: it runs.

@@ -40,7 +40,6 @@ use settings::Settings;
 pub(crate) use strangers::in_reference;
 
 use crate::WRONG_OPTION;
-use crate::args::WrongOption;
 use crate::credentials::hidden;
 use crate::log;
 use crate::output::write_whole;
@@ -82,7 +81,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         // Whoever wants no log wants to know that there is no agent.
         summary::tell(format_args!("error: {}", hidden(&format!("{error:#}"))));
     }
-    if error.is::<WrongOption>() { ExitCode::from(WRONG_OPTION) } else { ExitCode::FAILURE }
+    ExitCode::FAILURE
 }
 
 /// Removes what an earlier agent left in the kernel. That there is nothing is no failure.

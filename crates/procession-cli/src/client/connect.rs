@@ -217,8 +217,9 @@ fn no_agent(address: &Address, error: &tonic::transport::Error) -> anyhow::Error
 
 /// The same where only the text of an error says what it is.
 fn unreached(address: &Address, why: &str) -> String {
-    if why.starts_with("dns error") {
-        return format!("no machine is known by the name in {address}: --server-address names another");
+    if let Some(why) = why.strip_prefix("dns error") {
+        let why = why.trim_start_matches(": ");
+        return format!("the name in {address} cannot be looked up ({why}): --server-address names another");
     }
     if why.contains("InvalidContentType") {
         return format!("who listens at {address} does not speak TLS: leave out --tls-ca-cert-file");
@@ -289,7 +290,7 @@ mod tests {
         for (why, told) in [
             (
                 "dns error: failed to lookup address",
-                "no machine is known by the name in host:1: --server-address",
+                "the name in host:1 cannot be looked up (failed to lookup address): --server-address",
             ),
             ("received corrupt message of type InvalidContentType", "does not speak TLS: leave out --tls-ca"),
             ("invalid peer certificate: UnknownIssuer", "is not trusted (UnknownIssuer): --tls-ca-cert-file"),

@@ -1,8 +1,10 @@
 //! What the program says when something is wrong, and what it says of itself: each message tells what happened,
 //! about what, and what to do.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -116,14 +118,19 @@ fn fields_that_are_none_are_a_wrong_option() {
 }
 
 fn a_wrong_variable_is_named() {
-    let with_size = |arguments: &[&str]| {
+    let with_size = |arguments: &[&[u8]]| {
         let mut command = procession(["watch"]);
+        let arguments = arguments.iter().map(|bytes| OsStr::from_bytes(bytes));
         Said::by(command.args(arguments).env("PROCESSION_RING_SIZE", "x"))
     };
-    let said = with_size(&[]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("'x'") && said.err.contains("$PROCESSION_RING_SIZE"), "{said:?}");
-    let typed = with_size(&["--ring-size=x"]);
+    // The arguments of the command that is watched are nobody's business here, and may be any bytes.
+    let commands: [&[&[u8]]; 2] = [&[], &[b"--", b"\xff", b"--ring-size"]];
+    for arguments in commands {
+        let said = with_size(arguments);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains("'x'") && said.err.contains("$PROCESSION_RING_SIZE"), "{said:?}");
+    }
+    let typed = with_size(&[b"--ring-size=x"]);
     assert!(typed.code == Some(2) && !typed.err.contains("$PROCESSION_RING_SIZE"), "{typed:?}");
 }
 
