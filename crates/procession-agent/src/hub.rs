@@ -14,7 +14,8 @@ use crate::weight;
 pub(crate) type Witness = Box<dyn FnMut(&GetEventsResponse) + Send>;
 
 /// The most events that are appended at once, and bytes of the facts they are made of, unless a single one takes
-/// more: what is not appended yet takes room besides that of the log.
+/// more: what is not appended yet takes room besides that of the log. What facts share counts with each of them,
+/// because each event has it anew.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -84,13 +85,13 @@ impl Hub {
 
 /// What is there to be appended at once.
 fn batch(first: Told, more: &Receiver<Told>) -> Vec<Told> {
-    let mut bytes = weight::of_one(&first);
+    let mut bytes = weight::of_all(&first.fact);
     let mut batch = vec![first];
     while batch.len() < BATCH
         && bytes < BATCH_BYTES
         && let Ok(told) = more.try_recv()
     {
-        bytes += weight::of_one(&told);
+        bytes += weight::of_all(&told.fact);
         batch.push(told);
     }
     batch

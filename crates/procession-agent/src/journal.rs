@@ -126,7 +126,10 @@ impl JournalConfig {
 /// writes: others may have something of theirs there.
 fn prepare(directory: &Path) -> io::Result<()> {
     if let Some(above) = directory.parent() {
-        folders::make(above)?;
+        folders::make(above).map_err(|error| {
+            let text = format!("cannot make the directory {}: {error}", above.display());
+            io::Error::new(error.kind(), text)
+        })?;
     }
     trust::refuse_shared(directory)
 }
@@ -206,6 +209,21 @@ mod tests {
         for (mode, is_good) in [(0o700, true), (0o777, false), (0o1777, false), (0o750, true)] {
             fs::set_permissions(&journal, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(prepare(&journal).is_ok(), is_good, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        for place in ["/proc/none/of/that", "/dev/null/none/x"]
+            .map(PathBuf::from)
+            .into_iter()
+            .chain([file.join("x"), file.join("x/y")])
+        {
+            let said = prepare(&place).unwrap_err().to_string();
+            assert!(said.contains(place.parent().unwrap().to_str().unwrap()), "{said}");
         }
     }
 }

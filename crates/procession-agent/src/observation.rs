@@ -30,7 +30,8 @@ pub struct ObservationConfig {
     pub hold: HoldConfig,
     /// How many facts may wait for whoever presents them.
     pub queue: usize,
-    /// The most bytes that those take, about. Of no meaning for a source that waits.
+    /// The most bytes that those take, about, besides images that the table had at the same time. Of no meaning
+    /// for a source that waits.
     pub queue_bytes: usize,
     /// What becomes of those for which there is no room.
     pub when_full: WhenFull,
@@ -54,9 +55,9 @@ pub enum WhenFull {
 
 impl ObservationConfig {
     /// What is selected, with what suits most: see the defaults of [`HoldConfig`] and
-    /// [`TableConfig`], and room for 65,536 facts or 32 MiB of them, in
-    /// which as many of the usual ones fit. The seed of the table is random, because names and
-    /// paths are other people's input.
+    /// [`TableConfig`], and room for 65,536 facts or 32 MiB of them: some 50,000 of programs with short
+    /// arguments, told with their parents, and fewer with more ancestors. The seed of the table is
+    /// random, because names and paths are other people's input.
     pub fn new(selection: Selection) -> Self {
         let seed = RandomState::new().hash_one(0);
         Self {

@@ -41,7 +41,7 @@ pub(crate) fn is_replaceable(directory: &Path) -> io::Result<bool> {
 /// It is one, and what to do.
 pub(crate) fn refuse_shared(directory: &Path) -> io::Result<()> {
     refuse_planted_link(directory)?;
-    match is_shared(directory) {
+    match looked_at(directory) {
         Ok(true) => {
             let text = format!(
                 "others can write in {}: make it root's alone (chown root, chmod 700), or choose another directory",
@@ -55,11 +55,18 @@ pub(crate) fn refuse_shared(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether it is shared, or which one cannot be looked at.
+fn looked_at(directory: &Path) -> io::Result<bool> {
+    is_shared(directory).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot look at the directory {}: {error}", directory.display()))
+    })
+}
+
 /// A link leads where who made it wanted.
 fn refuse_planted_link(path: &Path) -> io::Result<()> {
     let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !is_link || !is_shared(above)? {
+    if !is_link || !looked_at(above)? {
         return Ok(());
     }
     let text = format!(

@@ -1,6 +1,8 @@
 //! About how many bytes facts take in memory while they wait.
 
-use procession::{Fact, FactKind, Image, Process, Spell};
+use std::collections::HashSet;
+
+use procession::{Fact, Image, Process, Spell};
 use procession_kube::Told;
 
 /// Bytes of a fact with all that it keeps in memory, of which it may share most with others.
@@ -10,14 +12,33 @@ pub(crate) fn of_all(fact: &Fact) -> usize {
     size_of::<Fact>() + images.sum::<usize>()
 }
 
-/// Bytes of one fact among others that came before it. An image counts with the fact that was the first to tell of
-/// it. Later ones keep it too, but what they keep that its first fact does not any more was all in the table at one
-/// time, so that it is never more than the table's budget.
+/// Bytes of a fact without its images.
 pub(crate) fn of_one(told: &Told) -> usize {
-    let Fact { kind, process, lineage, .. } = &told.fact;
-    let is_first = matches!(kind, FactKind::Exec | FactKind::Running);
-    let image = process.image.as_ref().filter(|_| is_first);
-    size_of::<Told>() + size_of_val(&**lineage) + image.map_or(0, of_image)
+    size_of::<Told>() + size_of_val(&*told.fact.lineage)
+}
+
+/// Images that count already, by where they are. Somebody has to keep them for as long as they are in here.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashSet<usize>);
+
+impl Seen {
+    /// The images of a fact that did not count yet, with how many bytes each takes.
+    pub(crate) fn add(&mut self, told: &Told) -> Vec<(usize, usize)> {
+        let Fact { process, lineage, .. } = &told.fact;
+        let images = std::iter::once(process).chain(lineage).filter_map(|process| process.image.as_ref());
+        let new = images.filter(|image| self.0.insert(image.address()));
+        new.map(|image| (image.address(), of_image(image))).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The image that was there counts no more.
+    pub(crate) fn remove(&mut self, address: usize) {
+        self.0.remove(&address);
+    }
 }
 
 fn of_image(image: &Image) -> usize {

@@ -7,6 +7,8 @@
 mod kernel;
 
 use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -180,6 +182,41 @@ fn a_journal_that_cannot_be_written_holds_up_nobody() {
     let account = observed.stop().account();
     let counts = account.journal.unwrap();
     assert_eq!((counts.lost_events, counts.waiting_events), (account.ledger.received(), 0));
+}
+
+/// A directory in which others can write is refused for as long as it is one, and what happens waits.
+#[test]
+fn a_directory_that_becomes_shared_loses_nothing_when_it_is_put_right() {
+    let (place, kernel) = (TempDir::new().unwrap(), Kernel::new());
+    let directory = place.path().join("journal");
+    let mut observed = Observed::start(&kernel, config(Some(open(&directory))));
+    let mut life = Life::new(&kernel, 11);
+    life.go_on(100);
+    observed.until("all is written", |it| it.counts().waiting_events == 0);
+
+    fs::rename(&directory, place.path().join("before")).unwrap();
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+    // Nothing happens until the state that begins another file is refused, so nothing is on its way to the old one.
+    observed.until("a few refusals", |it| it.counts().errors > 3);
+    for _ in 0..20 {
+        life.go_on(500);
+        observed.poll();
+    }
+    let counts = observed.counts();
+    assert!(counts.is_failing && counts.waiting_events > 0, "{counts:?}");
+    assert_eq!(counts.lost_events, 0, "{counts:?}");
+    assert!(!directory.join("lock").exists(), "nothing is written where others can");
+
+    fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+    observed.until("all is written again", |it| !it.counts().is_failing && it.counts().waiting_events == 0);
+    let pipeline = observed.stop();
+    let account = pipeline.account();
+    let counts = account.journal.unwrap();
+    assert_eq!((counts.lost_events, counts.events), (0, account.ledger.received()));
+    let restored = Journal::open(&directory).unwrap().latest().unwrap();
+    assert!(restored.is_closed && restored.damage.is_empty());
+    assert_eq!(state_hash(&restored.table), state_hash(pipeline.table()));
 }
 
 proptest! {

@@ -114,6 +114,7 @@ impl Asked {
     pub(crate) fn tell_doubts(&self) {
         let lost = self.restored.table.ledger().lost();
         damage(&self.path, &self.restored.damage);
+        tell_left_out(self.restored.names.left_out());
         if lost > 0 {
             summary::tell(format_args!(
                 "missing before that time: {}; some processes may not be there, and others have ended",

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         from,
         to,
         unread: Vec::new(),
+        is_left_out_told: false,
     };
     let mut next = Some(Start { boot: None, time: from });
     while let Some(start) = next {
@@ -109,6 +110,8 @@ struct Performance<'a> {
     from: Option<SystemTime>,
     to: Option<SystemTime>,
     unread: Vec<Unread>,
+    /// Whether it was said which names are missing.
+    is_left_out_told: bool,
 }
 
 impl Performance<'_> {
@@ -169,7 +172,7 @@ impl Performance<'_> {
 
     /// `None`: what the scope is about is not among what can be read.
     fn observe(
-        &self,
+        &mut self,
         source: ReplaySource,
         recording: &Recording,
         scope: Scope,
@@ -183,7 +186,10 @@ impl Performance<'_> {
             ..ObservationConfig::new(Selection { scope, filter: self.filter.clone(), lineage })
         };
         let names = self.journal.names()?;
-        journal::tell_left_out(names.left_out());
+        // Those are the names of the whole journal, whichever boot is shown.
+        if !std::mem::replace(&mut self.is_left_out_told, true) {
+            journal::tell_left_out(names.left_out());
+        }
         let inventory = RecordedInventory::new(names);
         match Observation::start(Box::new(source), config, Box::new(inventory)) {
             Err(SourceError::RootNotFound) => Ok(None),

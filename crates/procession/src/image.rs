@@ -106,8 +106,8 @@ impl Image {
         Self::new(Arc::clone(&head.program), setting, texts, head.privileges)
     }
 
-    /// Where it is: the same for all that share it.
-    pub(crate) fn address(&self) -> usize {
+    /// Where it is in memory: the same for all that share it, and no other's for as long as one of them does.
+    pub fn address(&self) -> usize {
         std::ptr::from_ref(self.head()).addr()
     }
 

@@ -13,8 +13,12 @@ use super::counts::Counters;
 /// How long to wait for room in a pipe that its reader made non-blocking.
 const PIPE_PAUSE: Duration = Duration::from_millis(10);
 
-/// What a few long lines may leave allocated.
+/// What may stay allocated in any case.
 const KEPT_CAPACITY: usize = 1 << 20;
+
+/// More than that stays while it is at most so many times what the last lines took: those that follow are likely to
+/// take as much, and to give it back each time is to allocate and copy it again each time.
+const KEPT_TIMES: usize = 4;
 
 /// What a line tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,11 +99,19 @@ impl Outbox {
             counters.wrote(length, content);
         }
         if self.lines.is_empty() {
-            self.bytes.clear();
-            self.bytes.shrink_to(KEPT_CAPACITY);
-            self.gone = 0;
+            self.clear();
         }
         left
+    }
+
+    /// Begins anew, with as much room as lines like the last ones need.
+    fn clear(&mut self) {
+        let used = self.bytes.len().max(KEPT_CAPACITY);
+        self.bytes.clear();
+        self.gone = 0;
+        if self.bytes.capacity() / KEPT_TIMES > used {
+            self.bytes.shrink_to(used);
+        }
     }
 }
 
@@ -210,17 +222,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_long_line_leaves_little_behind() {
-        let mut outbox = Outbox::default();
+    /// Writes a line of so many bytes.
+    fn write(outbox: &mut Outbox, length: usize) {
         let mut tail = Tail::new(Faulty { content: Vec::new(), accepts: VecDeque::new(), can_cut: true }, 0);
-        outbox.push(&vec![b'a'; 4 * KEPT_CAPACITY], Content::Notice);
+        outbox.push(&vec![b'a'; length], Content::Notice);
         let no_line = outbox.push_made(Content::Notice, |_| None);
         assert_eq!((no_line, outbox.lines.len()), (None, 1));
         let bytes = outbox.len();
-        tail.append(&mut outbox, bytes, &Counters::default()).unwrap();
-        assert_eq!(tail.medium.content.len(), 4 * KEPT_CAPACITY);
+        tail.append(outbox, bytes, &Counters::default()).unwrap();
+        assert_eq!((tail.medium.content.len(), outbox.is_empty()), (length, true));
+    }
+
+    #[test]
+    fn a_long_line_leaves_little_behind_when_short_ones_follow() {
+        let mut outbox = Outbox::default();
+        write(&mut outbox, 8 * KEPT_CAPACITY);
+        write(&mut outbox, 100);
         assert!(outbox.bytes.capacity() <= KEPT_CAPACITY);
+    }
+
+    #[test]
+    fn lines_of_one_length_are_not_allocated_again_and_again() {
+        let mut outbox = Outbox::default();
+        for length in [100, KEPT_CAPACITY / 2, 2 * KEPT_CAPACITY, 8 * KEPT_CAPACITY] {
+            write(&mut outbox, length);
+            let before = outbox.bytes.as_ptr();
+            assert!(outbox.bytes.capacity() >= length);
+            write(&mut outbox, length);
+            assert!(std::ptr::eq(outbox.bytes.as_ptr(), before));
+        }
     }
 
     proptest! {

@@ -128,11 +128,12 @@ impl Scribe {
         progress.is_full = self.medium.is_full();
     }
 
-    /// Whether another attempt would fail too: what is in the way is the block itself, or a file that only
-    /// a state ends, which waits behind it.
+    /// Whether another attempt would fail too: what is in the way is the block itself, which is too long, or a
+    /// file that only a state ends, which waits behind it. Whatever else is wrong, such as a directory that is
+    /// not one to write in, somebody may put right.
     fn is_hopeless(&self, job: &Job, error: &io::Error) -> bool {
         let needs_room = matches!(job, Job::Events(_) | Job::Other(_));
-        matches!(error.kind(), ErrorKind::FileTooLarge | ErrorKind::InvalidInput)
+        error.kind() == ErrorKind::FileTooLarge
             || (needs_room && self.medium.is_full() && !self.jobs.is_empty())
     }
 
@@ -274,6 +275,7 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             "nobody but the agent may remove its files and directory"
         }
+        ErrorKind::InvalidInput => "somebody has to put right what this says",
         ErrorKind::ReadOnlyFilesystem => "make the file system writable, or set journal-dir to another one",
         _ => "see what is wrong with the file or its device",
     }

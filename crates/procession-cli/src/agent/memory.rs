@@ -5,12 +5,15 @@ use std::path::Path;
 
 use super::config::AgentConfig;
 
-/// What it takes at the most beside table, queue and ring: the program, its threads, events on their way to the queue
-/// and to the journal, a checkpoint, clients, the kernel's part; docs/operators.md has a list.
+/// What it may need beside table, queue and ring when much happens: the program, its threads, events on their way to
+/// the queue and to the journal, a checkpoint, clients, the kernel's part; docs/operators.md has a list. (The soak test
+/// has the same number.)
 ///
-/// A storm of programs with long arguments on a machine that is busy with other things, with the limits that are
-/// usual, takes 128 to 141 MiB in all, of which 120 are theirs. That nobody but the export reads leaves 48 MiB of these
-/// unused, so the rest is 69 MiB at the most; and some more.
+/// It is no bound, but what was measured and some more. A storm of programs with long arguments on a machine that is
+/// busy with other things, with the limits that are usual and no client, takes 128 to 141 MiB in all, of which 120 are
+/// theirs. That nobody but the export reads leaves 48 MiB of these unused, so the rest was 69 MiB at the most. All
+/// parts at their largest at once, which is a storm on a machine with a disk that hangs and four clients that list
+/// everything, would be more than 300 MiB: to ask everybody for that would be to ask for what nobody uses.
 const REST: u64 = 96 << 20;
 
 /// Says so if the limit of the control group is less than the agent may need: the kernel would kill it.

@@ -18,8 +18,9 @@ use crate::terminal::on_terminal;
 use crate::trials::Test;
 
 /// Those that need neither root nor eBPF.
-pub(crate) const TESTS: [Test; 7] = [
+pub(crate) const TESTS: [Test; 8] = [
     ("messages::no_error_has_a_number", no_error_has_a_number),
+    ("messages::a_journal_that_cannot_be_kept_is_named", a_journal_that_cannot_be_kept_is_named),
     ("messages::a_terminal_gets_whole_words", a_terminal_gets_whole_words),
     ("messages::a_directory_that_is_missing_is_named_first", a_directory_that_is_missing_is_named_first),
     ("messages::what_names_no_process_is_explained", what_names_no_process_is_explained),
@@ -56,6 +57,16 @@ fn no_error_has_a_number() {
         assert!(said.code == Some(1) || said.code == Some(2), "{command:?}: {said:?}");
         assert!(said.err.starts_with("procession: ") && said.err.contains("/none"), "{command:?}: {said:?}");
         assert!(!said.err.contains("os error"), "{command:?}: {said:?}");
+    }
+}
+
+fn a_journal_that_cannot_be_kept_is_named() {
+    for place in ["/proc/none", "/proc/none/x/y", "/dev/null/none", "/dev/null/none/x"] {
+        let said = Said::with(["agent", "--journal-dir", place]);
+        assert_eq!(said.code, Some(1), "{place}: {said:?}");
+        assert!(said.err.contains("cannot keep a journal"), "{place}: {said:?}");
+        assert!(said.err.contains("/none"), "{place}: {said:?}");
+        assert!(!said.err.contains("os error"), "{place}: {said:?}");
     }
 }
 

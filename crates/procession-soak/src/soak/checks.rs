@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(90);
 const SLACK: u64 = 24;
 
 /// What the agent may have of its own besides the limits of table and event queue: as much as it says that it may
-/// need (`REST` in the program's `agent/memory.rs`). Growth is looked for apart.
+/// need: the same number as `REST` in the program's `agent/memory.rs`, which is to change with it. Growth is looked for apart.
 const REST: u64 = 96 << 20;
 
 /// A held chain is longer than this.
