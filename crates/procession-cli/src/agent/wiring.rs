@@ -50,8 +50,8 @@ pub(super) fn start(
     }
     let started = containers::inventory(&config.containers)
         .and_then(|inventory| Ok(Agent::start(source, Box::new(inventory), config_of_agent)?));
-    if started.is_err() {
-        fresh.map(pins::remove);
+    if let (Err(_), Some(fresh)) = (&started, fresh) {
+        pins::remove(fresh);
     }
     started
 }
