@@ -134,12 +134,7 @@ impl Pipeline {
                 (Some((table, bookmark)), sequence)
             });
         let redactor = journal.as_ref().map(OpenJournal::redactor).unwrap_or_default();
-        let journal = journal.map(|journal| {
-            source.keep();
-            let recording = journal.recording(&*source, config_of_table);
-            Feed::begin(journal, recording, sequence)
-        });
-        let journal = journal.transpose().map_err(SourceError::io("start a thread"))?;
+        let journal = begin_journal(journal, &mut *source, config_of_table, sequence)?;
         let (table, bookmark) = match resume {
             Some((table, bookmark)) => (table, Some(bookmark)),
             None => (Table::new(table), None),
@@ -157,17 +152,23 @@ impl Pipeline {
             journal.goes_on_from(bookmark.as_deref().unwrap_or_default());
             journal.send_state_if_due(&pipeline.state.table);
         }
-        if let Some(bookmark) = bookmark {
-            pipeline.resume(&bookmark, out)?;
-        } else {
-            pipeline.source.walk(&mut |event| pipeline.state.fold(event, out))?;
-            // Whoever is only known from others may be on its way out, and its exit told already.
-            if pipeline.table().entries().any(|it| it.is_running() && it.origin() == Origin::Inferred) {
-                pipeline.schedule.want(Gap::Loss);
-            }
+        match bookmark {
+            Some(bookmark) => pipeline.resume(&bookmark, out)?,
+            None => pipeline.walk(out)?,
         }
         pipeline.begin()?;
         Ok(pipeline)
+    }
+
+    /// Finds what runs, where nothing was known before.
+    fn walk(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
+        let Self { source, state, schedule, .. } = self;
+        source.walk(&mut |event| state.fold(event, out))?;
+        // Whoever is only known from others may be on its way out, and its exit told already.
+        if state.table.entries().any(|it| it.is_running() && it.origin() == Origin::Inferred) {
+            schedule.want(Gap::Loss);
+        }
+        Ok(())
     }
 
     /// What runs is known: the scope can be found.
@@ -422,6 +423,19 @@ impl Pipeline {
     pub(crate) fn silencing(&self) -> &Silencing {
         self.silence.known()
     }
+}
+
+/// What is read from here on is kept for `journal`, if there is one.
+fn begin_journal(
+    journal: Option<OpenJournal>,
+    source: &mut dyn Source,
+    table: TableConfig,
+    sequence: u64,
+) -> Result<Option<Feed>, SourceError> {
+    let Some(journal) = journal else { return Ok(None) };
+    source.keep();
+    let recording = journal.recording(source, table);
+    Feed::begin(journal, recording, sequence).map(Some).map_err(SourceError::io("start a thread"))
 }
 
 /// The process that calls itself `pid` in its namespace.

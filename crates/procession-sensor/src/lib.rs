@@ -45,7 +45,7 @@ mod walk;
 
 pub use choose::{Chosen, open, open_best};
 pub use connector::ConnectorSource;
-pub use ebpf::{EbpfConfig, EbpfError, EbpfSource, detach_all};
+pub use ebpf::{EbpfConfig, EbpfError, EbpfSource, FreshPins, detach_all};
 pub use error::{SourceError, Unusable};
 pub use namespace::own_pid_namespace;
 pub use poll::PollSource;

@@ -1,11 +1,11 @@
 //! What every source has in common.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use procession::{BootTime, Event, Subject};
 
+use crate::ebpf::FreshPins;
 use crate::error::SourceError;
 
 /// Takes events out of a source, one at a time, in order.
@@ -93,10 +93,9 @@ pub trait Source: Send {
         self.poll(Duration::ZERO, sink)
     }
 
-    /// The directory of pins ([`EbpfConfig::pin`](crate::EbpfConfig::pin)) where all is this source's own: nobody
-    /// was at work there when it was opened. `None`: there are no pins, or somebody may go on with what they
-    /// keep.
-    fn fresh_pins(&self) -> Option<PathBuf> {
+    /// The pins ([`EbpfConfig::pin`](crate::EbpfConfig::pin)), if all of them are this source's own: nobody was at
+    /// work there when it was opened. `None`: there are no pins, or somebody may go on with what they keep.
+    fn fresh_pins(&self) -> Option<FreshPins> {
         None
     }
 
@@ -143,10 +142,10 @@ pub enum Resumed {
 pub struct Silencing {
     /// How often it was found so.
     pub times: u64,
-    /// For how long in all nothing may have been observed, at the most: from the last look that found all in
-    /// order.
+    /// For how long in all nothing may have been observed, at the most: from the last look before that found all
+    /// in order to the one that put it right, or found that somebody had.
     pub at_most: Duration,
-    /// Why it is so still. `None`: the source observes.
+    /// Why it is so still, or again at each look. `None`: the source observes.
     pub lasting: Option<String>,
 }
 

@@ -13,12 +13,14 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use aya::maps::MapData;
 use libtest_mimic::Arguments;
 use procession::{BootTime, Event, EventKind, Pid};
 use procession_sensor::{EbpfConfig, EbpfError, EbpfSource, Resumed, Source, SourceError, detach_all};
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 16] = [
+const TESTS: [Test; 18] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -56,6 +58,8 @@ const TESTS: [Test; 16] = [
     ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
     ("long_arguments_leave_room_for_events", long_arguments_leave_room_for_events),
     ("only_pins_of_its_own_are_fresh", only_pins_of_its_own_are_fresh),
+    ("fresh_pins_are_removed_under_their_lock", fresh_pins_are_removed_under_their_lock),
+    ("a_frozen_map_is_not_in_the_way_of_another_build", a_frozen_map_is_not_in_the_way_of_another_build),
     ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
 ];
 
@@ -84,6 +88,12 @@ impl Pins {
 
     fn programs(&self) -> Vec<String> {
         self.names().into_iter().filter(|name| name.starts_with("programs-")).collect()
+    }
+
+    /// What is pinned seems to be of a build that is not this one.
+    fn make_of_another_build(&self) {
+        let programs = self.programs();
+        fs::rename(self.0.join(&programs[0]), self.0.join("programs-00000000deadbeef-1")).unwrap();
     }
 }
 
@@ -423,19 +433,77 @@ fn a_second_reader_is_refused() {
 /// came: the directory is looked at under its lock.
 fn only_pins_of_its_own_are_fresh() {
     let pins = Pins::new();
-    assert_eq!(EbpfSource::open(EbpfConfig::default()).unwrap().fresh_pins(), None);
+    assert_eq!(fresh(&EbpfSource::open(EbpfConfig::default()).unwrap()), None);
     fs::create_dir(&pins.0).unwrap();
     let first = pins.open();
-    assert_eq!(first.source.fresh_pins().as_ref(), Some(&pins.0), "the directory was empty");
+    assert_eq!(fresh(&first.source).as_ref(), Some(&pins.0), "the directory was empty");
     drop(first);
     // Another agent has come and gone between a look at the directory and this.
-    assert_eq!(pins.open().source.fresh_pins(), None);
-    let programs = pins.programs();
-    fs::rename(pins.0.join(&programs[0]), pins.0.join("programs-00000000deadbeef-1")).unwrap();
-    assert_eq!(pins.open().source.fresh_pins(), None, "an upgrade goes on with the ring");
+    assert_eq!(fresh(&pins.open().source), None);
+    pins.make_of_another_build();
+    assert_eq!(fresh(&pins.open().source), None, "an upgrade goes on with the ring");
     // Maps without programs know nothing of the time since.
     fs::remove_dir_all(pins.0.join(&pins.programs()[0])).unwrap();
-    assert_eq!(pins.open().source.fresh_pins().as_ref(), Some(&pins.0));
+    assert_eq!(fresh(&pins.open().source).as_ref(), Some(&pins.0));
+}
+
+fn fresh(source: &EbpfSource) -> Option<PathBuf> {
+    source.fresh_pins().map(|pins| pins.path().to_owned())
+}
+
+/// Between the end of a source and the removal of what it has made nobody else comes, whose pins those would be.
+fn fresh_pins_are_removed_under_their_lock() {
+    let pins = Pins::new();
+    let first = pins.open().begin();
+    let fresh = first.source.fresh_pins().unwrap();
+    drop(first);
+    let second = EbpfSource::open(pins.config());
+    assert!(matches!(second, Err(SourceError::Ebpf(EbpfError::InUse { .. }))), "it would take them over");
+    fresh.remove().unwrap();
+    assert!(!pins.0.exists());
+    let second = pins.open();
+    drop(second.source.fresh_pins());
+    drop(second);
+    assert_eq!(fresh_after(&pins), None, "whoever starts leaves them, and their lock");
+}
+
+fn fresh_after(pins: &Pins) -> Option<PathBuf> {
+    fresh(&pins.open().source)
+}
+
+/// Nobody can write the map in `pin` any more.
+fn freeze(pin: &Path) {
+    const FREEZE: libc::c_int = 22;
+    let map = MapData::from_pin(pin).unwrap();
+    let descriptor = map.fd().as_fd().as_raw_fd();
+    // SAFETY: all that the kernel reads is the descriptor, of which it is told the size.
+    let frozen =
+        unsafe { libc::syscall(libc::SYS_bpf, FREEZE, &raw const descriptor, size_of_val(&descriptor)) };
+    assert_eq!(frozen, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The map says who works. The same build goes on as if nothing were; another one cannot take over, and begins
+/// afresh.
+fn a_frozen_map_is_not_in_the_way_of_another_build() {
+    let pins = Pins::new();
+    let bookmark = pins.open().begin().source.bookmark();
+    let maps = pins.names().into_iter().find(|name| name.starts_with("maps-")).unwrap();
+    freeze(&pins.0.join(maps).join("active"));
+    let mut same = pins.open().resume(&bookmark);
+    let marks = run_marks(0..3);
+    same.read();
+    assert_eq!(same.told, marks);
+    let bookmark = same.source.bookmark();
+    drop(same);
+
+    pins.make_of_another_build();
+    let mut other = pins.open();
+    assert_eq!(other.source.resume(&bookmark).unwrap(), Resumed::Afresh);
+    let mut other = other.begin();
+    let marks = run_marks(3..6);
+    other.read();
+    assert_eq!(other.told, marks);
+    assert_eq!((pins.programs().len(), pins.names().len()), (1, 2), "{:?}", pins.names());
 }
 
 fn programs_of_another_build_are_replaced() {
@@ -447,8 +515,7 @@ fn programs_of_another_build_are_replaced() {
     let bookmark = first.source.bookmark();
     let mut told = first.told.clone();
     drop(first);
-    let programs = pins.programs();
-    fs::rename(pins.0.join(&programs[0]), pins.0.join("programs-00000000deadbeef-1")).unwrap();
+    pins.make_of_another_build();
 
     // Processes start all the while.
     let storm = thread::spawn(|| run_marks(10..1_500));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use procession_sensor::{Source, detach_all};
+use procession_sensor::FreshPins;
 
 /// Watches over the directory of pinned programs. The agent itself works without: it holds what it uses.
 #[derive(Debug)]
@@ -28,29 +28,15 @@ impl Pins {
     }
 }
 
-/// Pins of a start that may fail. `None`: there are none, or an earlier agent left some, which stay.
-///
-/// The source says so, which holds their lock: who looked at the directory before could take what another agent
-/// pins a moment later for its own.
-#[derive(Debug)]
-pub(super) struct FreshPins(Option<PathBuf>);
-
-impl FreshPins {
-    pub(super) fn of(source: &dyn Source) -> Self {
-        Self(source.fresh_pins())
-    }
-
-    /// Removes them, when nobody reads there any more: nobody would know that programs are at work.
-    pub(super) fn remove(self) {
-        let Some(directory) = self.0 else { return };
-        let Err(error) = detach_all(&directory) else { return };
-        if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-            let place = directory.display();
-            tracing::warn!(
-                "the eBPF programs in {place} stay, though the agent does not start: {:#}; `--detach-all` \
-                 removes them",
-                anyhow::Error::from(error)
-            );
-        }
+/// Removes the pins of a start that has failed: nobody would know that programs are at work.
+pub(super) fn remove(pins: FreshPins) {
+    let directory = pins.path().to_owned();
+    let Err(error) = pins.remove() else { return };
+    if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let place = directory.display();
+        tracing::warn!(
+            "the eBPF programs in {place} stay, though the agent does not start: {:#}; `--detach-all` removes them",
+            anyhow::Error::from(error)
+        );
     }
 }

@@ -21,7 +21,7 @@ use tracing::Level;
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
 use super::memory;
-use super::pins::FreshPins;
+use super::pins;
 use super::privileges::Privileges;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
@@ -41,7 +41,8 @@ pub(super) fn start(
     let pin = config.pin_dir.clone().filter(|_| config_of_agent.journal.is_some());
     let pin = pin.map(|directory| Pin { directory, is_required: is_pin_required });
     let source = source::open_logged(config.source, config.ring_size, pin)?;
-    let fresh = FreshPins::of(&*source);
+    // It keeps other agents off them until it is known whether they stay.
+    let fresh = source.fresh_pins();
     // Before the inventory, which starts threads.
     privileges.settle();
     if let Some(unseen) = source.unseen_changes() {
@@ -49,8 +50,8 @@ pub(super) fn start(
     }
     let started = containers::inventory(&config.containers)
         .and_then(|inventory| Ok(Agent::start(source, Box::new(inventory), config_of_agent)?));
-    if started.is_err() {
-        fresh.remove();
+    if let (Err(_), Some(fresh)) = (&started, fresh) {
+        pins::remove(fresh);
     }
     started
 }

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use rustix::process::Signal;
@@ -11,12 +14,13 @@ use crate::Test;
 use crate::actor::actor;
 use crate::agent::{Place, Running, shell};
 
-pub(crate) const TESTS: [Test; 5] = [
+pub(crate) const TESTS: [Test; 6] = [
     ("blinding::a_stopped_agent_tells_later", a_stopped_agent_tells_later),
     ("blinding::pins_that_are_removed", pins_that_are_removed),
     ("blinding::a_killed_agent_and_its_programs", a_killed_agent_and_its_programs),
     ("blinding::silenced_by_a_map", silenced_by_a_map),
     ("blinding::silenced_for_good", silenced_for_good),
+    ("blinding::silenced_again_and_again", silenced_again_and_again),
 ];
 
 fn run_marked(mark: &str) {
@@ -98,7 +102,7 @@ fn silenced_by_a_map() {
     let agent = place.start(&[]);
     let mut map = open_map(&place);
     // It shall not look in between.
-    agent.signal(Signal::STOP);
+    agent.halt();
     map.set(0, 0, 0).unwrap();
     run_marked("in-silence-mark");
     let _running = Running::start(Command::new("/bin/sleep").arg("1020"));
@@ -126,7 +130,7 @@ fn silenced_for_good() {
     let place = Place::new();
     let agent = place.start(&[]);
     // It shall not put it right between the two.
-    agent.signal(Signal::STOP);
+    agent.halt();
     open_map(&place).set(0, 0, 0).unwrap();
     assert!(Command::new(actor()).arg("freeze").arg(active(&place)).status().unwrap().success());
     agent.signal(Signal::CONT);
@@ -143,4 +147,42 @@ fn silenced_for_good() {
     place.exec_with("with-new-maps-mark");
     assert!(ready().contains(" 200 "));
     agent.stop();
+}
+
+/// Whoever does it in a loop is found at each look. That each look puts it right for a moment is not observing.
+fn silenced_again_and_again() {
+    let place = Place::new();
+    let agent = place.start(&[]);
+    let ready = || place.get("/readyz").unwrap();
+    let is_enough = AtomicBool::new(false);
+    let mut map = open_map(&place);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_enough.load(Ordering::Relaxed) {
+                map.set(0, 0, 0).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let ends = Enough(&is_enough);
+        place.until("it is not ready", || ready().contains(" 503 "));
+        place.until("it does not observe", || place.metric("procession_observing") == Some(0));
+        let status = String::from_utf8(place.ask(&["status"]).stdout).unwrap();
+        assert!(status.contains("somebody does it again") || status.contains("writes it again"), "{status}");
+        drop(ends);
+    });
+    place.until("it observes again", || {
+        ready().contains(" 200 ") && place.metric("procession_observing") == Some(1)
+    });
+    run_marked("after-the-loop-mark");
+    place.exec_with("after-the-loop-mark");
+    agent.stop();
+}
+
+/// Ends a loop, also if a test fails.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

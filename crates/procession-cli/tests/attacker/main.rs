@@ -2,7 +2,8 @@
 //!
 //! Each test starts an agent of its own, and says in its assertions what an attacker gets and what is still
 //! told. SECURITY.md says the same in words. All need root and eBPF; without them they are reported as ignored
-//! and why is said; with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail.
+//! and why is said; with `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, they fail. A
+//! test of what this kernel does not have is ignored in either case.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 use procession_sensor::{EbpfConfig, SourceKind};
 
-use trials::{Test, gate, trial};
+use trials::{Test, gate, not_here, trial};
 
 /// Who may do least on a machine.
 const NOBODY: u32 = 65534;
@@ -43,6 +44,12 @@ fn main() -> ExitCode {
         &disguise::TESTS,
         &blinding::TESTS,
     ];
-    let trials = gate("tests of attackers", unable.as_deref(), tests.into_iter().flatten().map(trial));
+    let mut tests: Vec<Test> = tests.into_iter().flatten().copied().collect();
+    let no_interpreters = disguise::no_interpreters();
+    if no_interpreters.is_none() {
+        tests.push(disguise::BY_INTERPRETER);
+    }
+    let mut trials = gate("tests of attackers", unable.as_deref(), tests.iter().map(trial));
+    trials.extend(no_interpreters.map(|reason| not_here(disguise::BY_INTERPRETER.0, reason)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -73,31 +73,13 @@ fn stops_twice() {
 /// that it has begun, or leaves the one before as it was.
 fn stops_in_the_middle_of_a_checkpoint() {
     let site = Site::new();
-    let is_in_the_making = || {
-        let names =
-            fs::read_dir(site.journal()).map(|entries| entries.map(|entry| entry.unwrap().file_name()));
-        names.is_ok_and(|mut names| names.any(|name| name.as_encoded_bytes().ends_with(b".new")))
-    };
     let setup = || site.setup().option("--journal-max-age=1m");
-    let catch = |agent: &Agent| {
-        let end = Instant::now() + PATIENCE;
-        // Not a moment is to be missed.
-        while !is_in_the_making() {
-            assert!(Instant::now() < end, "no file is begun: {}", agent.errors());
-        }
-    };
     let agent = setup().start();
-    // Who lives is in each checkpoint, with all arguments.
-    let padding = "x".repeat(100_000);
-    let live = || {
-        let mut reads = Command::new("sh");
-        Running::start(reads.args(["-c", "read line", "sh", &padding]).stdin(Stdio::piped()))
-    };
-    let _lives: Vec<_> = (0..60).map(|_| live()).collect();
+    let _lives = large_table();
     run_marked("first", 50);
     agent.wait_for_export("first-49");
     settle(&agent);
-    catch(&agent);
+    catch_at_a_checkpoint(&site, &agent);
     let lost = agent.metric("procession_journal_lost_events_total");
     let said = end_now(agent);
     let written = Written::read(&site.journal(), "first");
@@ -107,16 +89,39 @@ fn stops_in_the_middle_of_a_checkpoint() {
         run_marked(turn, 50);
         // The first thing that it writes is a checkpoint.
         let agent = setup().spawn();
-        catch(&agent);
+        catch_at_a_checkpoint(&site, &agent);
         let (status, ..) = agent.end();
         assert!(status.success() || status.signal() == Some(15), "{status}");
     }
-    let agent = setup().start();
-    let said = end(agent);
+    let said = end(setup().start());
     for turn in ["first", "second", "third"] {
         let written = Written::read(&site.journal(), turn);
         assert!(written.is_closed && written.has_all(50), "{turn}: {written:?} {said}");
         assert_eq!((written.missing(), written.lost_in_kernel), (0, 0), "{said}");
+    }
+}
+
+/// Who lives is in each checkpoint, with all arguments.
+fn large_table() -> Vec<Running> {
+    let padding = "x".repeat(100_000);
+    let live = || {
+        let mut reads = Command::new("sh");
+        Running::start(reads.args(["-c", "read line", "sh", &padding]).stdin(Stdio::piped()))
+    };
+    (0..60).map(|_| live()).collect()
+}
+
+/// Waits until a file of the journal is in the making.
+fn catch_at_a_checkpoint(site: &Site, agent: &Agent) {
+    let is_in_the_making = || {
+        let names =
+            fs::read_dir(site.journal()).map(|entries| entries.map(|entry| entry.unwrap().file_name()));
+        names.is_ok_and(|mut names| names.any(|name| name.as_encoded_bytes().ends_with(b".new")))
+    };
+    let end = Instant::now() + PATIENCE;
+    // Not a moment is to be missed.
+    while !is_in_the_making() {
+        assert!(Instant::now() < end, "no file is begun: {}", agent.errors());
     }
 }
 

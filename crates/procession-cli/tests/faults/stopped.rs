@@ -74,11 +74,6 @@ fn under_load() {
     // Who lost how many is the same, whoever is asked.
     let lost = agent.metric("procession_ledger_lost_events_total").unwrap();
     assert_eq!(sum(&agent, "procession_kernel_lost_records_total"), lost);
-    let execs = agent.metric("procession_ledger_events_total{kind=\"exec\",outcome=\"applied\"}");
-    eprintln!(
-        "stopped for {:?}: {marks} programs, {lost} events lost, {execs:?} execs told",
-        start.elapsed()
-    );
     let said = end(agent);
     assert!(said.contains("lost in the kernel (a larger --ring-size helps)"), "{said}");
     let written = Written::read(&site.journal(), "after");
@@ -96,20 +91,59 @@ fn check_marks(site: &Site, marks: u32, lost: u64) {
     assert!(missing > 0 && missing <= lost, "{missing} of {marks} are missing, and {lost} are counted");
 }
 
-/// What the unit's `WatchdogSec` does to one that stands still: SIGABRT, SIGCONT, and a new one by
-/// `Restart=on-failure`.
-fn the_watchdog_ends_it() {
+/// Where an agent tells the service manager that all is well.
+struct Manager {
+    socket: PathBuf,
+    signs: UnixDatagram,
+}
+
+impl Manager {
     const WITHIN: Duration = Duration::from_secs(2);
+
+    fn of(site: &Site) -> Self {
+        let socket = site.path("notify");
+        let signs = UnixDatagram::bind(&socket).unwrap();
+        Self { socket, signs }
+    }
+
+    /// An agent that it watches over, and that has given a sign.
+    fn start(&self, site: &Site) -> Agent {
+        let variables = [
+            format!("NOTIFY_SOCKET={}", self.socket.display()),
+            format!("WATCHDOG_USEC={}", Self::WITHIN.as_micros()),
+        ];
+        let agent = site.setup().by(&["env", &variables[0], &variables[1]]).start();
+        self.wait_for_sign();
+        agent
+    }
+
+    fn wait_for_sign(&self) {
+        self.signs.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut message = [0; 1024];
+        loop {
+            let length = self.signs.recv(&mut message).expect("no sign of the agent");
+            if message[..length].starts_with(b"WATCHDOG=1") {
+                return;
+            }
+        }
+    }
+
+    /// Waits until no sign came for as long as the watchdog does.
+    fn wait_for_silence(&self) {
+        // What it said before it was stopped is still to be read.
+        self.signs.set_read_timeout(Some(Self::WITHIN)).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while self.signs.recv(&mut [0; 1024]).is_ok() {
+            assert!(Instant::now() < end, "it is stopped, and gives signs");
+        }
+    }
+}
+
+/// What the unit's `WatchdogSec` does to one that stands still: SIGABRT, SIGCONT, and a new one by `Restart=always`.
+fn the_watchdog_ends_it() {
     let site = Site::new();
-    let socket = site.path("notify");
-    let manager = UnixDatagram::bind(&socket).unwrap();
-    let watched = || {
-        let variables =
-            [format!("NOTIFY_SOCKET={}", socket.display()), format!("WATCHDOG_USEC={}", WITHIN.as_micros())];
-        site.setup().by(&["env", &variables[0], &variables[1]]).start()
-    };
-    let mut agent = watched();
-    wait_for_sign(&manager);
+    let manager = Manager::of(&site);
+    let mut agent = manager.start(&site);
     let sleeper = Running::sleeper();
     run_marked("before", 20);
     agent.wait_for_export("before-19");
@@ -117,22 +151,14 @@ fn the_watchdog_ends_it() {
 
     agent.signal(Signal::STOP);
     run_marked("unwatched", 100);
-    // What it said before it was stopped is still to be read.
-    manager.set_read_timeout(Some(WITHIN)).unwrap();
-    while manager.recv(&mut [0; 1024]).is_ok() {}
+    manager.wait_for_silence();
     agent.signal(Signal::ABORT);
     agent.signal(Signal::CONT);
     wait_until(|| agent.ended().is_some(), || "it goes on".to_owned());
-    assert_eq!(
-        agent.ended().unwrap().signal(),
-        Some(Signal::ABORT.as_raw()),
-        "a failure, so it is started anew"
-    );
+    assert_eq!(agent.ended().unwrap().signal(), Some(Signal::ABORT.as_raw()), "a failure, which the log has");
     run_marked("nobody", 100);
 
-    let agent = watched();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    wait_for_sign(&manager);
+    let agent = manager.start(&site);
     assert_eq!(site.exec_id(sleeper.pid()), before);
     agent.wait_for_export("nobody-99");
     let lost = agent.metric("procession_ledger_lost_events_total");
@@ -143,17 +169,6 @@ fn the_watchdog_ends_it() {
         assert!(written.has_all(times) && written.missing() == 0, "{marker}: {written:?} {said}");
     }
     assert_eq!(lost, Some(0), "{said}");
-}
-
-/// Waits until the service manager is told that all is well.
-fn wait_for_sign(manager: &UnixDatagram) {
-    let mut message = [0; 1024];
-    loop {
-        let length = manager.recv(&mut message).unwrap();
-        if message[..length].starts_with(b"WATCHDOG=1") {
-            return;
-        }
-    }
 }
 
 fn is_running(site: &Site, pid: u32) -> bool {
@@ -272,8 +287,9 @@ fn frozen_with_its_load() {
 /// Who is frozen is found by an agent that starts then, and is not gone before it is, though it has been killed.
 fn others_are_frozen() {
     let site = Site::new();
-    let group = Group::new();
+    // Before the group: should this panic, that goes first and thaws it, for whoever is frozen cannot be killed.
     let sleeper = Running::start(Command::new("sleep").arg("1001").stdin(Stdio::null()));
+    let group = Group::new();
     let pid = sleeper.pid();
     group.take(pid);
     group.freeze();

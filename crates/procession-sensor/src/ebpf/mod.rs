@@ -7,6 +7,7 @@ mod pin;
 pub(crate) mod raw;
 mod reader;
 pub(crate) mod ring;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -27,10 +28,12 @@ use crate::walk::{self, Owners};
 
 use bookmark::Bookmark;
 use losses::Losses;
+pub use pin::FreshPins;
 pub use raw::EbpfError;
 use raw::{RawConfig, RawSensor};
 use reader::Reader;
 use ring::Ring;
+use silence::{Look, Silence};
 
 /// How the eBPF source behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ pub struct EbpfSource {
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
     /// How often somebody else has told the programs to do nothing.
-    silencing: Silencing,
+    silence: Silence,
 }
 
 /// The most records that are handed over before others get their turn: while processes start without end
@@ -105,7 +108,7 @@ impl EbpfSource {
             surveyed: 0,
             doubts: 0,
             skipped: 0,
-            silencing: Silencing::default(),
+            silence: Silence::default(),
         };
         if source.raw.was_at_work() {
             let behind = source.counts_behind()?;
@@ -151,18 +154,16 @@ impl EbpfSource {
 
     /// Looks whether the programs work, as they did `since` ago, and makes them work again if not.
     fn break_silence(&mut self, since: Duration) -> Result<(), SourceError> {
-        if self.raw.is_awake()? {
-            self.silencing.lasting = None;
-            return Ok(());
-        }
-        let Silencing { times, at_most, lasting } = &mut self.silencing;
-        *times += u64::from(lasting.is_none());
-        *at_most += since;
-        *lasting = match self.raw.wake() {
-            Ok(()) if self.raw.is_awake()? => None,
-            Ok(()) => Some("somebody writes it again at once".to_owned()),
-            Err(error) => Some(chain(&error)),
+        let look = if self.raw.is_awake()? {
+            Look::Awake
+        } else {
+            match self.raw.wake() {
+                Ok(()) if self.raw.is_awake()? => Look::Woken,
+                Ok(()) => Look::Asleep("somebody writes it again at once".to_owned()),
+                Err(error) => Look::Asleep(chain(&error)),
+            }
         };
+        self.silence.note(look, since);
         Ok(())
     }
 
@@ -387,8 +388,8 @@ impl Source for EbpfSource {
         self.reader.report_losses(&self.raw, clock::now(), sink)
     }
 
-    fn fresh_pins(&self) -> Option<PathBuf> {
-        self.raw.pins().filter(|_| !self.raw.was_at_work()).map(Path::to_owned)
+    fn fresh_pins(&self) -> Option<FreshPins> {
+        self.raw.pins().filter(|_| !self.raw.was_at_work()).map(FreshPins::of)
     }
 
     fn malformed(&self) -> u64 {
@@ -400,7 +401,7 @@ impl Source for EbpfSource {
     }
 
     fn silencing(&self) -> Silencing {
-        self.silencing.clone()
+        self.silence.known().clone()
     }
 
     fn unseen_changes(&self) -> Option<String> {

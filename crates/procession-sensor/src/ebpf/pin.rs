@@ -15,12 +15,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aya::maps::{Array, Map, MapData};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 
 use super::raw::EbpfError;
+use crate::error::SourceError;
 use crate::record::layout::LAYOUT_VERSION;
 
 /// The maps that outlive the programs.
@@ -139,6 +141,33 @@ impl PinDirectory {
         fs::rename(self.path.join("making"), to).map_err(|error| failed("make", to, error))
     }
 
+    /// Whether programs of another build can take over from `standing`. They cannot if somebody has frozen the map
+    /// that says who works. Writes there what it says already.
+    pub(super) fn can_hand_over(&self, standing: &Standing) -> bool {
+        let active = MapData::from_pin(self.maps().join("active")).and_then(Map::from_map_data);
+        let set = |mut active: Array<_, u64>| active.set(0, standing.generation, 0);
+        active.and_then(Array::try_from).and_then(set).is_ok()
+    }
+
+    /// Ends `standing`, and removes what it has written.
+    pub(super) fn give_up(&self, standing: &Standing) -> Result<(), EbpfError> {
+        remove(&standing.links)?;
+        remove(&self.maps())
+    }
+
+    /// Removes everything, and the directory itself. Returns whether there was anything.
+    fn remove_all(&self) -> Result<bool, EbpfError> {
+        let entries = self.entries()?;
+        // The links first: without them the maps are not filled any more.
+        let are_maps = |(name, _): &&(String, PathBuf)| name.starts_with("maps-");
+        let (maps, links): (Vec<_>, Vec<_>) = entries.iter().partition(are_maps);
+        for (_, path) in links.into_iter().chain(maps) {
+            remove(path)?;
+        }
+        fs::remove_dir(&self.path).map_err(|error| failed("remove", &self.path, error))?;
+        Ok(!entries.is_empty())
+    }
+
     /// What is ours in the directory, by name.
     fn entries(&self) -> Result<Vec<(String, PathBuf)>, EbpfError> {
         let list = |error| failed("list", &self.path, error);
@@ -154,6 +183,32 @@ impl PinDirectory {
     }
 }
 
+/// Pins that one source alone has made. As long as there is this, no other process uses the directory, even if the
+/// source is gone.
+#[derive(Debug)]
+pub struct FreshPins(Arc<PinDirectory>);
+
+impl FreshPins {
+    pub(super) fn of(pins: &Arc<PinDirectory>) -> Self {
+        Self(Arc::clone(pins))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Removes them and their directory. Their programs end with the source, if it is still there.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn remove(self) -> Result<(), SourceError> {
+        self.0.remove_all()?;
+        Ok(())
+    }
+}
+
 /// Removes everything that is pinned in `path`, and `path` itself. Returns whether there was anything.
 pub(super) fn remove_all(path: &Path) -> Result<bool, EbpfError> {
     if !path.exists() {
@@ -162,16 +217,7 @@ pub(super) fn remove_all(path: &Path) -> Result<bool, EbpfError> {
     if !is_bpf_filesystem(path) {
         return Err(EbpfError::NoFilesystem { path: path.to_owned() });
     }
-    let pins = PinDirectory::lock(path)?;
-    let entries = pins.entries()?;
-    // The links first: without them the maps are not filled any more.
-    let links_first = |(name, _): &&(String, PathBuf)| name.starts_with("maps-");
-    let (maps, links): (Vec<_>, Vec<_>) = entries.iter().partition(links_first);
-    for (_, path) in links.into_iter().chain(maps) {
-        remove(path)?;
-    }
-    fs::remove_dir(path).map_err(|error| failed("remove", path, error))?;
-    Ok(!entries.is_empty())
+    PinDirectory::lock(path)?.remove_all()
 }
 
 /// Removes the pins of a generation that another has taken over from.

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::iter;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use aya::pin::PinError;
@@ -181,7 +182,7 @@ pub(crate) struct RawSensor {
     /// Those that are pinned: whoever removes the pins detaches nothing while this process works.
     links: Vec<FdLink>,
     /// Keeps other processes off the pins.
-    pins: Option<PinDirectory>,
+    pins: Option<Arc<PinDirectory>>,
     was_at_work: bool,
     /// The number that the live programs work under.
     generation: u64,
@@ -200,14 +201,14 @@ impl RawSensor {
         let btf = Btf::from_sys_fs().map_err(EbpfError::NoBtf)?;
         let pins = config.pin.as_deref().map(PinDirectory::open).transpose()?;
         let names = HOOKS.map(|(program, _)| program);
-        let standing = pins.as_ref().map(|pins| pins.take_stock(&names)).transpose()?.flatten();
+        let standing = pins.as_ref().map(|pins| to_go_on_with(pins, &names)).transpose()?.flatten();
         let started = Start { btf: &btf, pins: pins.as_ref(), standing: standing.as_ref() }.run(config);
         if let (Err(_), Some(pins), None) = (&started, &pins, &standing) {
             // Maps without programs are of no use to anybody.
             let _ = pins.take_stock(&names);
         }
         let (sensor, ring) = started?;
-        Ok((Self { pins, was_at_work: standing.is_some(), ..sensor }, ring))
+        Ok((Self { pins: pins.map(Arc::new), was_at_work: standing.is_some(), ..sensor }, ring))
     }
 
     /// Whether programs have been recording into the ring since before this process.
@@ -221,8 +222,8 @@ impl RawSensor {
     }
 
     /// Where they are pinned.
-    pub(crate) fn pins(&self) -> Option<&Path> {
-        self.pins.as_ref().map(PinDirectory::path)
+    pub(super) fn pins(&self) -> Option<&Arc<PinDirectory>> {
+        self.pins.as_ref()
     }
 
     /// The kernel's number of the ring.
@@ -315,6 +316,17 @@ fn skips_of(program: &ProgramFd) -> Option<u64> {
     let descriptor = program.as_fd().as_raw_fd();
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}
+
+/// The programs at work in `pins`, if these can take over from them: as they are, or as another build.
+fn to_go_on_with(pins: &PinDirectory, hooks: &[&str]) -> Result<Option<Standing>, EbpfError> {
+    let Some(standing) = pins.take_stock(hooks)? else { return Ok(None) };
+    if standing.is_from(OBJECT) || pins.can_hand_over(&standing) {
+        return Ok(Some(standing));
+    }
+    // Else no other build would ever start here.
+    pins.give_up(&standing)?;
+    Ok(None)
 }
 
 /// From the object to programs at work.

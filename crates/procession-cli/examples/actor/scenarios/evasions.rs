@@ -221,22 +221,21 @@ fn outer_pid(parent: u32, inside: u32) -> io::Result<u32> {
 
 /// Who watches a process as a debugger does is its parent for wait(2) alone.
 pub(super) fn traced(scene: &mut Scene) -> Result<()> {
+    const WATCHED: i32 = 1;
+    const REFUSED: i32 = 2;
     let (is_watched, gate) = (&scene.board[0].status, &scene.board[1].status);
     let program = scene.helper(["watched", "helper:exit:3"])?;
     let watched = scene.fork(|| {
         sys::until(|| is_watched.load(SeqCst) != 0);
-        program.run()
+        if is_watched.load(SeqCst) == WATCHED { program.run() } else { sys::FAILED }
     })?;
     let tracer = scene.fork(|| {
-        let watch = || -> io::Result<()> {
-            sys::trace(watched)?;
-            is_watched.store(1, SeqCst);
-            sys::wait(watched)?;
-            // Until the watcher has seen the end, the parent does not.
-            gate.store(1, SeqCst);
-            Ok(())
-        };
-        watch().map_or(sys::FAILED, |()| 4)
+        let is_traced = sys::trace(watched).is_ok();
+        is_watched.store(if is_traced { WATCHED } else { REFUSED }, SeqCst);
+        let has_seen_the_end = is_traced && sys::wait(watched).is_ok();
+        // Until the watcher has seen the end, the parent does not. Whoever cannot watch keeps nobody waiting.
+        gate.store(1, SeqCst);
+        if has_seen_the_end { 4 } else { sys::FAILED }
     })?;
     sys::until(|| gate.load(SeqCst) != 0);
     scene.executed(watched, &program);
