@@ -19,6 +19,11 @@ impl<'a> Arguments<'a> {
         Self { bytes, total_len: bytes.len() }
     }
 
+    /// The first `most` bytes of them.
+    pub(crate) fn cut(self, most: usize) -> Self {
+        Self { bytes: &self.bytes[..self.bytes.len().min(most)], ..self }
+    }
+
     /// Bytes that were not captured.
     pub const fn missing(&self) -> usize {
         self.total_len.saturating_sub(self.bytes.len())

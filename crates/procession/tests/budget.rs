@@ -329,6 +329,22 @@ fn more_living_than_the_budget_holds_are_counted_and_healed() {
 }
 
 #[test]
+fn one_program_with_more_arguments_than_the_budget_pushes_nobody_out() {
+    let mut machine = Machine::new(TableConfig { budget: 0, ..TableConfig::default() });
+    for _ in 0..1_000 {
+        machine.fork(0);
+    }
+    let arguments = vec![b'x'; 2 * MINIMUM_BUDGET];
+    machine.exec(500, &arguments);
+    assert_eq!(machine.table.explain().evicted_live, 0);
+    assert!(machine.table.memory() <= MINIMUM_BUDGET);
+    let entry = machine.table.get(machine.live[500].0).expect("it is known");
+    let kept = entry.image().expect("it runs a program").arguments();
+    assert_eq!(kept.bytes, &arguments[..MINIMUM_BUDGET / 4]);
+    assert_eq!(kept.missing(), arguments.len() - kept.bytes.len());
+}
+
+#[test]
 fn lifecycles_without_end_use_no_more_memory_than_at_first() {
     let budget = 4 << 20;
     let mut machine = Machine::new(TableConfig { budget, ..TableConfig::default() });

@@ -152,6 +152,8 @@ impl Table {
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
         self.clock.hear(event.time);
         self.reclaim();
+        let shortened = self.shortened(event);
+        let event = shortened.as_ref().unwrap_or(event);
         self.make_room(event);
         let applied = self.fold(event);
         self.stay_within_budget();

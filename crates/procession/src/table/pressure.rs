@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 use std::iter::successors;
 
 use crate::arena::Slot;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Exec, Running};
 use crate::time::BootTime;
 
 use super::Table;
@@ -20,6 +20,9 @@ use super::node::{Node, Waiting};
 use super::parts::SavedState;
 
 /// The least budget, in bytes: what an empty table and the largest events need.
+///
+/// Arguments, and an environment, that alone exceed a quarter of the budget are cut to that; how many
+/// bytes are missing is kept. The kernel's limit for both is 6 MiB.
 ///
 /// Above it, a table holds all of the living as long as it has about 256 bytes and the length of
 /// its arguments for each of them, and 64 bytes for each dead ancestor that two of them share.
@@ -179,6 +182,28 @@ impl Table {
             0 => Retention::Needed { by: node.kept_by },
             handles => Retention::Held { handles },
         }
+    }
+
+    /// `event` with no more arguments than one process may have, if it has more: to make room for one
+    /// that never fits, all others would go.
+    pub(super) fn shortened<'e>(&self, event: &Event<'e>) -> Option<Event<'e>> {
+        let most = self.config.budget / 4;
+        let program = match &event.kind {
+            EventKind::Exec(exec) => &exec.program,
+            EventKind::Running(running) => &running.program,
+            _ => return None,
+        };
+        if program.arguments.bytes.len() <= most && program.environment.bytes.len() <= most {
+            return None;
+        }
+        let mut event = event.clone();
+        if let EventKind::Exec(Exec { program, .. }) | EventKind::Running(Running { program, .. }) =
+            &mut event.kind
+        {
+            program.arguments = program.arguments.cut(most);
+            program.environment = program.environment.cut(most);
+        }
+        Some(event)
     }
 
     /// Makes room for what `event` may add.
