@@ -196,7 +196,7 @@ impl Table {
         if program.arguments.bytes.len() <= most && program.environment.bytes.len() <= most {
             return None;
         }
-        let mut event = event.clone();
+        let mut event = *event;
         if let EventKind::Exec(Exec { program, .. }) | EventKind::Running(Running { program, .. }) =
             &mut event.kind
         {
