@@ -92,7 +92,7 @@ fn what_is_not_there_is_explained() {
     let early = recording.asked(&["tree", "--at", "2001-01-01"]);
     assert!(early.code == Some(1) && early.err.contains("is from 2"), "{early:?}");
     let nobody = recording.asked(&["why", "4194304"]);
-    assert!(nobody.err.contains("no process 4194304 was known then"), "{nobody:?}");
+    assert!(nobody.err.contains("no process 4194304 was there at the end of "), "{nobody:?}");
     let nobody = recording.asked(&["history", "4194304"]);
     assert!(nobody.err.contains("no process 4194304 is recorded"), "{nobody:?}");
     let nothing = Said::with(["tree", "--journal", "/no/such/journal"]);
