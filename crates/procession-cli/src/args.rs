@@ -307,7 +307,7 @@ pub(crate) struct SelectArgs {
     pub(crate) change: bool,
 
     /// Show first what already runs
-    #[arg(long)]
+    #[arg(long, alias = "snapshot")]
     pub(crate) running: bool,
 
     #[command(flatten)]

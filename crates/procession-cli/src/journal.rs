@@ -103,6 +103,16 @@ impl Asked {
         Ok(Self { restored, time: inside.unwrap_or(last), is_end: inside.is_none(), path: path.into() })
     }
 
+    /// Whether it is told how things were at the end of the journal.
+    pub(crate) fn is_end(&self) -> bool {
+        self.is_end
+    }
+
+    /// The journal.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// For when it is told: a line above it.
     pub(crate) fn heading(&self) -> String {
         let when = shown(self.time, &TimeZone::system());

@@ -116,8 +116,47 @@ fn variable_of(option: &str, value: &str) -> Option<String> {
     (!is_typed && std::env::var(&variable).is_ok_and(|set| set == value)).then_some(variable)
 }
 
+/// From which likeness on (Jaro-Winkler) a name is what somebody may have meant.
+const LIKE: f64 = 0.85;
+
+/// Takes out the tips of clap that lead astray: an option as a value, and names that are like nothing typed.
+fn without_misleading_tips(error: &mut clap::Error) {
+    if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
+        let tips: Vec<_> =
+            tips.into_iter().filter(|tip| !tip.to_string().contains("as a value, use")).collect();
+        if !tips.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+    }
+    for (typed, suggested) in [
+        (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+    ] {
+        let Some(ContextValue::String(typed)) = error.get(typed).cloned() else { continue };
+        let typed = typed.trim_start_matches('-');
+        let is_like = |name: &str| strsim::jaro_winkler(typed, name.trim_start_matches('-')) >= LIKE;
+        match error.remove(suggested) {
+            Some(ContextValue::String(name)) if is_like(&name) => {
+                error.insert(suggested, ContextValue::String(name));
+            }
+            // clap shows how to use what it suggests.
+            Some(ContextValue::String(_)) => {
+                error.remove(ContextKind::Usage);
+            }
+            Some(ContextValue::Strings(names)) => {
+                let names: Vec<_> = names.into_iter().filter(|name| is_like(name)).collect();
+                if !names.is_empty() {
+                    error.insert(suggested, ContextValue::Strings(names));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Says what there is in place of an option of the reference system's agent, and where a command goes.
 fn advise(mut error: clap::Error) -> clap::Error {
+    without_misleading_tips(&mut error);
     if std::env::args_os().nth(1).is_some_and(|command| command == "agent")
         && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg)
         && error.kind() == ErrorKind::UnknownArgument
@@ -143,4 +182,31 @@ fn advise(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tips_that_lead_astray_are_left_out_and_others_stay() {
+        for (typed, tip) in [
+            (&["history", "7", "--at", "-5m"][..], None),
+            (&["tree", "7", "--ever"], None),
+            (&["watch", "-v"], None),
+            (&["tree", "--pid", "1"], None),
+            (&["stop"], None),
+            (&["histroy"], Some("'history'")),
+            (&["watch", "--tre"], Some("'--tree'")),
+        ] {
+            let line = std::iter::once(&"procession").chain(typed);
+            let mut error = <args::Cli as clap::Parser>::try_parse_from(line).unwrap_err();
+            without_misleading_tips(&mut error);
+            let said = error.to_string();
+            match tip {
+                Some(tip) => assert!(said.contains("tip:") && said.contains(tip), "{said}"),
+                None => assert!(!said.contains("tip:") && !said.contains("--wide"), "{said}"),
+            }
+        }
+    }
 }

@@ -59,6 +59,10 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
     };
     // From here on it is a recording, however it ends.
     place.settle(args.force).with_context(cannot)?;
+    if args.command.is_empty() {
+        // Who forgot the file has named the command for it.
+        summary::tell(format_args!("recording everything into {}; Ctrl-C ends it", args.file.display()));
+    }
     let limit = args.observe.duration.and_then(|duration| started.checked_add(duration));
     let mut session =
         Session { observation: &observation, watched: watched.as_ref(), limit, signals: &signals };

@@ -68,7 +68,7 @@ impl FromStr for When {
 }
 
 /// `5m`, `1h30m`, `2 days`.
-fn span_of(text: &str) -> Option<Duration> {
+pub(crate) fn span_of(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 15] = [
         ("ms", 0.001),
         ("s", 1.0),

@@ -76,7 +76,7 @@ pub(super) fn advice(kind: ErrorKind) -> &'static str {
         }
         ErrorKind::PermissionDenied => "let the agent write there, or export to another directory",
         ErrorKind::NotFound | ErrorKind::NotADirectory => "make its directory again",
-        ErrorKind::IsADirectory => "remove the directory of that name",
+        ErrorKind::IsADirectory => "name a file in that directory, such as DIR/events.log",
         ErrorKind::ReadOnlyFilesystem => "make the file system writable, or export to another one",
         ErrorKind::ResourceBusy => "stop it, or export to another file",
         ErrorKind::BrokenPipe => "nobody reads the output any more",
@@ -92,6 +92,12 @@ mod tests {
     fn is_said(trouble: &mut Trouble, kind: ErrorKind, now: Instant) -> bool {
         trouble.failed("a file", &kind.into(), 0, now);
         trouble.said == Some((kind, now))
+    }
+
+    #[test]
+    fn nobody_is_told_to_remove_a_directory() {
+        let said = advice(ErrorKind::IsADirectory);
+        assert!(said.contains("name a file in that directory") && !said.contains("remove"), "{said}");
     }
 
     #[test]

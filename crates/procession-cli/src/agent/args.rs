@@ -1,5 +1,7 @@
 //! The options of `procession agent`: their one definition, wherever a value comes from.
 
+use std::num::IntErrorKind;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::catalogue::{Catalogue, Kind};
 use super::settings::{Origin, Setting};
 use crate::args::{ContainerArgs, SourceArg, parse_bytes, parse_duration, parse_size};
 use crate::log;
+use crate::when::span_of;
 
 /// Observe this node, and serve what happens to others.
 ///
@@ -48,11 +51,11 @@ pub(crate) struct AgentArgs {
 
     /// The most room for the journal, in MiB; the oldest files go first
     #[arg(long, value_name = "MIB", default_value = "1024", help_heading = JOURNAL)]
-    #[arg(value_parser = clap::value_parser!(u32).range(4..))]
+    #[arg(value_parser = whole(4..=u32::MAX, MIB, "4096"))]
     pub(crate) journal_max_size_mb: u32,
 
     /// How long the journal remembers, for example `12h` or `30d`; `0s` is for as long as there is room
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_age)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_interval)]
     #[arg(help_heading = JOURNAL)]
     pub(crate) journal_max_age: Duration,
 
@@ -99,7 +102,7 @@ pub(crate) struct AgentArgs {
     /// Make secrets in arguments unreadable, for all readers and in the journal: what a group of a regular
     /// expression matches becomes `*****`
     ///
-    /// Filters as JSON objects, for example {"redact": ["--password[= ](\\S+)"]}. With a journal they are
+    /// Filters as JSON objects, for example `{"redact":["--password[=\\s](\\S+)"]}`. With a journal they are
     /// hidden before anything is kept, so that a change of the filters does not bring them back.
     #[arg(long, value_name = "JSON", default_value = "", help_heading = EVENTS)]
     pub(crate) redaction_filters: String,
@@ -131,7 +134,7 @@ pub(crate) struct AgentArgs {
 
     /// The most clients at a time, at each address
     #[arg(long, value_name = "NUMBER", default_value = "1024", help_heading = SERVER)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = whole(1..=u32::MAX, "", "1024"))]
     pub(crate) server_max_connections: u32,
 
     /// Serve gRPC health checks alone here too: HOST:PORT. They are on --server-address anyway
@@ -140,7 +143,7 @@ pub(crate) struct AgentArgs {
 
     /// Events kept for the slowest reader, of the API or the export; what is older it has lost
     #[arg(long, value_name = "NUMBER", default_value = "10000", help_heading = SERVER)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = whole(1..=u32::MAX, "", "10000"))]
     pub(crate) event_queue_size: u32,
 
     /// The most memory for these events
@@ -167,7 +170,7 @@ pub(crate) struct AgentArgs {
 
     /// Begin another file above this size, in MiB
     #[arg(long, value_name = "MIB", default_value = "10", help_heading = EXPORT)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = whole(1..=u32::MAX, MIB, "100"))]
     pub(crate) export_file_max_size_mb: u32,
 
     /// Begin another file after this time, for example `24h`; `0s` is never
@@ -177,6 +180,7 @@ pub(crate) struct AgentArgs {
 
     /// Full files to keep
     #[arg(long, value_name = "NUMBER", default_value = "5", help_heading = EXPORT)]
+    #[arg(value_parser = whole(0..=u32::MAX, "", "5"))]
     pub(crate) export_file_max_backups: u32,
 
     /// Compress full files with gzip
@@ -246,6 +250,9 @@ const SERVER: &str = "The API";
 const METRICS: &str = "Metrics";
 const EXPORT: &str = "Export to a file";
 const LOG: &str = "The log";
+
+/// What numbers of some options count.
+const MIB: &str = " of MiB";
 
 const MORE: &str = "\
 Places that are read; what is later in this list wins:
@@ -371,13 +378,6 @@ fn parse_queue_bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "expected a size from 1M on, for example 64M".to_owned())
 }
 
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let what = || "expected a number with s, m, h or d, for example 12h or 7d".to_owned();
-    let Some(days) = text.strip_suffix('d') else { return parse_interval(text).map_err(|_| what()) };
-    let days = days.parse::<u32>().map_err(|_| what())?;
-    Ok(Duration::from_hours(u64::from(days) * 24))
-}
-
 fn parse_fsync(text: &str) -> Result<Fsync, String> {
     match text {
         "never" => Ok(Fsync::Never),
@@ -389,11 +389,35 @@ fn parse_fsync(text: &str) -> Result<Fsync, String> {
     }
 }
 
+/// A time that data is kept for, where seconds taken for days would lose some: only nothing needs no unit.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
         return Err("a time cannot be negative; 0s is never".to_owned());
     }
-    parse_duration(text)
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if text.parse::<f64>().is_ok_and(f64::is_finite) {
+        return Err(format!("{text} of what? write `{text}d`, `{text}h`, `{text}m` or `{text}s`"));
+    }
+    span_of(text).ok_or_else(|| "expected a number with s, m, h, d or w, for example 12h or 7d".to_owned())
+}
+
+/// A whole number. `unit` and `example` are for people.
+fn whole(
+    range: RangeInclusive<u32>,
+    unit: &'static str,
+    example: &'static str,
+) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+    move |text| match text.parse::<u32>() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(number) if number < *range.start() => Err(format!("it has to be at least {}", range.start())),
+        Ok(_) => Err(format!("it can be {} at most", range.end())),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            Err(format!("it can be {} at most", range.end()))
+        }
+        Err(_) => Err(format!("expected a whole number{unit}, such as {example}")),
+    }
 }
 
 /// Permissions of a file that holds no program and that others do not write.
@@ -424,16 +448,35 @@ mod tests {
 
     #[test]
     fn ages_and_when_to_sync() {
-        assert_eq!(parse_age("7d"), Ok(Duration::from_hours(168)));
-        assert_eq!(parse_age("0s"), Ok(Duration::ZERO));
-        for bad in ["d", "-1d", "1.5d", "x", "99999999999d"] {
-            assert!(parse_age(bad).is_err(), "{bad}");
+        for (text, hours) in [("7d", 168), ("2w", 336), ("1d12h", 36), ("1.5d", 36), ("0s", 0), ("0", 0)] {
+            assert_eq!(parse_interval(text), Ok(Duration::from_hours(hours)), "{text}");
+        }
+        for bad in ["", "d", "-1d", "x", "7x", "99999999999999999999d", "1e400", "NaN"] {
+            assert!(parse_interval(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_fsync("never"), Ok(Fsync::Never));
         assert_eq!(parse_fsync("always"), Ok(Fsync::Always));
         assert_eq!(parse_fsync("0s"), Ok(Fsync::Always));
         assert_eq!(parse_fsync("250ms"), Ok(Fsync::Every(Duration::from_millis(250))));
         assert!(parse_fsync("").is_err() && parse_fsync("sometimes").is_err());
+    }
+
+    /// Taken for seconds, it would have removed what was to be kept for days.
+    #[test]
+    fn a_time_to_keep_data_needs_a_unit() {
+        assert_eq!(parse_interval("7"), Err("7 of what? write `7d`, `7h`, `7m` or `7s`".to_owned()));
+        assert!(parse_interval("24").is_err() && parse_interval("1.5").is_err());
+    }
+
+    #[test]
+    fn whole_numbers_say_what_they_can_be() {
+        let size = whole(4..=u32::MAX, MIB, "4096");
+        assert_eq!(size("4"), Ok(4));
+        for bad in ["4G", "1.5", "", "-1", "10k"] {
+            assert_eq!(size(bad), Err("expected a whole number of MiB, such as 4096".to_owned()), "{bad}");
+        }
+        assert_eq!(size("0"), Err("it has to be at least 4".to_owned()));
+        assert_eq!(size("99999999999"), Err("it can be 4294967295 at most".to_owned()));
     }
 
     #[test]

@@ -24,25 +24,27 @@ mod wiring;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use procession_agent::{Account, Agent, holder_of_lock};
 use procession_sensor::{EbpfError, SourceError};
 
 pub(crate) use args::Typed;
-use config::{AgentConfig, Destination};
+use config::{AgentConfig, Destination, JournalConfig};
 use layers::Layers;
 use life::{Life, Turn};
 use pins::Pins;
 use privileges::Privileges;
 use reload::Reloader;
-use settings::Settings;
+use settings::{Setting, Settings};
 pub(crate) use strangers::in_reference;
 
 use crate::WRONG_OPTION;
 use crate::credentials::hidden;
 use crate::log;
 use crate::output::write_whole;
+use crate::render::duration;
 use crate::summary;
 
 /// Runs the agent until it is asked to stop.
@@ -145,6 +147,7 @@ fn observe(
     let account = agent.stop().context("the source of events failed")?;
     tracing::info!("{}", summary::account_line(&account));
     tell_what_is_not_written(&account);
+    pins.tell_what_stays(settings.get("pin-dir").is_some_and(Setting::is_given));
     ensure!(!has_failed, "the agent has broken down, and ends");
     Ok(ExitCode::SUCCESS)
 }
@@ -162,7 +165,29 @@ fn tell_where(agent: &Agent, config: &AgentConfig) {
         None => {}
     }
     if let Some(journal) = &config.journal {
-        tracing::info!("keeping a journal in {}", journal.path.display());
+        tracing::info!("{}", kept(journal));
+    }
+}
+
+/// Where the journal is and how much of it stays: who meant days and has seconds sees it here.
+fn kept(journal: &JournalConfig) -> String {
+    let path = std::path::absolute(&journal.path).unwrap_or_else(|_| journal.path.clone());
+    let age = journal.max_age.map_or(String::new(), |age| format!(" and {}", span(age)));
+    format!("keeping a journal in {}: at most {}{age}", path.display(), size(journal.max_bytes))
+}
+
+fn size(bytes: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    if bytes.is_multiple_of(GIB) { format!("{} GiB", bytes / GIB) } else { format!("{} MiB", bytes >> 20) }
+}
+
+fn span(age: Duration) -> String {
+    const DAY: u64 = 86_400;
+    match age.as_secs() {
+        seconds if seconds >= DAY && seconds.is_multiple_of(DAY) => {
+            summary::count(seconds / DAY, "day", "days")
+        }
+        _ => duration(age).to_string(),
     }
 }
 

@@ -26,6 +26,18 @@ impl Pins {
              but what happens between its end and the next start will not be known"
         );
     }
+
+    /// Says at the end of the agent what works on in the kernel. `is_named`: the directory is not the usual one.
+    pub(super) fn tell_what_stays(&mut self, is_named: bool) {
+        self.look();
+        let Some(directory) = &self.directory else { return };
+        let place = directory.display();
+        let option = if is_named { format!(" --pin-dir {place}") } else { String::new() };
+        tracing::info!(
+            "its eBPF programs stay in {place} for the next agent; `procession agent --detach-all{option}` \
+             removes them"
+        );
+    }
 }
 
 /// Removes the pins of a start that has failed: nobody would know that programs are at work.

@@ -737,3 +737,16 @@ fn help_fits_its_lines() {
         assert!(help.contains(&Path::new(path).display().to_string()), "{}", path.display());
     }
 }
+
+#[test]
+fn what_the_journal_keeps_is_told() {
+    for (options, kept) in [
+        (&[][..], "at most 1 GiB and 7 days"),
+        (&["--journal-max-age=30m", "--journal-max-size-mb=1500"], "at most 1500 MiB and 30m00s"),
+        (&["--journal-max-age=1d"], "at most 1 GiB and 1 day"),
+        (&["--journal-max-age=0"], "at most 1 GiB"),
+    ] {
+        let journal = config(&[&["--journal-dir=/j"], options].concat()).journal.unwrap();
+        assert_eq!(super::kept(&journal), format!("keeping a journal in /j: {kept}"));
+    }
+}

@@ -160,7 +160,7 @@ pub(crate) struct EventSelectArgs {
     pub(crate) event_types: Vec<EventType>,
 
     /// Show first what already runs
-    #[arg(long, overrides_with = "no_snapshot")]
+    #[arg(long, alias = "running", overrides_with = "no_snapshot")]
     pub(crate) snapshot: bool,
 
     /// Begin with what happens next (the default)
@@ -211,7 +211,7 @@ pub(crate) enum ListOutputArg {
 
 /// Say how the agent does, what it sees, and what it has lost.
 ///
-/// Exits with 1 if the agent is there but does not observe.
+/// Exits with 1 if the agent does not observe, or if there is none.
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]

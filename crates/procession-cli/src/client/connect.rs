@@ -8,6 +8,7 @@ use std::{fs, io};
 
 use anyhow::{Context as _, anyhow, ensure};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use procession_agent::Past;
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
 use procession_api::proto::tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient;
@@ -47,6 +48,9 @@ impl FromStr for Address {
                 return Err("the path of a socket begins with a slash, as in unix:///run/x.sock".to_owned());
             }
             return Ok(Self::Unix(path.into()));
+        }
+        if text.starts_with('/') {
+            return Err(format!("write unix://{text} for a socket"));
         }
         if text.is_empty() || text.contains('/') || text.chars().any(char::is_whitespace) {
             return Err("expected unix:///PATH or HOST:PORT".to_owned());
@@ -88,6 +92,9 @@ struct Then {
     now: Timestamp,
     heading: String,
     accounts: Accounts,
+    /// Whether that is the end of the journal.
+    is_end: bool,
+    path: PathBuf,
 }
 
 impl Agent {
@@ -112,15 +119,25 @@ impl Agent {
         let now = Timestamp::try_from(asked.time).context("that time is beyond what a calendar has")?;
         let accounts = Accounts::of(&asked.restored.recording.node_name);
         let users = accounts.users().clone();
-        let then = Then { now, heading: asked.heading(), accounts };
+        let path = asked.path().to_owned();
+        let then = Then { now, heading: asked.heading(), accounts, is_end: asked.is_end(), path };
         let past = Past::new(asked.restored, users).context("the system refuses a thread")?;
         let channel = past.connect().await.context("cannot ask what was recorded")?;
         Ok(Self { channel, then: Some(then) })
     }
 
-    /// Whether it is told how things were, and not how they are.
-    pub(crate) fn is_past(&self) -> bool {
-        self.then.is_some()
+    /// `there at the end of build.journal`, where that is told, and the journal. `None`: an agent answers.
+    pub(crate) fn past(&self) -> Option<(String, &Path)> {
+        let then = self.then.as_ref()?;
+        let place = then.path.display();
+        let when = if then.is_end {
+            format!("there at the end of {place}")
+        } else {
+            // What is told of a process begins within a second, and a time that was typed does not.
+            let time = TimeZone::system().to_datetime(then.now).strftime("%Y-%m-%d %H:%M:%S.%3f").to_string();
+            format!("known at {time}")
+        };
+        Some((when, &then.path))
     }
 
     /// Those whose names may be typed: an agent is taken to be on this machine.
@@ -305,6 +322,8 @@ mod tests {
 
     #[test]
     fn addresses() {
+        let path = "/run/a.sock".parse::<Address>();
+        assert_eq!(path, Err("write unix:///run/a.sock for a socket".to_owned()));
         for (text, shown) in [
             ("unix:///run/p.sock", Some("unix:///run/p.sock")),
             ("unix:/run/p.sock", Some("unix:///run/p.sock")),

@@ -136,7 +136,7 @@ impl Tale<'_> {
             What::Inherited(owner) => {
                 let time = to_the_millisecond(happening.time, &self.zone);
                 let owner = owner.as_ref().map_or("nobody knows whom".to_owned(), told_owner);
-                put(out, &format!("{time} now belongs to {owner}, because its parent has ended"));
+                put_folded(out, &format!("{time} now belongs to {owner}, because its parent has ended"));
             }
         }
     }

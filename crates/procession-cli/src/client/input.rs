@@ -25,6 +25,9 @@ use crate::summary;
 /// The longest line that is taken for an event, as in the reference client.
 const LONGEST_LINE: u64 = 10 << 20;
 
+/// How a recording begins.
+const RECORDING: &[u8] = b"\x9bPRJ\r\n\x1a\n";
+
 /// Lines that may wait.
 const QUEUE: usize = 1_024;
 
@@ -36,7 +39,7 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
     let lines = open(path).with_context(|| format!("cannot read {name}"))?;
     let mut presenter = Presenter::new(args, TimeZone::system());
     let mut screen = Screen::new(signals);
-    let mut unreadable = 0_u64;
+    let (mut events, mut unreadable) = (0_u64, 0_u64);
     let mut reader = Reader::Reads;
     while reader == Reader::Reads && !signals.is_any() {
         let line = match lines.recv_timeout(TICK) {
@@ -47,7 +50,9 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
             }
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        match json::parse::<GetEventsResponse>(&line) {
+        let event = json::parse::<GetEventsResponse>(&line);
+        events += u64::from(event.is_some());
+        match event {
             Some(event) if filter.admits(&event) => {
                 let event = if fields.is_empty() { event } else { fields.apply(&event)? };
                 presenter.show(&Told::Event(event), screen.lines());
@@ -63,7 +68,7 @@ pub(super) fn run(path: &Path, args: &EventsArgs, signals: &Signals) -> anyhow::
         let unreadable = summary::thousands(unreadable);
         summary::tell(format_args!("lines of {name} that are no events, and were skipped: {unreadable}"));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if events == 0 && unreadable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Lines, read by a thread of its own: who waits for a pipe cannot look for signals.
@@ -71,7 +76,11 @@ pub(crate) fn open(path: &Path) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     let (sender, lines) = bounded(QUEUE);
     let file: Box<dyn Read + Send> =
         if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    thread::Builder::new().name("input".into()).spawn(move || match uncompressed(file) {
+    if path.is_dir() {
+        return Err(io::Error::other("that is a directory; events are read from a file"));
+    }
+    let shown = if path == Path::new("-") { "FILE".to_owned() } else { path.display().to_string() };
+    thread::Builder::new().name("input".into()).spawn(move || match uncompressed(file, &shown) {
         Ok(text) => read(text, &sender),
         Err(error) => {
             let _ = sender.send(Err(error));
@@ -80,10 +89,13 @@ pub(crate) fn open(path: &Path) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     Ok(lines)
 }
 
-/// What is in a file, which may be compressed.
-fn uncompressed(file: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead>> {
+/// What is in a file, which may be compressed. A recording has no lines.
+fn uncompressed(file: impl Read + Send + 'static, shown: &str) -> io::Result<Box<dyn BufRead>> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
     let mut file = BufReader::new(file);
+    if file.fill_buf()?.starts_with(RECORDING) {
+        return Err(io::Error::other(format!("that is a recording: `procession replay {shown}` shows it")));
+    }
     Ok(if file.fill_buf()?.starts_with(GZIP) {
         Box::new(BufReader::new(MultiGzDecoder::new(file)))
     } else {

@@ -25,6 +25,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -196,23 +197,30 @@ fn target(name: &Name) -> Target {
 
 /// What a refusal means that may be about this process.
 fn refusal_about(agent: &Agent, name: &Name, status: &Status) -> anyhow::Error {
-    match (status.code(), name) {
-        (tonic::Code::NotFound, Name::Pid(pid)) if agent.is_past() => anyhow::anyhow!(
-            "no process {pid} was known then: it began later, or had ended long before; `procession history` \
-             tells when it lived"
-        ),
-        (tonic::Code::NotFound, Name::ExecId(_)) if agent.is_past() => anyhow::anyhow!(
-            "no program of that exec_id was known then: it began later, had ended long before, or is another \
-             node's; `procession history` tells when it ran"
-        ),
-        (tonic::Code::NotFound, Name::Pid(pid)) => anyhow::anyhow!(
+    if status.code() != tonic::Code::NotFound {
+        return refusal(status);
+    }
+    match (agent.past(), name) {
+        (Some((when, journal)), name) => not_then(name, &when, journal),
+        (None, Name::Pid(pid)) => anyhow::anyhow!(
             "the agent knows no process {pid}: it never ran while the agent did, or it ended long ago"
         ),
-        (tonic::Code::NotFound, Name::ExecId(_)) => anyhow::anyhow!(
+        (None, Name::ExecId(_)) => anyhow::anyhow!(
             "the agent knows no program of that exec_id: it is another node's, or it ended long ago"
         ),
-        _ => refusal(status),
     }
+}
+
+/// `when`: such as `known at 14:03:07.000`.
+fn not_then(name: &Name, when: &str, journal: &Path) -> anyhow::Error {
+    let (what, id) = match name {
+        Name::Pid(pid) => (format!("process {pid}"), pid.to_string()),
+        Name::ExecId(id) => ("program of that exec_id".to_owned(), id.clone()),
+    };
+    let journal = journal.display();
+    anyhow::anyhow!(
+        "no {what} was {when}; `procession history {id} --journal {journal}` looks at all that is recorded"
+    )
 }
 
 /// Now, and in which zone.

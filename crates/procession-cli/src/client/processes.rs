@@ -11,6 +11,7 @@ use super::words::Moment;
 use super::{answer, collect, filter, json, screen};
 use crate::args::WrongOption;
 use crate::render::{List, Listed, MessageView, View as _, duration, timestamp};
+use crate::summary;
 
 /// Columns that the name of a container gets at the most.
 const WIDEST_CONTAINER: usize = 40;
@@ -27,6 +28,9 @@ pub(super) async fn run(
     let all = collect(timeout, stream.map_err(|status| refusal(&status))?).await;
     let all = all.map_err(|status| refusal(&status))?;
     let processes = sorted(all.into_iter().filter_map(|item| item.process), args.select.which.host);
+    if processes.is_empty() {
+        summary::tell(format_args!("no process matches"));
+    }
     match args.show.output {
         ListOutputArg::Text => {
             screen.put_heading(agent.heading());

@@ -95,7 +95,7 @@ fn events(ledger: &GetLedgerResponse, lines: &mut Lines) {
     );
     if ledger.journal.is_some() {
         // The account is in the journal. All other counts begin with the agent.
-        lines.put("", "with what agents before it counted in this boot, by the journal");
+        lines.put("", "including any earlier agents of this boot, by the journal");
     }
     let readers_lost = ledger.readers.iter().map(|reader| reader.lost).fold(0_u64, u64::saturating_add);
     let losses = [

@@ -10,13 +10,14 @@ use crate::recording::{Recording, event};
 use crate::run::{Said, procession};
 use crate::trials::Test;
 
-pub(crate) const TESTS: [Test; 7] = [
+pub(crate) const TESTS: [Test; 8] = [
     ("import::what_was_exported_comes_out_again", what_was_exported_comes_out_again),
     ("import::the_references_lines_can_be_asked", the_references_lines_can_be_asked),
     ("import::bad_lines_are_told_and_the_rest_is_taken", bad_lines_are_told_and_the_rest_is_taken),
     ("import::nodes_are_told_apart", nodes_are_told_apart),
     ("import::names_that_disagree_need_a_choice", names_that_disagree_need_a_choice),
     ("import::nothing_is_left_after_a_failure", nothing_is_left_after_a_failure),
+    ("import::what_is_no_export_is_named", what_is_no_export_is_named),
     (
         "import::what_is_there_stays_until_the_new_one_is_whole",
         what_is_there_stays_until_the_new_one_is_whole,
@@ -100,6 +101,26 @@ fn nothing_is_left_after_a_failure() {
     assert_eq!(fs::read_dir(recording.path().parent().unwrap()).unwrap().count(), 0);
     let missing = Said::with(["import", "/no/such/file", "--to", recording.path().to_str().unwrap()]);
     assert!(missing.code == Some(1) && missing.err.contains("/no/such/file"), "{missing:?}");
+}
+
+fn what_is_no_export_is_named() {
+    let recording = Recording::new();
+    import(&recording, OWN, &[]);
+    let (path, new) = (recording.path(), recording.file("new.journal"));
+    let (path, new) = (path.to_str().unwrap(), new.to_str().unwrap());
+    let advice = format!("that is a recording: `procession replay {path}` shows it");
+    for arguments in [&["events", "--input", path][..], &["import", path, "--to", new]] {
+        let said = Said::with(arguments);
+        assert!(said.code == Some(1) && said.err.contains(&advice), "{said:?}");
+    }
+    let directory = Said::with(["events", "--input", "/etc"]);
+    assert!(directory.code == Some(1) && directory.err.contains("that is a directory"), "{directory:?}");
+    let other = Said::with(["events", "--input", "/etc/passwd"]);
+    assert!(other.code == Some(1) && other.err.contains("that are no events"), "{other:?}");
+    let nothing = Said::with(["events", "--input", "/dev/null"]);
+    assert_eq!(nothing.code, Some(0), "{nothing:?}");
+    let nobody = recording.asked(&["processes", "--container", "webb"]);
+    assert!(nobody.code == Some(0) && nobody.err.contains("no process matches"), "{nobody:?}");
 }
 
 fn names_that_disagree_need_a_choice() {

@@ -92,7 +92,15 @@ fn what_is_not_there_is_explained() {
     let early = recording.asked(&["tree", "--at", "2001-01-01"]);
     assert!(early.code == Some(1) && early.err.contains("is from 2"), "{early:?}");
     let nobody = recording.asked(&["why", "4194304"]);
-    assert!(nobody.err.contains("no process 4194304 was known then"), "{nobody:?}");
+    assert!(nobody.err.contains("no process 4194304 was there at the end of "), "{nobody:?}");
+    let events = events(&recording);
+    let moment = events[0]["time"].as_str().unwrap();
+    let nobody = recording.asked(&["why", "4194304", "--at", moment]);
+    let (_, when) = nobody.err.split_once("no process 4194304 was known at ").unwrap();
+    assert!(
+        when.as_bytes()[19] == b'.' && when.contains("`procession history 4194304 --journal /"),
+        "{nobody:?}"
+    );
     let nobody = recording.asked(&["history", "4194304"]);
     assert!(nobody.err.contains("no process 4194304 is recorded"), "{nobody:?}");
     let nothing = Said::with(["tree", "--journal", "/no/such/journal"]);
