@@ -142,7 +142,10 @@ fn processes() {
     assert_eq!(process["origin"], "ORIGIN_EXEC");
     drop(script);
     // It has ended, and is told of only to who asks for that.
-    let is_gone = || told(&agent, &["processes", "--pid", &pid]).lines().count() == 1;
+    let is_gone = || {
+        let output = ask(&agent, &["processes", "--pid", &pid]);
+        output.status.success() && output.stderr == b"procession: no process matches\n"
+    };
     wait_until(is_gone, || "it is still listed".to_owned());
 }
 
