@@ -33,7 +33,7 @@ mod writer;
 #[path = "proto/procession.journal.v1.rs"]
 pub(crate) mod proto;
 
-pub use block::{Header, Kind};
+pub use block::{Header, Kind, SYNC};
 pub use directory::{Directory, DirectoryConfig, Fsync};
 pub use history::{Descendant, Descendants, Happening, Life, Target, What};
 pub use journal::{Fold, Journal, JournalError, Moment, Piece, Restored, Witness};

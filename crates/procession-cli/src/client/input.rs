@@ -12,6 +12,7 @@ use flate2::bufread::MultiGzDecoder;
 use jiff::tz::TimeZone;
 use procession_api::proto::tetragon::GetEventsResponse;
 use procession_filter::{EventFilter, FieldFilters};
+use procession_journal::SYNC;
 
 use super::args::EventsArgs;
 use super::events::{Presenter, Request, Told};
@@ -24,9 +25,6 @@ use crate::summary;
 
 /// The longest line that is taken for an event, as in the reference client.
 const LONGEST_LINE: u64 = 10 << 20;
-
-/// How a recording begins.
-const RECORDING: &[u8] = b"\x9bPRJ\r\n\x1a\n";
 
 /// Lines that may wait.
 const QUEUE: usize = 1_024;
@@ -93,7 +91,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
 fn uncompressed(file: impl Read + Send + 'static, shown: &str) -> io::Result<Box<dyn BufRead>> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
     let mut file = BufReader::new(file);
-    if file.fill_buf()?.starts_with(RECORDING) {
+    if file.fill_buf()?.starts_with(&SYNC) {
         return Err(io::Error::other(format!("that is a recording: `procession replay {shown}` shows it")));
     }
     Ok(if file.fill_buf()?.starts_with(GZIP) {

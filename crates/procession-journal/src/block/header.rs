@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// What each block begins with, and nothing else in a journal has. As in PNG, the first byte is no
 /// text, and what follows tells of a transfer that took the file for text.
-pub(crate) const SYNC: [u8; 8] = *b"\x9bPRJ\r\n\x1a\n";
+pub const SYNC: [u8; 8] = *b"\x9bPRJ\r\n\x1a\n";
 
 /// The version of blocks that is written, and the highest that is read.
 pub(crate) const VERSION: u16 = 1;

@@ -3,6 +3,6 @@
 mod header;
 mod payload;
 
-pub(crate) use header::{Fields, HEADER_BYTES, Parsed, SYNC, VERSION};
-pub use header::{Header, Kind};
+pub(crate) use header::{Fields, HEADER_BYTES, Parsed, VERSION};
+pub use header::{Header, Kind, SYNC};
 pub(crate) use payload::{Packed, pack, unpack};
