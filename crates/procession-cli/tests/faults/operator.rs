@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::process::Signal;
 
 use crate::agent::{Agent, PATIENCE, run_marked, wait_until};
@@ -79,7 +84,9 @@ fn stops_in_the_middle_of_a_checkpoint() {
     run_marked("first", 50);
     agent.wait_for_export("first-49");
     settle(&agent);
-    catch_at_a_checkpoint(&site, &agent);
+    let beginnings = Beginnings::of(&site.journal());
+    let _load = load();
+    beginnings.wait(&agent);
     let lost = agent.metric("procession_journal_lost_events_total");
     let said = end_now(agent);
     let written = Written::read(&site.journal(), "first");
@@ -88,8 +95,9 @@ fn stops_in_the_middle_of_a_checkpoint() {
     for turn in ["second", "third"] {
         run_marked(turn, 50);
         // The first thing that it writes is a checkpoint.
+        let beginnings = Beginnings::of(&site.journal());
         let agent = setup().spawn();
-        catch_at_a_checkpoint(&site, &agent);
+        beginnings.wait(&agent);
         let (status, ..) = agent.end();
         assert!(status.success() || status.signal() == Some(15), "{status}");
     }
@@ -111,18 +119,42 @@ fn large_table() -> Vec<Running> {
     (0..60).map(|_| live()).collect()
 }
 
-/// Waits until a file of the journal is in the making.
-fn catch_at_a_checkpoint(site: &Site, agent: &Agent) {
-    let is_in_the_making = || {
-        let names =
-            fs::read_dir(site.journal()).map(|entries| entries.map(|entry| entry.unwrap().file_name()));
-        names.is_ok_and(|mut names| names.any(|name| name.as_encoded_bytes().ends_with(b".new")))
-    };
-    let end = Instant::now() + PATIENCE;
-    // Not a moment is to be missed.
-    while !is_in_the_making() {
-        assert!(Instant::now() < end, "no file is begun: {}", agent.errors());
+/// Sees the moment in which a file of the journal is begun, however short it is.
+struct Beginnings(OwnedFd);
+
+impl Beginnings {
+    /// Those from now on. The directory has to be there.
+    fn of(journal: &Path) -> Self {
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, journal, WatchFlags::CREATE).unwrap();
+        Self(watch)
     }
+
+    /// Waits for the next. Something has to happen meanwhile: who has nothing to write begins no file.
+    fn wait(&self, agent: &Agent) {
+        let end = Instant::now() + PATIENCE;
+        while !self.is_any_new() {
+            assert!(Instant::now() < end, "no file is begun: {}", agent.errors());
+            let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&second)).unwrap();
+        }
+    }
+
+    fn is_any_new(&self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        while let Ok(event) = events.next() {
+            if event.file_name().is_some_and(|name| name.to_bytes().ends_with(b".new")) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A program every few milliseconds, until it is dropped.
+fn load() -> Running {
+    Running::start(Command::new("sh").args(["-c", "while true; do sleep 0.01; done"]).stdin(Stdio::null()))
 }
 
 /// Again and again, in the middle of large blocks and checkpoints: what is torn is cut off or passed over, and
