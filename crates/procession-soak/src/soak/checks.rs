@@ -9,13 +9,13 @@ use procession_api::proto::procession::v1::{GetLineageRequest, Relation, Target,
 
 use super::{Soak, mark_of};
 use crate::agent::Agent;
-use crate::book::Book;
 use crate::clients::{Pace, lineage};
 use crate::machine;
-use crate::metrics::Metrics;
+use crate::pages::Page;
+use crate::plan::{FIRST_CONTAINER, Plan};
 use crate::samples::{Sample, slope, spread, to_float};
 use crate::tell::tell;
-use crate::{export, identities, journal, live};
+use crate::{identities, live};
 
 /// Longer than readers are behind on the busiest machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -100,8 +100,9 @@ impl Soak<'_> {
         self.check_told()?;
         self.check_live()?;
         self.check_sums()?;
-        self.pages.push((machine::now(), self.storm.limit));
+        self.check_records()?;
         self.unsettled = (self.storm.limit, self.containers_played());
+        self.pages.push(Page::now(|| self.unsettled));
         self.last_mark = mark;
         tell(&format!("checkpoint {}: {}", self.verdict.checkpoints, self.progress()));
         for failure in &self.verdict.failures[known..] {
@@ -178,6 +179,16 @@ impl Soak<'_> {
         (self.verdict.told, self.verdict.kinds, self.verdict.found) = (told, kinds, found);
         (self.verdict.acts, self.verdict.done) = (done.acts, done.counts);
         self.verdict.containers = self.containers_played();
+        let plan = |act| Plan::new(self.storm.seed(), act).counts();
+        self.verdict.held = plan(self.storm.held());
+        let of_containers = plan(FIRST_CONTAINER);
+        let (played, held, missing) = (self.verdict.containers, self.verdict.held, self.verdict.missing);
+        let begun = done.counts.execs + played * of_containers.execs + held.execs;
+        let ended = done.counts.lives + played * of_containers.lives;
+        let sums = (told.execs + missing.execs, told.lives + missing.lives);
+        self.verdict.fail_unless(sums == (begun, ended), || {
+            format!("sums: {begun} execs and {ended} ends were done, {sums:?} are told or missing")
+        });
         let astray: Vec<String> = self.storm.take_astray().iter().map(|act| format!("act {act}")).collect();
         self.verdict.fail_each("a process did not end as planned", &astray);
         let failure = self.containers.as_ref().and_then(crate::containers::Containers::failure);
@@ -225,14 +236,11 @@ impl Soak<'_> {
         self.verdict.asked = self.asker.asked();
         let failures = std::mem::take(&mut self.verdict.asked.failures);
         self.verdict.fail_each("asker", &failures);
-        let page = self.metrics()?;
         if let Some(agent) = self.agent.take()
             && let Err(error) = Agent::end(agent)
         {
             self.verdict.failures.push(format!("{error:#}:\n{}", crate::agent::log_of(&self.place)));
         }
-        self.check_journal(held)?;
-        self.check_export(&page)?;
         self.check_histories(&histories, root, live_at)
     }
 
@@ -289,47 +297,6 @@ impl Soak<'_> {
             let failure = growth(&samples);
             self.verdict.failures.extend(failure);
         }
-        Ok(())
-    }
-
-    fn check_journal(&mut self, held: u64) -> Result<()> {
-        let book = self.another_book();
-        let end = self.storm.limit;
-        let recorded = journal::read(&self.place.journal(), book, &self.pages, end, &[held])?;
-        self.verdict.fail_each("journal", &recorded.faults);
-        if let Some((summary, examples)) = recorded.uncounted() {
-            self.verdict.fail_each(&format!("journal: {summary}"), examples);
-        }
-        self.verdict.recorded = recorded;
-        Ok(())
-    }
-
-    fn another_book(&self) -> Book {
-        let actor = self.place.actor.display().to_string();
-        Book::new(self.storm.run(), self.storm.seed(), actor)
-    }
-
-    fn check_export(&mut self, page: &Metrics) -> Result<()> {
-        let (book, end) = (self.another_book(), self.storm.limit);
-        let exported = export::read(&self.place.export(), book, &self.pages, end, &[])?;
-        let kept = &exported.kept;
-        // One that was killed may have written what its successor tells again.
-        if self.verdict.restarts == 0 {
-            self.verdict.fail_each("export", &kept.faults);
-            if let Some((summary, examples)) = kept.uncounted() {
-                self.verdict.fail_each(&format!("export: {summary}"), examples);
-            }
-        }
-        let counted = page.count("tetragon_events_exported_total");
-        let backups = u64::from(self.args.export_backups);
-        // What was removed is not there to be counted; what happened at the end was not counted yet.
-        if self.verdict.restarts == 0 && page.count("procession_export_rotations_total") <= backups {
-            let lines = kept.events;
-            self.verdict.fail_unless(lines >= counted, || {
-                format!("export: {counted} lines were counted, {lines} are there")
-            });
-        }
-        self.verdict.exported = exported;
         Ok(())
     }
 

@@ -1,0 +1,135 @@
+//! Journal and export at each checkpoint: what they still have of the storm since the last one.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Soak;
+use crate::book::Book;
+use crate::export::{self, Exported};
+use crate::journal;
+use crate::kept::{Kept, Reading};
+use crate::pages::Stretch;
+
+/// How long what was told may take to reach the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What was written and lost since the agent began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    journal_bytes: u64,
+    rotations: u64,
+    /// What the export need not have: the agent did not get it, or the export did not.
+    lost: u64,
+}
+
+impl Soak<'_> {
+    fn written(&self) -> Result<Written> {
+        let page = self.metrics()?;
+        let lost = [
+            "procession_kernel_lost_records_total",
+            "procession_queue_dropped_facts_total",
+            "procession_reader_lost_events_total{kind=\"export\"}",
+        ];
+        Ok(Written {
+            journal_bytes: page.count("procession_journal_written_bytes_total"),
+            rotations: page.count("procession_export_rotations_total"),
+            lost: lost.iter().map(|name| page.count(name)).sum(),
+        })
+    }
+
+    /// Compares both while the storm stands still.
+    pub(super) fn check_records(&mut self) -> Result<()> {
+        let stretch = Stretch {
+            pages: std::mem::take(&mut self.pages),
+            held: self.storm.held(),
+            end: (self.storm.limit, self.containers_played()),
+        };
+        let before = self.written;
+        self.check_journal(&stretch, before)?;
+        self.check_export(&stretch, before)?;
+        self.written = self.written()?;
+        Ok(())
+    }
+
+    fn another_book(&self) -> Book {
+        let actor = self.place.actor.display().to_string();
+        Book::new(self.storm.run(), self.storm.seed(), actor)
+    }
+
+    fn check_journal(&mut self, stretch: &Stretch, before: Written) -> Result<()> {
+        let read = || journal::read(&self.place.journal(), Reading::new(stretch, self.another_book()));
+        let kept = until(read, |kept| kept.uncounted(kept.lost).is_none())?;
+        let written = self.written()?.journal_bytes.saturating_sub(before.journal_bytes);
+        // Retention removes one file at a time, which is a quarter at most.
+        let is_all_left = written < u64::from(self.args.journal_mb) << 19;
+        self.check_part("journal", &kept, stretch, is_all_left);
+        self.check_missing("journal", &kept, kept.lost);
+        self.verdict.journal.add(&kept, stretch);
+        Ok(())
+    }
+
+    fn check_export(&mut self, stretch: &Stretch, before: Written) -> Result<()> {
+        // Before the files: what is counted later may not be in them.
+        let page = self.metrics()?;
+        let counted = page.count("tetragon_events_exported_total");
+        let seed = self.storm.seed();
+        let now = self.written()?;
+        let lost = now.lost.saturating_sub(before.lost);
+        let is_whole =
+            |it: &Exported| it.kept.uncounted(lost).is_none() && it.kept.missing_ends(seed) <= lost;
+        let read = || export::read(&self.place.export(), Reading::new(stretch, self.another_book()));
+        let Exported { files, kept } = until(read, is_whole)?;
+        let rotations = self.written()?.rotations;
+        let backups = u64::from(self.args.export_backups);
+        self.verdict.export_files = files;
+        self.verdict.export.add(&kept, stretch);
+        // One that was killed may have written what its successor tells again.
+        if self.verdict.restarts > 0 {
+            return Ok(());
+        }
+        self.check_part("export", &kept, stretch, rotations - before.rotations <= backups);
+        self.check_missing("export", &kept, lost);
+        let ends = kept.missing_ends(seed);
+        self.verdict.fail_unless(ends <= lost, || {
+            format!("export: {ends} ends are missing, {lost} events are known to be lost")
+        });
+        // What was removed is not there to be counted.
+        self.verdict.fail_unless(rotations > backups || kept.events >= counted, || {
+            format!("export: {counted} lines were counted, {} are there", kept.events)
+        });
+        Ok(())
+    }
+
+    /// A comparison with nothing is none.
+    fn check_part(&mut self, name: &str, kept: &Kept, stretch: &Stretch, is_all_left: bool) {
+        self.verdict.fail_unless(kept.execs > 0, || {
+            format!("{name}: nothing of what was played since the last checkpoint is left to compare: give it more room")
+        });
+        self.verdict.fail_unless(!is_all_left || kept.part.is_whole(), || {
+            let (acts, all) = (&kept.part.acts, stretch.acts());
+            format!("{name}: begins with act {} of the last {all}, and nothing was removed", acts.start)
+        });
+    }
+
+    fn check_missing(&mut self, name: &str, kept: &Kept, lost: u64) {
+        self.verdict.fail_each(name, &kept.faults);
+        if let Some((summary, examples)) = kept.uncounted(lost) {
+            self.verdict.fail_each(&format!("{name}: {summary}"), examples);
+        }
+    }
+}
+
+/// Reads again until all is there, but not for ever: it is written some time after it is told.
+fn until<T>(read: impl Fn() -> Result<T>, is_whole: impl Fn(&T) -> bool) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let it = read()?;
+        if is_whole(&it) || Instant::now() > deadline {
+            return Ok(it);
+        }
+        thread::sleep(PAUSE);
+    }
+}
