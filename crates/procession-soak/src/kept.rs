@@ -69,6 +69,11 @@ impl<'a> Reading<'a> {
 }
 
 impl Kept {
+    /// Whether what is there is right, and what is missing is known to be lost.
+    pub(crate) fn is_sound(&self, lost: u64) -> bool {
+        self.faults.is_empty() && self.uncounted(lost).is_none()
+    }
+
     /// Of the acts that are over, so many ends are not there.
     pub(crate) fn missing_ends(&self, seed: u64) -> u64 {
         let planned: u64 = self.part.over().map(|act| Plan::new(seed, act).counts().lives).sum();

@@ -56,10 +56,7 @@ fn exported(lines: &[String]) -> Exported {
 }
 
 fn is_sound(it: &Exported) -> bool {
-    it.kept.execs > 0
-        && it.kept.faults.is_empty()
-        && it.kept.uncounted(0).is_none()
-        && it.kept.missing_ends(SEED) == 0
+    it.kept.execs > 0 && it.kept.is_sound(0) && it.kept.missing_ends(SEED) == 0
 }
 
 #[test]

@@ -61,10 +61,10 @@ impl Soak<'_> {
 
     fn check_journal(&mut self, stretch: &Stretch, before: Written) -> Result<()> {
         let read = || journal::read(&self.place.journal(), Reading::new(stretch, self.another_book()));
-        let kept = until(read, |kept| kept.uncounted(kept.lost).is_none())?;
+        let kept = until(read, |kept| kept.is_sound(kept.lost))?;
         let written = self.written()?.journal_bytes.saturating_sub(before.journal_bytes);
         // Retention removes one file at a time, which is a quarter at most.
-        let is_all_left = written < u64::from(self.args.journal_mb) << 19;
+        let is_all_left = self.verdict.restarts == 0 && written < u64::from(self.args.journal_mb) << 19;
         self.check_part("journal", &kept, stretch, is_all_left);
         self.check_missing("journal", &kept, kept.lost);
         self.verdict.journal.add(&kept, stretch);
@@ -78,16 +78,17 @@ impl Soak<'_> {
         let seed = self.storm.seed();
         let now = self.written()?;
         let lost = now.lost.saturating_sub(before.lost);
+        // One that was killed may have written what its successor tells again.
+        let is_excused = self.verdict.restarts > 0;
         let is_whole =
-            |it: &Exported| it.kept.uncounted(lost).is_none() && it.kept.missing_ends(seed) <= lost;
+            |it: &Exported| is_excused || it.kept.is_sound(lost) && it.kept.missing_ends(seed) <= lost;
         let read = || export::read(&self.place.export(), Reading::new(stretch, self.another_book()));
         let Exported { files, kept } = until(read, is_whole)?;
         let rotations = self.written()?.rotations;
         let backups = u64::from(self.args.export_backups);
         self.verdict.export_files = files;
         self.verdict.export.add(&kept, stretch);
-        // One that was killed may have written what its successor tells again.
-        if self.verdict.restarts > 0 {
+        if is_excused {
             return Ok(());
         }
         self.check_part("export", &kept, stretch, rotations - before.rotations <= backups);
@@ -122,13 +123,14 @@ impl Soak<'_> {
     }
 }
 
-/// Reads again until all is there, but not for ever: it is written some time after it is told.
+/// Reads again until all is there, but not for ever: it is written some time after it is told, and a file may get
+/// another name, or be at half a line.
 fn until<T>(read: impl Fn() -> Result<T>, is_whole: impl Fn(&T) -> bool) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let it = read()?;
-        if is_whole(&it) || Instant::now() > deadline {
-            return Ok(it);
+        let it = read();
+        if it.as_ref().is_ok_and(&is_whole) || Instant::now() > deadline {
+            return it;
         }
         thread::sleep(PAUSE);
     }
