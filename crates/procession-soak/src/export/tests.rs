@@ -49,8 +49,7 @@ fn lines() -> Vec<String> {
 
 fn exported(lines: &[String]) -> Exported {
     let (folder, stretch) = (TempDir::new().unwrap(), stretch());
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(folder.path().join("events.log"), text).unwrap();
+    fs::write(folder.path().join("events.log"), lines.join("\n")).unwrap();
     let book = Book::new(RUN, SEED, "/stage/actor".to_owned());
     read(folder.path(), Reading::new(&stretch, book)).unwrap()
 }

@@ -179,20 +179,25 @@ impl Soak<'_> {
         (self.verdict.told, self.verdict.kinds, self.verdict.found) = (told, kinds, found);
         (self.verdict.acts, self.verdict.done) = (done.acts, done.counts);
         self.verdict.containers = self.containers_played();
-        let plan = |act| Plan::new(self.storm.seed(), act).counts();
-        self.verdict.held = plan(self.storm.held());
-        let of_containers = plan(FIRST_CONTAINER);
-        let (played, held, missing) = (self.verdict.containers, self.verdict.held, self.verdict.missing);
-        let begun = done.counts.execs + played * of_containers.execs + held.execs;
-        let ended = done.counts.lives + played * of_containers.lives;
-        let sums = (told.execs + missing.execs, told.lives + missing.lives);
-        self.verdict.fail_unless(sums == (begun, ended), || {
-            format!("sums: {begun} execs and {ended} ends were done, {sums:?} are told or missing")
-        });
+        self.check_done();
         let astray: Vec<String> = self.storm.take_astray().iter().map(|act| format!("act {act}")).collect();
         self.verdict.fail_each("a process did not end as planned", &astray);
         let failure = self.containers.as_ref().and_then(crate::containers::Containers::failure);
         self.verdict.failures.extend(failure);
+    }
+
+    /// What was done and what is held was told, or is missing.
+    fn check_done(&mut self) {
+        let plan = |act| Plan::new(self.storm.seed(), act).counts();
+        let of_container = plan(FIRST_CONTAINER);
+        self.verdict.held = plan(self.storm.held());
+        let it = &self.verdict;
+        let execs = it.done.execs + it.containers * of_container.execs + it.held.execs;
+        let ends = it.done.lives + it.containers * of_container.lives;
+        let sums = (it.told.execs + it.missing.execs, it.told.lives + it.missing.lives);
+        self.verdict.fail_unless(sums == (execs, ends), || {
+            format!("sums: {execs} execs and {ends} ends were done, {sums:?} are told or missing")
+        });
     }
 
     fn check_live(&mut self) -> Result<()> {
@@ -231,6 +236,7 @@ impl Soak<'_> {
         // The journal gets all that is in the table's queue first.
         thread::sleep(Duration::from_secs(1));
         self.storm.hold(false)?;
+        self.check_shares();
         self.check_forgotten()?;
         self.check_usage()?;
         self.verdict.asked = self.asker.asked();

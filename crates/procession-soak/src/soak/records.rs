@@ -72,36 +72,52 @@ impl Soak<'_> {
     }
 
     fn check_export(&mut self, stretch: &Stretch, before: Written) -> Result<()> {
-        // Before the files: what is counted later may not be in them.
-        let page = self.metrics()?;
-        let counted = page.count("tetragon_events_exported_total");
+        // Asked before the files are read: what is counted later may not be in them.
+        let counted = self.metrics()?.count("tetragon_events_exported_total");
+        let lost = self.written()?.lost.saturating_sub(before.lost);
         let seed = self.storm.seed();
-        let now = self.written()?;
-        let lost = now.lost.saturating_sub(before.lost);
         // One that was killed may have written what its successor tells again.
         let is_excused = self.verdict.restarts > 0;
         let is_whole =
             |it: &Exported| is_excused || it.kept.is_sound(lost) && it.kept.missing_ends(seed) <= lost;
         let read = || export::read(&self.place.export(), Reading::new(stretch, self.another_book()));
-        let Exported { files, kept } = until(read, is_whole)?;
-        let rotations = self.written()?.rotations;
-        let backups = u64::from(self.args.export_backups);
-        self.verdict.export_files = files;
-        self.verdict.export.add(&kept, stretch);
-        if is_excused {
-            return Ok(());
+        let exported = until(read, is_whole)?;
+        self.verdict.export_files = exported.files;
+        self.verdict.export.add(&exported.kept, stretch);
+        if !is_excused {
+            self.check_missing("export", &exported.kept, lost);
+            self.check_ends(&exported.kept, lost);
+            self.check_lines(&exported.kept, stretch, before, counted)?;
         }
-        self.check_part("export", &kept, stretch, rotations - before.rotations <= backups);
-        self.check_missing("export", &kept, lost);
-        let ends = kept.missing_ends(seed);
+        Ok(())
+    }
+
+    fn check_ends(&mut self, kept: &Kept, lost: u64) {
+        let ends = kept.missing_ends(self.storm.seed());
         self.verdict.fail_unless(ends <= lost, || {
             format!("export: {ends} ends are missing, {lost} events are known to be lost")
         });
-        // What was removed is not there to be counted.
+    }
+
+    /// What was removed is not there to be counted.
+    fn check_lines(&mut self, kept: &Kept, stretch: &Stretch, before: Written, counted: u64) -> Result<()> {
+        let rotations = self.written()?.rotations;
+        let backups = u64::from(self.args.export_backups);
+        self.check_part("export", kept, stretch, rotations - before.rotations <= backups);
         self.verdict.fail_unless(rotations > backups || kept.events >= counted, || {
             format!("export: {counted} lines were counted, {} are there", kept.events)
         });
         Ok(())
+    }
+
+    /// With the limits of `--ci` there is room for all that is played from one checkpoint to the next.
+    pub(super) fn check_shares(&mut self) {
+        for (name, it) in [("journal", self.verdict.journal.clone()), ("export", self.verdict.export.clone())]
+        {
+            self.verdict.fail_unless(!self.args.ci || 2 * it.acts >= it.played, || {
+                format!("{name}: only {} of {} acts were left to compare", it.acts, it.played)
+            });
+        }
     }
 
     /// A comparison with nothing is none.
