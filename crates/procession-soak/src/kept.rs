@@ -61,7 +61,7 @@ impl<'a> Reading<'a> {
 
     /// Once all is read: what should be there, and is not.
     pub(crate) fn settle(mut self) -> Kept {
-        self.kept.part = self.part.unwrap_or_default();
+        self.kept.part = self.part.unwrap_or_else(|| self.stretch.since(|_| false));
         self.kept.missing = self.book.settle_images(self.kept.part.all());
         self.kept.faults.extend(self.book.faults.take().examples);
         self.kept
