@@ -119,7 +119,18 @@ fn kept(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
         )
     };
     let (journal, export) = (&verdict.journal, &verdict.export);
-    row("journal", format!("{}; {} events left", compared(journal), journal.events));
+    let mib = |bytes: u64| to_float(bytes) / f64::from(1 << 20);
+    let (written, left) = verdict.journal_bytes;
+    row(
+        "journal",
+        format!(
+            "{}; {} events left, {:.1} MiB of {:.1} written",
+            compared(journal),
+            journal.events,
+            mib(left),
+            mib(written)
+        ),
+    );
     row(
         "export",
         format!(

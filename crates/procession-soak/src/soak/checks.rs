@@ -225,6 +225,8 @@ impl Soak<'_> {
             self.verdict.lost.insert(name, page.count(metric));
         }
         self.verdict.rotations = page.count("procession_export_rotations_total");
+        let bytes = ["procession_journal_written_bytes_total", "procession_journal_bytes"];
+        self.verdict.journal_bytes = bytes.map(|name| page.count(name)).into();
         Ok(())
     }
 

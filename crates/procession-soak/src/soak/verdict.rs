@@ -45,6 +45,8 @@ pub(crate) struct Verdict {
     pub(crate) pid_max: u32,
     pub(crate) pid_rounds: u64,
     pub(crate) journal: Compared,
+    /// Of so many bytes that were written, so many are left.
+    pub(crate) journal_bytes: (u64, u64),
     pub(crate) export: Compared,
     pub(crate) export_files: u64,
     pub(crate) histories: u64,
