@@ -20,6 +20,9 @@ use crate::{identities, live};
 /// Longer than readers are behind on the busiest machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// How much later than a mark something that came before it may be told on a machine that is busy otherwise.
+const LATE: Duration = Duration::from_secs(20);
+
 /// The agent's grace time for what has ended, and what it may be late.
 const GRACE: Duration = Duration::from_secs(90);
 
@@ -136,7 +139,7 @@ impl Soak<'_> {
     /// Each image and each end once, or counted as lost.
     fn check_told(&mut self) -> Result<()> {
         let held = [self.storm.held()];
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + LATE;
         while self.book().waiting(&held) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
