@@ -70,7 +70,7 @@ pub(crate) struct Args {
     pub(crate) table_budget: String,
 
     /// The agent's --journal-max-size-mb
-    #[arg(long, value_name = "MIB", default_value_t = 8, help_heading = "Limits of the agent")]
+    #[arg(long, value_name = "MIB", default_value_t = 6, help_heading = "Limits of the agent")]
     pub(crate) journal_mb: u32,
 
     /// The agent's --export-file-max-size-mb
