@@ -101,9 +101,10 @@ impl Soak<'_> {
         self.verdict.checkpoints += 1;
         self.check_readers(mark);
         self.check_told()?;
+        // Before what may take long: strangers are recorded meanwhile.
+        self.check_records()?;
         self.check_live()?;
         self.check_sums()?;
-        self.check_records()?;
         self.unsettled = (self.storm.limit, self.containers_played());
         self.pages.push(Page::now(|| self.unsettled));
         self.last_mark = mark;
