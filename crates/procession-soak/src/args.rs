@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
     pub(crate) duration: Duration,
 
-    /// What CI runs: two minutes with three checkpoints
+    /// What CI runs: two minutes with three checkpoints, in which pids come round
     #[arg(long, conflicts_with = "duration")]
     pub(crate) ci: bool,
 
@@ -70,15 +70,15 @@ pub(crate) struct Args {
     pub(crate) table_budget: String,
 
     /// The agent's --journal-max-size-mb
-    #[arg(long, value_name = "MIB", default_value_t = 32, help_heading = "Limits of the agent")]
+    #[arg(long, value_name = "MIB", default_value_t = 6, help_heading = "Limits of the agent")]
     pub(crate) journal_mb: u32,
 
     /// The agent's --export-file-max-size-mb
-    #[arg(long, value_name = "MIB", default_value_t = 10, help_heading = "Limits of the agent")]
+    #[arg(long, value_name = "MIB", default_value_t = 16, help_heading = "Limits of the agent")]
     pub(crate) export_mb: u32,
 
     /// The agent's --export-file-max-backups
-    #[arg(long, value_name = "NUMBER", default_value_t = 3, help_heading = "Limits of the agent")]
+    #[arg(long, value_name = "NUMBER", default_value_t = 19, help_heading = "Limits of the agent")]
     pub(crate) export_backups: u32,
 
     /// The agent's --event-queue-size

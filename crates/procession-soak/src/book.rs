@@ -292,18 +292,14 @@ impl Book {
     }
 
     /// The same for a record that has execs alone.
-    pub(crate) fn settle_images(&mut self, first: u64, end: u64, held: &[u64]) -> Missing {
+    pub(crate) fn settle_images(&mut self, played: impl Iterator<Item = u64>) -> Missing {
+        for act in played.filter(|act| !self.is_done(*act)).collect::<Vec<_>>() {
+            self.open.entry(act).or_insert_with(|| Open::new(self.seed, act));
+        }
         for open in self.open.values_mut() {
             open.ended.fill(true);
         }
-        let untold: Vec<u64> =
-            (first..end).filter(|act| !self.done.has(*act) && !self.open.contains_key(act)).collect();
-        for act in untold {
-            let mut open = Open::new(self.seed, act);
-            open.ended.fill(true);
-            self.open.insert(act, open);
-        }
-        self.settle(std::iter::empty(), held)
+        self.settle(std::iter::empty(), &[])
     }
 
     /// Acts of which not all was told yet.

@@ -3,43 +3,28 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use procession::{BootTime, EventKind};
+use procession::EventKind;
 use procession_journal::{Journal, Piece};
 
-use crate::book::Book;
-use crate::kept::Kept;
-use crate::plan::Token;
+use crate::kept::{Kept, Reading};
 
-/// Reads all of it. `pages` says which act was the next to be played at which time since boot.
-pub(crate) fn read(
-    directory: &Path,
-    mut book: Book,
-    pages: &[(BootTime, u64)],
-    end: u64,
-    held: &[u64],
-) -> Result<Kept> {
+/// Reads all of it.
+pub(crate) fn read(directory: &Path, mut reading: Reading<'_>) -> Result<Kept> {
     let journal = Journal::open(directory).context("cannot open the journal")?;
-    let (mut recorded, mut from) = (Kept::default(), None);
     let visit = &mut |piece: Piece<'_>| {
         let Piece::Event(event) = piece else { return true };
-        recorded.events += 1;
+        reading.kept.events += 1;
         match &event.kind {
             EventKind::Exec(exec) => {
-                // What happened since the first that is told is all there.
-                let page = || pages.iter().find(|(time, _)| *time > event.time).map_or(end, |(_, act)| *act);
-                let from = *from.get_or_insert_with(page);
                 let words = exec.program.arguments.bytes.split(|byte| *byte == 0).nth(1);
-                let token = words.and_then(|word| str::from_utf8(word).ok()?.parse::<Token>().ok());
-                if let Some(token) = token.filter(|token| token.act >= from) {
-                    recorded.exec(&mut book, token);
-                }
+                let token = words.and_then(|word| reading.token(str::from_utf8(word).ok()?));
+                reading.exec(token, |page| page.is_after(event.time));
             }
-            EventKind::Lost(count) => recorded.lost += count,
+            EventKind::Lost(count) => reading.lose(*count, |page| page.is_after(event.time)),
             _ => {}
         }
         true
     };
     journal.read(None, visit).context("cannot read the journal")?;
-    recorded.settle(book, from, end, held);
-    Ok(recorded)
+    Ok(reading.settle())
 }

@@ -19,7 +19,7 @@ use crate::clients::lineage;
 use crate::machine::{self, Running};
 
 /// How often it is looked again before a difference counts: what begins and ends meanwhile is told late.
-const LOOKS: u32 = 40;
+const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// By how many ticks two clocks may tell the same moment.

@@ -53,6 +53,16 @@ pub(crate) fn now() -> BootTime {
     BootTime::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
+/// The pid that was given last.
+pub(crate) fn last_pid() -> Option<u32> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse().ok()
+}
+
+/// Pids are below this.
+pub(crate) fn pid_max() -> Option<u32> {
+    fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim().parse().ok()
+}
+
 /// What a process takes of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {

@@ -19,6 +19,7 @@ mod kept;
 mod live;
 mod machine;
 mod metrics;
+mod pages;
 mod place;
 // What acts are: the same file as who performs them has.
 #[path = "../../procession-cli/examples/actor/soak/plan.rs"]

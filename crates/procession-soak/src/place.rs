@@ -83,7 +83,16 @@ pub(crate) struct PidMax {
 
 const PID_MAX: &str = "/proc/sys/kernel/pid_max";
 
+/// So low that pids come round within two minutes, and far enough above what is in use.
+const LOW: u32 = 32_000;
+const ROOM: u32 = 4_000;
+
 impl PidMax {
+    /// As low as it may be where this runs.
+    pub(crate) fn low() -> Result<Self> {
+        Self::set(LOW.max(highest_pid()? + ROOM))
+    }
+
     pub(crate) fn set(limit: u32) -> Result<Self> {
         let before = fs::read_to_string(PID_MAX)?;
         let highest = highest_pid()?;

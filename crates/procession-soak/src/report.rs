@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::args::Args;
-use crate::kept::Kept;
+use crate::kept::Compared;
 use crate::samples::{Sample, slope, spread, to_float};
 use crate::soak::Verdict;
 
@@ -20,6 +20,7 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "| {name} | {value} |");
     };
+    row("to repeat", format!("`{}`", command_line(args, seed)));
     let result = if verdict.failures.is_empty() {
         "all agrees".to_owned()
     } else {
@@ -41,6 +42,16 @@ pub(crate) fn markdown(args: &Args, seed: u64, verdict: &Verdict, samples: &[Sam
     text
 }
 
+/// The same acts follow from the same seed.
+fn command_line(args: &Args, seed: u64) -> String {
+    let mut words = vec![env!("CARGO_PKG_NAME").to_owned()];
+    words.extend(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
+    if args.seed.is_none() {
+        words.push(format!("--seed {seed}"));
+    }
+    words.join(" ")
+}
+
 fn done_and_told(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
     let (done, told, missing) = (verdict.done, verdict.told, verdict.missing);
     let rate = to_float(done.lives) / verdict.blown.as_secs_f64().max(1.0);
@@ -52,7 +63,15 @@ fn done_and_told(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
         ),
     );
     row("containers", verdict.containers.to_string());
-    row("told", format!("{} ends, {} execs, containers among them", told.lives, told.execs));
+    let held = verdict.held;
+    row("begun and held", format!("{} execs of {} processes that live on", held.execs, held.lives));
+    row(
+        "told",
+        format!(
+            "{} ends, {} execs: of what was done, of containers, of what is held",
+            told.lives, told.execs
+        ),
+    );
     row("not told", format!("{} ends, {} execs", missing.lives, missing.execs));
     row(
         "after losses",
@@ -92,26 +111,40 @@ fn checkpoints(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
 
 /// What is on the disk when all is over.
 fn kept(row: &mut impl FnMut(&str, String), verdict: &Verdict) {
-    let left = |it: &Kept| {
+    let compared = |it: &Compared| {
+        let percent = 100.0 * to_float(it.acts) / to_float(it.played.max(1));
         format!(
-            "whole from act {} on ({} execs), {} known to be lost, {} missing",
-            it.from, it.execs, it.lost, it.missing.counts.execs
+            "{} of {} acts compared ({percent:.1} %): {} execs, {} known to be lost, {} missing",
+            it.acts, it.played, it.execs, it.lost, it.missing
         )
     };
-    let (recorded, exported) = (&verdict.recorded, &verdict.exported);
-    row("journal", format!("{} events left, {}", recorded.events, left(recorded)));
+    let (journal, export) = (&verdict.journal, &verdict.export);
+    let mib = |bytes: u64| to_float(bytes) / f64::from(1 << 20);
+    let (written, left) = verdict.journal_bytes;
+    row(
+        "journal",
+        format!(
+            "{}; {} events left, {:.1} MiB of {:.1} written",
+            compared(journal),
+            journal.events,
+            mib(left),
+            mib(written)
+        ),
+    );
     row(
         "export",
         format!(
-            "{} lines in {} files left, {}; {} rotations",
-            exported.kept.events,
-            exported.files,
-            left(&exported.kept),
+            "{}, and {} ends; {} lines left in {} files, {} rotations",
+            compared(export),
+            export.ends,
+            export.events,
+            verdict.export_files,
             verdict.rotations
         ),
     );
     row("asked of the journal", format!("{} histories and trees", verdict.histories));
     row("restarts", verdict.restarts.to_string());
+    row("pids", format!("below {}, came round {} times", verdict.pid_max, verdict.pid_rounds));
 }
 
 fn resources(row: &mut impl FnMut(&str, String), verdict: &Verdict, samples: &[Sample]) {
@@ -130,6 +163,8 @@ fn resources(row: &mut impl FnMut(&str, String), verdict: &Verdict, samples: &[S
             mib(high)
         ),
     );
+    let (low, middle, high) = of(|sample| to_float(sample.own_bytes));
+    row("of that its own (RssAnon)", format!("{:.1} / {:.1} / {:.1} MiB", mib(low), mib(middle), mib(high)));
     let (low, middle, high) = of(|sample| to_float(sample.table_bytes));
     row("table", format!("{:.1} / {:.1} / {:.1} MiB", mib(low), mib(middle), mib(high)));
     for (name, value) in [

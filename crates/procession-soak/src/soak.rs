@@ -1,15 +1,16 @@
 //! The run: what is started in which order, how the storm is paced, and what is checked when.
 
 mod checks;
+mod records;
 mod verdict;
 
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use procession::BootTime;
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::runtime::{self, Handle, Runtime};
@@ -21,6 +22,7 @@ use crate::clients::{Asker, Pace, Reader};
 use crate::containers::Containers;
 use crate::machine::{self, Usage};
 use crate::metrics::Metrics;
+use crate::pages::{self, Page};
 use crate::place::{PidMax, Place};
 use crate::plan::FIRST_CONTAINER;
 use crate::programs::Programs;
@@ -29,10 +31,14 @@ use crate::storm::Storm;
 use crate::tell::{Progress, show, tell};
 use crate::{plot, report};
 use checks::Losses;
+use records::Written;
 pub(crate) use verdict::Verdict;
 
 /// How often performers are told what they may play.
 const TICK: Duration = Duration::from_millis(50);
+
+/// From one page to the next.
+const PAGE: Duration = Duration::from_secs(1);
 
 /// A run under way.
 struct Soak<'a> {
@@ -49,8 +55,10 @@ struct Soak<'a> {
     book: Arc<Mutex<Book>>,
     subjects: Arc<Subjects>,
     verdict: Verdict,
-    /// Which act was the next to be played at which time since boot.
-    pages: Vec<(BootTime, u64)>,
+    /// One of the last checkpoint, and one for each second since.
+    pages: Vec<Page>,
+    /// The pid that was given last when the last page was turned.
+    last_pid: u32,
     /// Marks that were made.
     mark: u64,
     /// The mark of the checkpoint before.
@@ -58,6 +66,7 @@ struct Soak<'a> {
     /// The first act and container that the last checkpoint did not see.
     unsettled: (u64, u64),
     losses: Losses,
+    written: Written,
     begin: Instant,
     /// What the agent took when all its clients had come.
     usage: Usage,
@@ -105,15 +114,16 @@ impl<'a> Soak<'a> {
 
     fn set_up(args: &'a Args, programs: &Programs, seed: u64, is_over: Arc<AtomicBool>) -> Result<Self> {
         let place = Place::new(programs, args.keep)?;
-        let pid_max = args.pid_max.map(PidMax::set).transpose()?;
+        let pid_max = limit_pids(args)?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let run = std::process::id();
         let agent = Agent::start(&place, args)?;
         let book = open_book(args, &place, run, seed)?;
         let (reader, slow) = start_readers(runtime.handle(), &place, run, &book)?;
         let asker = Asker::start(runtime.handle(), place.agent.clone(), place.socket());
+        let first_page = first_page()?;
         let mut storm = Storm::new(&place, run, seed, args.performers)?;
-        let mut verdict = Verdict::default();
+        let mut verdict = Verdict { pid_max: machine::pid_max().unwrap_or(0), ..Verdict::default() };
         let containers = start_containers(&place, run, seed, &mut verdict)?;
         let subjects = Arc::new(Subjects::new(storm.pids()));
         subjects.set_agent(agent.pid(), &agent.metrics);
@@ -133,11 +143,13 @@ impl<'a> Soak<'a> {
             book,
             subjects,
             verdict,
-            pages: vec![(machine::now(), 0)],
+            pages: vec![first_page],
+            last_pid: 0,
             mark: 0,
             last_mark: 0,
             unsettled: (0, 0),
             losses: Losses::default(),
+            written: Written::default(),
             begin: Instant::now(),
             usage,
             is_over,
@@ -163,6 +175,7 @@ impl<'a> Soak<'a> {
         let mut progress = Progress::new();
         let mut next_checkpoint = self.begin + self.args.checkpoint;
         let mut next_restart = self.next_restart();
+        let mut next_page = self.begin + PAGE;
         // The storm's own time: it stands still while it is checked.
         let (mut blown, mut last) = (Duration::ZERO, Instant::now());
         let mut owed = 0.0;
@@ -180,6 +193,10 @@ impl<'a> Soak<'a> {
                 self.restart()?;
                 next_restart = self.next_restart();
             }
+            if now >= next_page {
+                self.turn_page();
+                next_page = now + PAGE;
+            }
             if now >= next_checkpoint {
                 self.checkpoint()?;
                 self.storm.hold(true)?;
@@ -193,6 +210,16 @@ impl<'a> Soak<'a> {
         }
         self.verdict.blown = blown;
         Ok(())
+    }
+
+    /// While the storm goes on: the container that runs now may have begun before.
+    fn turn_page(&mut self) {
+        let page = Page::now(|| (self.storm.limit, self.containers_played() + 1));
+        self.pages.push(page);
+        // They come round less than once a second.
+        let pid = machine::last_pid().unwrap_or(self.last_pid);
+        self.verdict.pid_rounds += u64::from(pid < self.last_pid);
+        self.last_pid = pid;
     }
 
     fn go_on(&self) {
@@ -283,6 +310,22 @@ impl<'a> Soak<'a> {
         let containers = FIRST_CONTAINER + container..FIRST_CONTAINER + self.containers_played();
         (act..self.storm.limit).chain(containers)
     }
+}
+
+/// Lets pids come round, if that is wanted.
+fn limit_pids(args: &Args) -> Result<Option<PidMax>> {
+    match args.pid_max {
+        Some(limit) => PidMax::set(limit).map(Some),
+        None if args.ci => PidMax::low().map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Before anything is played, and after something that every record has.
+fn first_page() -> Result<Page> {
+    Command::new("/bin/true").stdin(Stdio::null()).status().context("cannot run true")?;
+    thread::sleep(pages::MARGIN + TICK);
+    Ok(Page::now(|| (0, 0)))
 }
 
 /// For what the fast reader is told.

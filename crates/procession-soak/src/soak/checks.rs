@@ -9,16 +9,19 @@ use procession_api::proto::procession::v1::{GetLineageRequest, Relation, Target,
 
 use super::{Soak, mark_of};
 use crate::agent::Agent;
-use crate::book::Book;
 use crate::clients::{Pace, lineage};
 use crate::machine;
-use crate::metrics::Metrics;
+use crate::pages::Page;
+use crate::plan::{FIRST_CONTAINER, Plan};
 use crate::samples::{Sample, slope, spread, to_float};
 use crate::tell::tell;
-use crate::{export, identities, journal, live};
+use crate::{identities, live};
 
 /// Longer than readers are behind on the busiest machine.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How much later than a mark something that came before it may be told on a machine that is busy otherwise.
+const LATE: Duration = Duration::from_secs(20);
 
 /// The agent's grace time for what has ended, and what it may be late.
 const GRACE: Duration = Duration::from_secs(90);
@@ -98,10 +101,12 @@ impl Soak<'_> {
         self.verdict.checkpoints += 1;
         self.check_readers(mark);
         self.check_told()?;
+        // Before what may take long: strangers are recorded meanwhile.
+        self.check_records()?;
         self.check_live()?;
         self.check_sums()?;
-        self.pages.push((machine::now(), self.storm.limit));
         self.unsettled = (self.storm.limit, self.containers_played());
+        self.pages.push(Page::now(|| self.unsettled));
         self.last_mark = mark;
         tell(&format!("checkpoint {}: {}", self.verdict.checkpoints, self.progress()));
         for failure in &self.verdict.failures[known..] {
@@ -135,7 +140,7 @@ impl Soak<'_> {
     /// Each image and each end once, or counted as lost.
     fn check_told(&mut self) -> Result<()> {
         let held = [self.storm.held()];
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + LATE;
         while self.book().waiting(&held) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
@@ -178,10 +183,25 @@ impl Soak<'_> {
         (self.verdict.told, self.verdict.kinds, self.verdict.found) = (told, kinds, found);
         (self.verdict.acts, self.verdict.done) = (done.acts, done.counts);
         self.verdict.containers = self.containers_played();
+        self.check_done();
         let astray: Vec<String> = self.storm.take_astray().iter().map(|act| format!("act {act}")).collect();
         self.verdict.fail_each("a process did not end as planned", &astray);
         let failure = self.containers.as_ref().and_then(crate::containers::Containers::failure);
         self.verdict.failures.extend(failure);
+    }
+
+    /// What was done and what is held was told, or is missing.
+    fn check_done(&mut self) {
+        let plan = |act| Plan::new(self.storm.seed(), act).counts();
+        let of_container = plan(FIRST_CONTAINER);
+        self.verdict.held = plan(self.storm.held());
+        let it = &self.verdict;
+        let execs = it.done.execs + it.containers * of_container.execs + it.held.execs;
+        let ends = it.done.lives + it.containers * of_container.lives;
+        let sums = (it.told.execs + it.missing.execs, it.told.lives + it.missing.lives);
+        self.verdict.fail_unless(sums == (execs, ends), || {
+            format!("sums: {execs} execs and {ends} ends were done, {sums:?} are told or missing")
+        });
     }
 
     fn check_live(&mut self) -> Result<()> {
@@ -209,6 +229,8 @@ impl Soak<'_> {
             self.verdict.lost.insert(name, page.count(metric));
         }
         self.verdict.rotations = page.count("procession_export_rotations_total");
+        let bytes = ["procession_journal_written_bytes_total", "procession_journal_bytes"];
+        self.verdict.journal_bytes = bytes.map(|name| page.count(name)).into();
         Ok(())
     }
 
@@ -220,19 +242,17 @@ impl Soak<'_> {
         // The journal gets all that is in the table's queue first.
         thread::sleep(Duration::from_secs(1));
         self.storm.hold(false)?;
+        self.check_shares();
         self.check_forgotten()?;
         self.check_usage()?;
         self.verdict.asked = self.asker.asked();
         let failures = std::mem::take(&mut self.verdict.asked.failures);
         self.verdict.fail_each("asker", &failures);
-        let page = self.metrics()?;
         if let Some(agent) = self.agent.take()
             && let Err(error) = Agent::end(agent)
         {
             self.verdict.failures.push(format!("{error:#}:\n{}", crate::agent::log_of(&self.place)));
         }
-        self.check_journal(held)?;
-        self.check_export(&page)?;
         self.check_histories(&histories, root, live_at)
     }
 
@@ -289,47 +309,6 @@ impl Soak<'_> {
             let failure = growth(&samples);
             self.verdict.failures.extend(failure);
         }
-        Ok(())
-    }
-
-    fn check_journal(&mut self, held: u64) -> Result<()> {
-        let book = self.another_book();
-        let end = self.storm.limit;
-        let recorded = journal::read(&self.place.journal(), book, &self.pages, end, &[held])?;
-        self.verdict.fail_each("journal", &recorded.faults);
-        if let Some((summary, examples)) = recorded.uncounted() {
-            self.verdict.fail_each(&format!("journal: {summary}"), examples);
-        }
-        self.verdict.recorded = recorded;
-        Ok(())
-    }
-
-    fn another_book(&self) -> Book {
-        let actor = self.place.actor.display().to_string();
-        Book::new(self.storm.run(), self.storm.seed(), actor)
-    }
-
-    fn check_export(&mut self, page: &Metrics) -> Result<()> {
-        let (book, end) = (self.another_book(), self.storm.limit);
-        let exported = export::read(&self.place.export(), book, &self.pages, end, &[])?;
-        let kept = &exported.kept;
-        // One that was killed may have written what its successor tells again.
-        if self.verdict.restarts == 0 {
-            self.verdict.fail_each("export", &kept.faults);
-            if let Some((summary, examples)) = kept.uncounted() {
-                self.verdict.fail_each(&format!("export: {summary}"), examples);
-            }
-        }
-        let counted = page.count("tetragon_events_exported_total");
-        let backups = u64::from(self.args.export_backups);
-        // What was removed is not there to be counted; what happened at the end was not counted yet.
-        if self.verdict.restarts == 0 && page.count("procession_export_rotations_total") <= backups {
-            let lines = kept.events;
-            self.verdict.fail_unless(lines >= counted, || {
-                format!("export: {counted} lines were counted, {lines} are there")
-            });
-        }
-        self.verdict.exported = exported;
         Ok(())
     }
 

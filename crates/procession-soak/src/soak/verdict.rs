@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clients::{Asked, Tally};
-use crate::export::Exported;
-use crate::kept::Kept;
+use crate::kept::Compared;
 use crate::plan::{Counts, Kind};
 
 /// How many failures of one check are told word for word.
@@ -25,6 +24,8 @@ pub(crate) struct Verdict {
     pub(crate) acts: u64,
     pub(crate) done: Counts,
     pub(crate) containers: u64,
+    /// Of the act that is held: what was begun and is not done.
+    pub(crate) held: Counts,
     /// What was told of it.
     pub(crate) told: Counts,
     pub(crate) kinds: BTreeMap<Kind, Counts>,
@@ -40,8 +41,14 @@ pub(crate) struct Verdict {
     pub(crate) identities: u64,
     pub(crate) evicted: BTreeMap<&'static str, u64>,
     pub(crate) rotations: u64,
-    pub(crate) recorded: Kept,
-    pub(crate) exported: Exported,
+    /// The machine's limit of pids, and how often they came round.
+    pub(crate) pid_max: u32,
+    pub(crate) pid_rounds: u64,
+    pub(crate) journal: Compared,
+    /// Of so many bytes that were written, so many are left.
+    pub(crate) journal_bytes: (u64, u64),
+    pub(crate) export: Compared,
+    pub(crate) export_files: u64,
     pub(crate) histories: u64,
     pub(crate) descriptors: (u64, u64),
     pub(crate) threads: (u64, u64),
