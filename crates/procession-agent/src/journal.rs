@@ -191,7 +191,7 @@ impl std::fmt::Debug for OpenJournal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::SystemTime;
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     /// Of a machine that nothing is known of.
-    pub(super) fn recording() -> Recording {
+    pub(crate) fn recording() -> Recording {
         Recording {
             node_name: "node".into(),
             boot_id: "6c2ff6a5-4c9c-4a4b-9d1d-0d1f5ac5a4c8".parse().unwrap(),

@@ -15,7 +15,7 @@ pub(crate) const TESTS: [Test; 1] =
     [("names::what_has_no_room_is_told_with_every_question", what_has_no_room_is_told_with_every_question)];
 
 /// Of a boot, as the agent has it from the start.
-fn recording(boot: u64) -> Recording {
+pub(crate) fn recording(boot: u64) -> Recording {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + 1_000 * boot);
     Recording {
         node_name: "node1".into(),
@@ -38,7 +38,7 @@ fn names() -> impl Iterator<Item = Container> {
 }
 
 /// Process 100, which process 1 has forked.
-fn fork() -> Event<'static> {
+pub(crate) fn fork() -> Event<'static> {
     let time = BootTime::from_nanos(1_000_000_000);
     let key = ProcessKey::new(Pid(100), time);
     let init = BootTime::from_nanos(1);
