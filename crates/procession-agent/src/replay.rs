@@ -12,6 +12,8 @@ use procession::{BootId, BootTime, Event, EventKind, WallClock};
 use procession_journal::{Block, Content, Damage, Journal, JournalError, Piece};
 use procession_sensor::{KernelCounts, Resumed, Sink, Source, SourceError, SourceKind};
 
+use crate::recorded::recorded_kind;
+
 use clocks::Clocks;
 
 /// What is to happen once more, and how.
@@ -282,7 +284,7 @@ impl ReplaySource {
 
 impl Source for ReplaySource {
     fn kind(&self) -> SourceKind {
-        SourceKind::Ebpf
+        recorded_kind(self.journal.recording())
     }
 
     /// What was found running when the recording began.

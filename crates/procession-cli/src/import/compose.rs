@@ -5,16 +5,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use procession::{Event, Table, TableConfig, WallClock};
-use procession_agent::UNKNOWN_BOOT as BOOT;
+use procession::{BootId, Event, Table, TableConfig, WallClock};
 use procession_journal::{BlockBuilder, Content, RawBlock, Reader, Recording, Writer};
 use tempfile::NamedTempFile;
 
 use super::draft::Draft;
 use super::translate::{Early, Whole, tell_early};
 use crate::target::{directory_of, no_place};
-
-pub(super) const UNKNOWN_BOOT: &str = BOOT;
 
 /// Events between two checkpoints: who asks for a moment waits no longer than it takes to fold as many.
 const CHECKPOINT_EVERY: u64 = 200_000;
@@ -65,7 +62,7 @@ impl Composer {
         let table = TableConfig::default();
         let recording = Recording {
             node_name: whole.node.clone(),
-            boot_id: UNKNOWN_BOOT.parse().context("no boot has that id")?,
+            boot_id: BootId::UNKNOWN,
             clock: WallClock::new(whole.first, whole.clock.at(whole.first)),
             source: SOURCE.to_owned(),
             root: None,

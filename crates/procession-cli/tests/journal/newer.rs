@@ -25,6 +25,6 @@ fn what_is_not_known_is_counted() {
     let said = newer.replay(&["--fork"]);
     assert_eq!((said.code, said.out.lines().count()), (Some(0), 1), "{said:?}");
     let expected = "1 event recorded on node1, passed over: 2 events of a kind that this version does not know; \
-                    about 1 process running at the end";
+                    about 2 processes running at the end";
     assert!(said.err.split_whitespace().collect::<Vec<_>>().join(" ").contains(expected), "{said:?}");
 }
