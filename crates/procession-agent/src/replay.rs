@@ -350,10 +350,10 @@ mod tests {
     /// An event of kind 200, as it stands in a block.
     const UNKNOWN: &[u8] = b"\x12\x04\xc2\x0c\x01x";
 
-    /// A block of one event and as many `unknown`, after `sequence` others. It is of that many microseconds.
-    fn block(sequence: u64, kind: EventKind<'_>, unknown: usize) -> Vec<u8> {
+    /// A block of one event and as many `unknown`, after `sequence` others.
+    fn block(sequence: u64, event: &Event<'_>, unknown: usize) -> Vec<u8> {
         let mut builder = BlockBuilder::new(sequence);
-        builder.push(&Event { time: BootTime::from_nanos(sequence * 1_000), kind });
+        builder.push(event);
         let block = builder.take(&recording(), b"").to_bytes().unwrap();
         let (number, _, mut payload) = fuzzing::taken_apart(&block).remove(0);
         payload.extend(UNKNOWN.repeat(unknown));
@@ -365,8 +365,11 @@ mod tests {
         let process = Subject::exact(ProcessKey::new(Pid(7), BootTime::ZERO), BootTime::ZERO);
         let running = EventKind::Running(Running { process, ..Running::default() });
         let exit = EventKind::Exit(Exit { process, ..Exit::default() });
+        // A block around any payload is of as many microseconds as events came before it.
+        let [running, exit] = [(0, running), (2, exit)]
+            .map(|(micros, kind)| Event { time: BootTime::from_nanos(1_000 * micros), kind });
         let head = RawBlock::head(&recording()).to_bytes().unwrap();
-        std::fs::write(file, [head, block(0, running, 1), block(2, exit, 2)].concat()).unwrap();
+        std::fs::write(file, [head, block(0, &running, 1), block(2, &exit, 2)].concat()).unwrap();
         Arc::new(Journal::open(file).unwrap())
     }
 

@@ -334,7 +334,7 @@ mod tests {
         }
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[test]
     fn between_two_attempts_it_is_no_scribe_that_hangs() {

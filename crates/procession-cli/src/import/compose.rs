@@ -43,7 +43,7 @@ pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path, is_forced: bool)
 /// Writes the journal: its events, and the processes that run at its end.
 pub(super) fn fill(file: &File, mut events: Reader<File>, whole: &Whole) -> anyhow::Result<(u64, usize)> {
     let writer = Writer::new(BufWriter::new(file.try_clone()?));
-    let mut composer = Composer::new(writer, whole)?;
+    let mut composer = Composer::new(writer, whole);
     composer.all(&mut events, whole)?;
     composer.close()
 }
@@ -58,7 +58,7 @@ struct Composer {
 }
 
 impl Composer {
-    fn new(writer: Writer<BufWriter<File>>, whole: &Whole) -> anyhow::Result<Self> {
+    fn new(writer: Writer<BufWriter<File>>, whole: &Whole) -> Self {
         let table = TableConfig::default();
         let recording = Recording {
             node_name: whole.node.clone(),
@@ -70,7 +70,7 @@ impl Composer {
             table,
         };
         let builder = BlockBuilder::new(0);
-        Ok(Self { writer, builder, recording, table: Table::new(table), checkpoint: 0 })
+        Self { writer, builder, recording, table: Table::new(table), checkpoint: 0 }
     }
 
     fn all(&mut self, events: &mut Reader<File>, whole: &Whole) -> anyhow::Result<()> {
