@@ -191,11 +191,27 @@ impl std::fmt::Debug for OpenJournal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::SystemTime;
+
+    use procession::{BootTime, WallClock};
 
     use super::*;
+
+    /// Of a machine that nothing is known of.
+    pub(crate) fn recording() -> Recording {
+        Recording {
+            node_name: "node".into(),
+            boot_id: "6c2ff6a5-4c9c-4a4b-9d1d-0d1f5ac5a4c8".parse().unwrap(),
+            clock: WallClock::new(BootTime::ZERO, SystemTime::UNIX_EPOCH),
+            source: "test".into(),
+            root: None,
+            host_namespaces: None,
+            table: TableConfig::default(),
+        }
+    }
 
     #[test]
     fn directories_above_can_be_passed_and_the_journal_is_ours_alone() {

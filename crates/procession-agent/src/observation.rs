@@ -73,7 +73,7 @@ impl ObservationConfig {
     }
 }
 
-/// A pipeline at work in a thread of its own.
+/// A pipeline at work in a thread of its own. Whoever drops it asks it to stop, and waits for nothing.
 #[derive(Debug)]
 pub struct Observation {
     found: Vec<Told>,
@@ -81,8 +81,24 @@ pub struct Observation {
     host_namespaces: Option<Namespaces>,
     queries: Queries,
     pulse: Pulse,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     thread: JoinHandle<Result<Account, SourceError>>,
+}
+
+/// Asks the thread to stop, when it is dropped at the latest.
+#[derive(Debug, Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.ask();
+    }
 }
 
 /// How long to wait for events before looking whether to stop.
@@ -130,9 +146,9 @@ impl Observation {
         let (queries, asked) = Queries::new();
         let pulse = Pulse::new();
         let work = Work { pipeline, queue, asked, pulse: pulse.clone(), teller };
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Stop::default();
         let thread = {
-            let stop = Arc::clone(&stop);
+            let stop = Arc::clone(&stop.0);
             std::thread::Builder::new().name("pipeline".into()).spawn(move || work.run(&stop))
         };
         let thread = thread.map_err(SourceError::io("start a thread"))?;
@@ -168,7 +184,7 @@ impl Observation {
 
     /// Asks to stop, when what has happened until now is told.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.stop.ask();
     }
 
     /// Waits for the end, and gives the account.

@@ -8,10 +8,8 @@ use std::io;
 use std::thread;
 
 use crossbeam_channel::Receiver;
-use procession_api::messages::{AnnotationOptions, MessageEncoder};
 use procession_api::users::Users;
 use procession_journal::Restored;
-use procession_sensor::SourceKind;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::inventory::Inventory;
@@ -20,16 +18,12 @@ use crate::pipeline::Account;
 use crate::presenter::Presenter;
 use crate::pulse::Pulse;
 use crate::query::{Queries, Query, View};
-use crate::recorded::RecordedInventory;
+use crate::recorded::{RecordedInventory, recorded_encoder, recorded_kind};
 use crate::server::serve_one;
 use crate::stream::{EventLog, LogConfig};
 
 /// Bytes that may be under way between client and server.
 const PIPE: usize = 1 << 20;
-
-/// In place of the boot id where it is not known which boot it was, as with events of an export. Processes
-/// have no portable names then.
-pub const UNKNOWN_BOOT: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A node as it was at one moment.
 #[derive(Debug)]
@@ -45,23 +39,16 @@ impl Past {
     /// The system refuses a thread.
     pub fn new(restored: Restored, users: Users) -> io::Result<Self> {
         let recording = restored.recording.clone();
-        let encoder = MessageEncoder {
-            node_name: recording.node_name.clone(),
-            cluster_name: String::new(),
-            options: AnnotationOptions {
-                namespaces: recording.host_namespaces,
-                ..AnnotationOptions::default()
-            },
-        };
+        let encoder = recorded_encoder(&recording);
         let (queries, asked) = Queries::new();
-        thread::Builder::new().name("past".to_owned()).spawn(move || answer(&restored, &asked))?;
-        let boot = Some(recording.boot_id).filter(|boot| boot.to_string() != UNKNOWN_BOOT);
+        thread::Builder::new().name("past".to_owned()).spawn(move || answer(restored, &asked))?;
+        let boot = recording.known_boot();
         let node = Node::new(NodeParts {
             log: EventLog::new(LogConfig::default()),
             queries,
             presenter: Presenter::recorded(encoder, boot, recording.clock, users),
             pulse: Pulse::new(),
-            source: SourceKind::Ebpf,
+            source: recorded_kind(&recording),
             shortcomings: Vec::new(),
         });
         Ok(Self { node })
@@ -87,15 +74,16 @@ impl Past {
 }
 
 /// Answers until nobody can ask any more.
-fn answer(restored: &Restored, asked: &Receiver<Query>) {
-    let inventory = RecordedInventory::new(restored.names.clone());
+fn answer(restored: Restored, asked: &Receiver<Query>) {
+    let Restored { table, names, .. } = restored;
+    let inventory = RecordedInventory::new(names);
     let account = || Account {
-        ledger: *restored.table.ledger(),
-        live: restored.table.live(),
+        ledger: *table.ledger(),
+        live: table.live(),
         inventory: inventory.counts(),
         ..Account::default()
     };
     for query in asked {
-        query(&View { table: &restored.table, inventory: &inventory, account: &account });
+        query(&View { table: &table, inventory: &inventory, account: &account });
     }
 }

@@ -1,17 +1,36 @@
-//! Whose containers were, as a journal has it.
+//! What a journal has, in the terms of an agent: its source, whose containers were, and messages of all that.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use procession::BootTime;
-use procession_journal::{Container as Recorded, Names, Pod as RecordedPod};
+use procession_api::messages::{AnnotationOptions, MessageEncoder};
+use procession_journal::{Container as Recorded, Names, Pod as RecordedPod, Recording};
 use procession_kube::{
     CgroupContainer, Container, ContainerId, ContainerInfo, ContainerKind, Memory, Pairs, Pod, PodIndex,
     RuntimePod, Whose,
 };
+use procession_sensor::SourceKind;
 
 use crate::inventory::{Inventory, News};
+
+/// What makes messages of what was recorded.
+pub fn recorded_encoder(recording: &Recording) -> MessageEncoder {
+    let namespaces = recording.host_namespaces;
+    MessageEncoder {
+        node_name: recording.node_name.clone(),
+        cluster_name: String::new(),
+        options: AnnotationOptions { namespaces, ..AnnotationOptions::default() },
+    }
+}
+
+/// The source that it was recorded from. Of another than these, such as an import, nobody knows any shortcoming.
+pub(crate) fn recorded_kind(recording: &Recording) -> SourceKind {
+    let kinds = [SourceKind::Ebpf, SourceKind::Connector, SourceKind::Polling];
+    let named = kinds.into_iter().find(|kind| kind.to_string() == recording.source);
+    named.unwrap_or(SourceKind::Ebpf)
+}
 
 /// Whose containers were, as a journal has it.
 #[derive(Debug)]
@@ -107,6 +126,16 @@ fn of_api(id: ContainerId, container: &Recorded, pod: &RecordedPod) -> Option<Wh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::tests::recording;
+
+    #[test]
+    fn a_recording_is_of_the_source_that_it_names() {
+        let kind = |source: String| recorded_kind(&Recording { source, ..recording() });
+        for source in [SourceKind::Ebpf, SourceKind::Connector, SourceKind::Polling] {
+            assert_eq!(kind(source.to_string()), source);
+        }
+        assert_eq!(kind("import".into()), SourceKind::Ebpf);
+    }
 
     #[test]
     fn containers_are_told_of_by_who_would_have_told_of_them() {

@@ -12,6 +12,8 @@ use procession::{BootId, BootTime, Event, EventKind, WallClock};
 use procession_journal::{Block, Content, Damage, Journal, JournalError, Piece};
 use procession_sensor::{KernelCounts, Resumed, Sink, Source, SourceError, SourceKind};
 
+use crate::recorded::recorded_kind;
+
 use clocks::Clocks;
 
 /// What is to happen once more, and how.
@@ -41,6 +43,7 @@ pub struct ReplaySource {
     /// It was just begun in the middle, where the table is as it was then.
     is_resumed: bool,
     pace: Option<Pace>,
+    /// Events of a kind that this version does not know, among those that were told.
     malformed: u64,
     shared: Arc<Shared>,
     stopped: Receiver<()>,
@@ -161,6 +164,8 @@ struct Pace {
 struct Position {
     boot: Option<BootId>,
     clock: Option<WallClock>,
+    /// When the first event of the block happened.
+    first: Option<BootTime>,
     /// Events of this boot so far that are not known.
     told: u64,
     last: Option<SystemTime>,
@@ -175,11 +180,13 @@ impl ReplaySource {
         let mut position = Position::default();
         // What the walk has read is read again.
         *self.shared.seen() = Seen::default();
+        self.malformed = 0;
         journal.read(self.config.from, &mut |piece| {
             let goes_on = match piece {
                 Piece::Block(block) => self.block(block, &mut position),
-                Piece::Event(_) if position.is_skipped => true,
+                Piece::Event(_) | Piece::PassedOver(_) if position.is_skipped => true,
                 Piece::Event(event) => self.event(event, &mut position, is_walk, sink),
+                Piece::PassedOver(events) => self.pass_over(events, &position),
             };
             goes_on && !self.shared.is_stopped()
         })
@@ -203,7 +210,7 @@ impl ReplaySource {
             return false;
         }
         position.boot = Some(wanted);
-        position.clock = Some(recording.clock);
+        (position.clock, position.first) = (Some(recording.clock), Some(block.first));
         self.note(block, recording.clock);
         self.config.to.is_none_or(|to| recording.clock.at(block.first) <= to)
     }
@@ -252,6 +259,14 @@ impl ReplaySource {
         true
     }
 
+    /// Takes note of events that cannot be read. Of a block that begins with what is known already, whoever
+    /// knows it has counted them as lost.
+    fn pass_over(&mut self, events: u64, position: &Position) -> bool {
+        let is_known = self.config.known.zip(position.first).is_some_and(|(known, first)| first <= known);
+        self.malformed += if is_known { 0 } else { events };
+        true
+    }
+
     /// Waits until it is time for what happened then.
     fn wait_for(&mut self, time: BootTime) {
         let Some(speed) = self.config.speed else { return };
@@ -269,7 +284,7 @@ impl ReplaySource {
 
 impl Source for ReplaySource {
     fn kind(&self) -> SourceKind {
-        SourceKind::Ebpf
+        recorded_kind(self.journal.recording())
     }
 
     /// What was found running when the recording began.
@@ -320,4 +335,62 @@ impl Source for ReplaySource {
 
 fn unreadable(error: JournalError) -> SourceError {
     SourceError::io("read the journal")(io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use procession::{Exit, Pid, ProcessKey, Running, Subject};
+    use procession_journal::{BlockBuilder, RawBlock, fuzzing};
+
+    use super::*;
+    use crate::journal::tests::recording;
+
+    /// An event of kind 200, as it stands in a block.
+    const UNKNOWN: &[u8] = b"\x12\x04\xc2\x0c\x01x";
+
+    /// A block of one event and as many `unknown`, after `sequence` others.
+    fn block(sequence: u64, event: &Event<'_>, unknown: usize) -> Vec<u8> {
+        let mut builder = BlockBuilder::new(sequence);
+        builder.push(event);
+        let block = builder.take(&recording(), b"").to_bytes().unwrap();
+        let (number, _, mut payload) = fuzzing::taken_apart(&block).remove(0);
+        payload.extend(UNKNOWN.repeat(unknown));
+        fuzzing::seal(number, sequence, &payload)
+    }
+
+    /// What a newer version may write: a process that is found running, and its exit.
+    fn newer(file: &Path) -> Arc<Journal> {
+        let process = Subject::exact(ProcessKey::new(Pid(7), BootTime::ZERO), BootTime::ZERO);
+        let running = EventKind::Running(Running { process, ..Running::default() });
+        let exit = EventKind::Exit(Exit { process, ..Exit::default() });
+        // A block around any payload is of as many microseconds as events came before it.
+        let [running, exit] = [(0, running), (2, exit)]
+            .map(|(micros, kind)| Event { time: BootTime::from_nanos(1_000 * micros), kind });
+        let head = RawBlock::head(&recording()).to_bytes().unwrap();
+        std::fs::write(file, [head, block(0, &running, 1), block(2, &exit, 2)].concat()).unwrap();
+        Arc::new(Journal::open(file).unwrap())
+    }
+
+    #[test]
+    fn events_of_kinds_that_are_not_known_are_counted_once() {
+        let known =
+            |nanos| ReplayConfig { known: Some(BootTime::from_nanos(nanos)), ..ReplayConfig::default() };
+        let other = Some("6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().unwrap());
+        let configs = [
+            (ReplayConfig::default(), 2, 3),
+            (known(1_000), 1, 2),
+            (ReplayConfig { boot: other, ..ReplayConfig::default() }, 0, 0),
+        ];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let journal = newer(file.path());
+        for (config, events, malformed) in configs {
+            let (mut source, _replay) = Replay::new(Arc::clone(&journal), config);
+            let mut told = 0;
+            source.walk(&mut |_| told += 1).unwrap();
+            source.poll(Duration::from_secs(1), &mut |_| told += 1).unwrap();
+            assert_eq!((told, source.malformed()), (events, malformed), "{config:?}");
+        }
+    }
 }

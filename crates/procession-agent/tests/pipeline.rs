@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procession::{Arguments, EventKind, ExitStatus, FactKind, Pid, ProcessKey};
 use procession_agent::{NodeInventory, Observation, ObservationConfig, Scope};
@@ -93,4 +93,18 @@ fn long_arguments_that_find_no_room_are_counted() {
     let execs = kinds.iter().filter(|kind| **kind == FactKind::Exec).count();
     assert!((1..10).contains(&execs), "{kinds:?}");
     assert_eq!(kinds.len() as u64 + account.dropped, 80);
+}
+
+#[test]
+fn an_observation_that_is_dropped_comes_to_its_end() {
+    let script = Script::new([]);
+    let observation =
+        Observation::start(Box::new(script), everything(), Box::new(NodeInventory::new())).unwrap();
+    let pulse = observation.pulse().clone();
+    drop(observation);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !pulse.is_over() {
+        assert!(Instant::now() < deadline, "it goes on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -12,7 +12,7 @@ use procession_parquet::{ExportError, Exported, Occupied, Options, Progress, exp
 
 use crate::journal;
 use crate::signals::{INTERRUPTED, Signals};
-use crate::summary::{count, tell, thousands};
+use crate::summary::{count, passed_over, tell, thousands};
 use crate::when::{When, times};
 
 /// Write what was recorded as Parquet files, to ask in SQL.
@@ -126,9 +126,8 @@ fn tell_of(exported: &Exported, directory: &Path) {
         |(_, damage)| damage.events,
     );
     journal::tell_left_out(exported.left_out);
-    if exported.unreadable > 0 {
-        let unreadable = count(exported.unreadable, "event", "events");
-        tell(format_args!("passed over: {unreadable} of a kind that this version does not know"));
+    if let Some(passed_over) = passed_over(exported.unreadable) {
+        tell(format_args!("{passed_over}"));
     }
     let written = exported.written;
     if written.rows == 0 {

@@ -24,6 +24,9 @@ use crate::{containers, display, source, summary};
 /// How often it is told how far it is.
 const PROGRESS: Duration = Duration::from_millis(500);
 
+/// How long a command may take to end that nobody can record.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
 pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.file, args.force)?;
     let signals = Signals::catch()?;
@@ -52,13 +55,15 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
         summary::tell(format_args!("the command was not run, and nothing is recorded"));
         return Ok(ExitCode::from(INTERRUPTED));
     }
+    // It took a while to get here: what can be seen to be in the way keeps the command from being run.
+    refuse_what_is_there(&args.file, args.force)?;
     let started = Instant::now();
     let watched = match Watched::start(&args.command) {
         Ok(watched) => watched,
         Err(error) => return Ok(error.tell()),
     };
-    // From here on it is a recording, however it ends.
-    place.settle(args.force).with_context(cannot)?;
+    // From here on it is a recording, however it ends. Not before: a command that cannot be run replaces nothing.
+    settle(&mut place, args, watched.as_ref())?;
     if args.command.is_empty() {
         // Who forgot the file has named the command for it.
         summary::tell(format_args!("recording everything into {}; Ctrl-C ends it", args.file.display()));
@@ -84,6 +89,17 @@ pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCo
         Some(_) if is_time_up => ExitCode::from(TIME_IS_UP),
         Some(status) => child::exit_code(status),
     })
+}
+
+/// Gives the recording its name, or ends the command: nothing would be left of what it does.
+fn settle(place: &mut Place, args: &RecordArgs, watched: Option<&Watched>) -> anyhow::Result<()> {
+    let Err(error) = place.settle(args.force) else { return Ok(()) };
+    let became = watched.map_or("", |watched| {
+        watched.terminate();
+        let ended = watched.ended().recv_timeout(LAST_MOMENTS);
+        if ended.is_ok() { ", so the command was ended" } else { ", and the command does not end" }
+    });
+    Err(error).with_context(|| format!("cannot write {}{became}", args.file.display()))
 }
 
 /// All is written, and nothing told.
@@ -172,5 +188,36 @@ impl<'p> Progress<'p> {
         if self.is_wanted {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RecordArgs,
+    }
+
+    #[test]
+    fn a_command_that_nobody_can_record_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.journal");
+        let mut place = Place::beside(&file).unwrap();
+        // Somebody else takes the name meanwhile.
+        fs::write(&file, "another's").unwrap();
+        let words = ["record".as_ref(), file.as_os_str(), "--".as_ref(), "sleep".as_ref(), "1000".as_ref()];
+        let args = Cli::parse_from(words).args;
+        let watched = Watched::start(&args.command).ok().flatten();
+        let error = settle(&mut place, &args, watched.as_ref()).unwrap_err();
+        let expected = format!("cannot write {}, so the command was ended", file.display());
+        assert_eq!(error.to_string(), expected);
+        drop(place);
+        assert_eq!(fs::read(&file).unwrap(), b"another's");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
     }
 }

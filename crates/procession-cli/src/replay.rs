@@ -147,7 +147,7 @@ impl Performance<'_> {
         let unread = replay.unread();
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
-            tell(&account, &recording, scope, &Missing::of(&unread));
+            tell(&account, &recording, scope, &Missing::of(&unread, account.malformed));
             if self.args.select.change && account.ledger.account(Counted::Change).received == 0 {
                 summary::tell(format_args!("{NO_CHANGES}"));
             }
@@ -233,7 +233,7 @@ impl Performance<'_> {
                 before = block.sequence;
                 !matches!(block.content, Content::Events(_))
             }
-            Piece::Event(_) => false,
+            Piece::Event(_) | Piece::PassedOver(_) => false,
         });
         read.is_ok() && before > 0
     }

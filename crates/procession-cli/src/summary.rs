@@ -95,29 +95,44 @@ pub(crate) struct Missing {
     events: u64,
     /// And of some part nobody knows how many were in it.
     is_unknown: bool,
+    /// Events that were read, but not understood.
+    passed_over: u64,
 }
 
 impl Missing {
-    /// What was in parts that cannot be read.
-    pub(crate) fn of(unread: &[Unread]) -> Self {
-        unread.iter().fold(Self::default(), |missing, part| match part.damage.events {
+    /// What was in parts that cannot be read, and so many events that were `passed_over`.
+    pub(crate) fn of(unread: &[Unread], passed_over: u64) -> Self {
+        let none = Self { passed_over, ..Self::default() };
+        unread.iter().fold(none, |missing, part| match part.damage.events {
             Some(events) => Self { events: missing.events.saturating_add(events), ..missing },
             // What is being written is torn at its end.
             None => Self { is_unknown: missing.is_unknown || !part.damage.is_torn(), ..missing },
         })
     }
 
-    /// `up to 12 events are missing`. `None`: none is.
+    /// `up to 12 events are missing`, and how many were passed over. `None`: all was shown.
     fn told(self) -> Option<String> {
+        let told = [self.told_unread(), passed_over(self.passed_over)];
+        let told: Vec<_> = told.into_iter().flatten().collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
+    fn told_unread(self) -> Option<String> {
         let are = if self.events == 1 { "is" } else { "are" };
         let events = count(self.events, "event", "events");
-        match self {
-            Self { events: 0, is_unknown: false } => None,
-            Self { events: 0, is_unknown: true } => Some("nobody knows how many are missing".to_owned()),
-            Self { is_unknown: false, .. } => Some(format!("up to {events} {are} missing")),
-            Self { is_unknown: true, .. } => Some(format!("{events} or more {are} missing")),
+        match (self.events, self.is_unknown) {
+            (0, false) => None,
+            (0, true) => Some("nobody knows how many are missing".to_owned()),
+            (_, false) => Some(format!("up to {events} {are} missing")),
+            (_, true) => Some(format!("{events} or more {are} missing")),
         }
     }
+}
+
+/// `passed over: 2 events of a kind that this version does not know`. `None`: none was.
+pub(crate) fn passed_over(events: u64) -> Option<String> {
+    let told = |events| format!("passed over: {events} of a kind that this version does not know");
+    (events > 0).then(|| told(count(events, "event", "events")))
 }
 
 /// What a recording had: one line.
@@ -273,13 +288,18 @@ mod tests {
         let account = Account::default();
         let line = |missing| replayed_line(&account, "n1", &missing);
         assert!(line(Missing::default()).contains("none lost; 0"));
-        let some = line(Missing { events: 109, is_unknown: false });
+        let some = line(Missing { events: 109, ..Missing::default() });
         assert!(
             some.contains("up to 109 events are missing; about") && !some.contains("none lost"),
             "{some}"
         );
-        assert!(line(Missing { events: 0, is_unknown: true }).contains("nobody knows how many"));
-        assert!(line(Missing { events: 1, is_unknown: true }).contains("1 event or more is missing"));
+        let unknown = |events| line(Missing { events, is_unknown: true, passed_over: 0 });
+        assert!(unknown(0).contains("nobody knows how many"));
+        assert!(unknown(1).contains("1 event or more is missing"));
+        let newer = line(Missing::of(&[], 2));
+        assert!(newer.contains("n1, passed over: 2 events of a kind that this version does not know; about"));
+        let both = line(Missing { events: 109, is_unknown: false, passed_over: 1 });
+        assert!(both.contains("up to 109 events are missing, passed over: 1 event of a kind"), "{both}");
     }
 
     #[test]

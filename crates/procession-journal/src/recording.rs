@@ -20,3 +20,10 @@ pub struct Recording {
     /// How the table behaves that the events are to be folded into.
     pub table: TableConfig,
 }
+
+impl Recording {
+    /// The boot, if it is known which one it was.
+    pub fn known_boot(&self) -> Option<BootId> {
+        Some(self.boot_id).filter(|boot| *boot != BootId::UNKNOWN)
+    }
+}

@@ -12,6 +12,12 @@ use crate::time::BootTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BootId(Uuid);
 
+impl BootId {
+    /// In its place where nobody knows which boot it was, as with events of an export. Processes have no portable
+    /// names then.
+    pub const UNKNOWN: Self = Self(Uuid::nil());
+}
+
 /// A boot id that is not a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotABootId;

@@ -12,7 +12,7 @@ use procession_sensor::Source;
 
 use super::medium::{End, State};
 use super::scribe::{Events, Job, Scribe, SharedProgress, Trouble};
-use super::stall::Stall;
+use super::stall::{Stall, Standing};
 use super::{JournalCounts, OpenJournal};
 use crate::clock::renewed;
 
@@ -136,9 +136,13 @@ impl Feed {
     fn watch(&mut self, now: Instant) {
         let progress = self.progress.lock();
         let waits = self.sent.events != progress.handled_events || self.parts != progress.handled_states;
-        let done = progress.counts.errors + progress.handled_events + progress.handled_states;
+        let standing = Standing {
+            done: progress.counts.errors + progress.handled_events + progress.handled_states,
+            is_at_work: waits && !progress.is_pausing,
+            is_failing: progress.counts.is_failing,
+        };
         drop(progress);
-        self.stall.note(now, done, waits);
+        self.stall.note(now, standing);
     }
 
     /// Whether the file is full. One that a state under way is to end is not full anew.
@@ -250,5 +254,54 @@ impl Feed {
 
     fn renew_clock(&mut self) {
         self.recording.clock = renewed(self.recording.clock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::tests::recording;
+
+    /// A feed whose thread is the test's own.
+    fn feed() -> (Feed, Receiver<Job>) {
+        let (jobs, to_write) = bounded(JOBS);
+        let feed = Feed {
+            builder: BlockBuilder::new(0),
+            recording: recording(),
+            waits_since: None,
+            jobs,
+            progress: SharedProgress::default(),
+            scribe: thread::current(),
+            ended: bounded(0).1,
+            bookmark: Vec::new(),
+            sent: Sent::default(),
+            owes_state: true,
+            parts: 0,
+            stall: Stall::new("journal".into()),
+        };
+        (feed, to_write)
+    }
+
+    #[test]
+    fn a_full_disk_is_no_disk_that_does_not_answer() {
+        let (mut feed, _to_write) = feed();
+        feed.send_state_if_due(&Table::default());
+        let start = Instant::now();
+        let mut at = |seconds, errors, is_pausing| {
+            let mut progress = feed.progress.lock();
+            (progress.counts.errors, progress.counts.is_failing) = (errors, true);
+            progress.is_pausing = is_pausing;
+            drop(progress);
+            feed.watch(start + Duration::from_secs(seconds));
+            feed.stall.is_there()
+        };
+        assert!(!at(0, 8, true));
+        assert!(!at(10, 8, true), "a pause of ten seconds");
+        assert!(!at(11, 8, false), "an attempt begins");
+        assert!(!at(12, 9, true), "and fails");
+        assert!(!at(22, 9, false), "the next attempt");
+        assert!(!at(31, 9, false));
+        assert!(at(32, 9, false), "an attempt that lasts");
+        assert!(!at(33, 10, true));
     }
 }

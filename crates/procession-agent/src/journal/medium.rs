@@ -82,10 +82,7 @@ fn open_alone(path: &Path) -> io::Result<File> {
 impl Medium for Directory {
     fn begin(&mut self, state: &State) -> io::Result<u64> {
         let State { recording, checkpoint, sequence, bookmark } = state;
-        let before = self.bytes();
-        Self::begin(self, recording, checkpoint, *sequence, bookmark)?;
-        // Old files may have gone.
-        Ok(self.bytes().saturating_sub(before))
+        Self::begin(self, recording, checkpoint, *sequence, bookmark)
     }
 
     fn append(&mut self, block: &RawBlock) -> io::Result<u64> {
@@ -93,9 +90,7 @@ impl Medium for Directory {
     }
 
     fn close(&mut self, end: &End) -> io::Result<u64> {
-        let before = self.bytes();
-        Self::close(self, &end.recording, &end.ledger, end.sequence)?;
-        Ok(self.bytes() - before)
+        Self::close(self, &end.recording, &end.ledger, end.sequence)
     }
 
     fn is_full(&self) -> bool {
@@ -179,7 +174,55 @@ impl Medium for OneFile {
 
 #[cfg(test)]
 mod tests {
+    use procession::{Table, TableConfig};
+    use procession_journal::{Container, DirectoryConfig, Fsync};
+
     use super::*;
+    use crate::journal::tests::recording;
+
+    /// A directory, small enough to be filled.
+    fn small(path: &Path) -> Directory {
+        let config = DirectoryConfig {
+            segment_bytes: 16 << 10,
+            max_bytes: 64 << 10,
+            fsync: Fsync::Never,
+            ..DirectoryConfig::new(path)
+        };
+        Directory::open(config).unwrap()
+    }
+
+    fn fill(directory: &mut Directory, bytes: u64) {
+        let container = Container { id: "c".repeat(64), ..Container::default() };
+        let block = RawBlock::names(&recording(), &[container]).remove(0);
+        while directory.bytes() < bytes {
+            Medium::append(directory, &block).unwrap();
+        }
+    }
+
+    #[test]
+    fn last_words_for_which_an_old_file_goes_count_as_what_they_are() {
+        let place = tempfile::tempdir().unwrap();
+        let mut directory = small(place.path());
+        let table = Table::new(TableConfig::default());
+        let state = State {
+            recording: recording(),
+            checkpoint: table.checkpoint(),
+            sequence: 0,
+            bookmark: Vec::new(),
+        };
+        for bytes in [40 << 10, 64 << 10] {
+            Medium::begin(&mut directory, &state).unwrap();
+            fill(&mut directory, bytes);
+        }
+        let before = directory.size();
+        assert_eq!(before.1, 2);
+        let end = End { recording: recording(), ledger: *table.ledger(), sequence: 0 };
+        let written = Medium::close(&mut directory, &end).unwrap();
+        let block = RawBlock::close(&end.recording, &end.ledger, end.sequence);
+        assert_eq!(written, block.to_bytes().unwrap().len() as u64);
+        assert!(directory.size() < before, "the first file had to go");
+        assert_eq!(directory.files(), 1);
+    }
 
     #[test]
     fn a_file_is_one_writers_and_a_device_is_everybodys() {

@@ -50,6 +50,8 @@ pub(super) struct Progress {
     pub(super) bookmark: Option<Vec<u8>>,
     /// Whether the next state is due.
     pub(super) is_full: bool,
+    /// Whether the next attempt to write is still to come, after one that failed.
+    pub(super) is_pausing: bool,
     /// When attempts to write come to an end. `None`: they do not.
     pub(super) end: Option<Instant>,
 }
@@ -181,6 +183,14 @@ impl Scribe {
 
     /// Waits before the next attempt. Whether there is one.
     fn pause(&self, pause: Duration) -> bool {
+        self.progress.lock().is_pausing = true;
+        let goes_on = self.wait(pause);
+        self.progress.lock().is_pausing = false;
+        goes_on
+    }
+
+    /// Waits so long, or until the end. Whether that has not come.
+    fn wait(&self, pause: Duration) -> bool {
         let next = Instant::now() + pause;
         loop {
             let now = Instant::now();
@@ -278,5 +288,87 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidInput => "somebody has to put right what this says",
         ErrorKind::ReadOnlyFilesystem => "make the file system writable, or set journal-dir to another one",
         _ => "see what is wrong with the file or its device",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::journal::tests::recording;
+
+    /// A disk that is full. An attempt lasts until it may fail.
+    struct Full {
+        began: Sender<()>,
+        may_fail: Receiver<()>,
+    }
+
+    impl Medium for Full {
+        fn begin(&mut self, _: &State) -> io::Result<u64> {
+            self.fail()
+        }
+
+        fn append(&mut self, _: &RawBlock) -> io::Result<u64> {
+            self.fail()
+        }
+
+        fn close(&mut self, _: &End) -> io::Result<u64> {
+            self.fail()
+        }
+
+        fn is_full(&self) -> bool {
+            false
+        }
+
+        fn size(&self) -> (u64, u64) {
+            (0, 0)
+        }
+    }
+
+    impl Full {
+        fn fail(&self) -> io::Result<u64> {
+            self.began.send(()).unwrap();
+            self.may_fail.recv().unwrap();
+            Err(ErrorKind::StorageFull.into())
+        }
+    }
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn between_two_attempts_it_is_no_scribe_that_hangs() {
+        let (began, attempts) = bounded(1);
+        let (fail, may_fail) = bounded(1);
+        let (jobs, to_write) = bounded(1);
+        let (is_there, _ended) = bounded(0);
+        let progress = SharedProgress::default();
+        let scribe = Scribe {
+            medium: Box::new(Full { began, may_fail }),
+            jobs: to_write,
+            progress: progress.clone(),
+            trouble: Trouble::new("journal".into()),
+            is_there,
+        };
+        let thread = thread::spawn(move || scribe.run());
+        jobs.send(Job::Other(RawBlock::head(&recording()))).unwrap();
+        // Pauses grow: whoever is too slow for the first sees a later one.
+        let mut was_seen = false;
+        while !was_seen {
+            attempts.recv_timeout(LONG).unwrap();
+            assert!(!progress.lock().is_pausing, "it is at work");
+            fail.send(()).unwrap();
+            while !was_seen && attempts.is_empty() {
+                was_seen = progress.lock().is_pausing;
+                thread::yield_now();
+            }
+        }
+        progress.lock().end = Some(Instant::now());
+        thread.thread().unpark();
+        // The next attempt may have begun already.
+        let _ = fail.try_send(());
+        drop(jobs);
+        thread.join().unwrap();
+        assert!(!progress.lock().is_pausing);
     }
 }

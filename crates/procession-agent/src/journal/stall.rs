@@ -10,36 +10,66 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Stall {
     place: PathBuf,
-    /// When it was last seen to do something, and how much it had done by then.
+    /// Since when it has been seen at work without anything coming of it, and how much it had done by then.
     since: Option<Instant>,
     done: u64,
     is_there: bool,
+    /// Attempts had failed before it. Whoever said so says also when all is well again.
+    is_within_trouble: bool,
+}
+
+/// How the thread that writes stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// How much it has done, attempts that failed included.
+    pub(super) done: u64,
+    /// Whether it is to write something at this moment: between two attempts it is not.
+    pub(super) is_at_work: bool,
+    /// Whether its last attempt has failed.
+    pub(super) is_failing: bool,
+}
+
+/// What a person is to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    DoesNotAnswer,
+    WrittenAgain,
 }
 
 impl Stall {
     pub(super) fn new(place: PathBuf) -> Self {
-        Self { place, since: None, done: 0, is_there: false }
+        Self { place, since: None, done: 0, is_there: false, is_within_trouble: false }
     }
 
-    /// Takes note of how much was `done`, attempts that failed included, and of whether anything waits. Says once
-    /// that nothing comes of it, and that this is over.
-    pub(super) fn note(&mut self, now: Instant, done: u64, waits: bool) {
-        if !waits || done != self.done {
-            (self.since, self.done) = (Some(now), done);
-            if std::mem::take(&mut self.is_there) {
-                tracing::info!(path = %self.place.display(), "the journal is written again");
-            }
-            return;
-        }
-        let since = *self.since.get_or_insert(now);
-        if !self.is_there && now.duration_since(since) >= PATIENCE {
-            self.is_there = true;
-            tracing::warn!(
+    /// Takes note of how the thread stands. Says once that nothing comes of its work, and that this is over.
+    pub(super) fn note(&mut self, now: Instant, standing: Standing) {
+        match self.news(now, standing) {
+            Some(News::DoesNotAnswer) => tracing::warn!(
                 path = %self.place.display(),
                 "the journal's disk does not answer: see what is wrong with it. Events wait for a while, and are \
                  missing in the journal then"
-            );
+            ),
+            Some(News::WrittenAgain) => {
+                tracing::info!(path = %self.place.display(), "the journal is written again");
+            }
+            None => {}
         }
+    }
+
+    fn news(&mut self, now: Instant, standing: Standing) -> Option<News> {
+        let Standing { done, is_at_work, is_failing } = standing;
+        if !is_at_work || done != self.done {
+            (self.since, self.done) = (is_at_work.then_some(now), done);
+            let is_over = std::mem::take(&mut self.is_there);
+            // With an error the disk answers too, but nothing is written.
+            return (is_over && !is_failing && !self.is_within_trouble).then_some(News::WrittenAgain);
+        }
+        let since = *self.since.get_or_insert(now);
+        if self.is_there || now.duration_since(since) < PATIENCE {
+            return None;
+        }
+        (self.is_there, self.is_within_trouble) = (true, is_failing);
+        Some(News::DoesNotAnswer)
     }
 
     /// Whether nothing comes of what is to be written.
@@ -52,14 +82,29 @@ impl Stall {
 mod tests {
     use super::*;
 
+    /// Tells of a thread, second by second.
+    struct Watch {
+        stall: Stall,
+        start: Instant,
+    }
+
+    impl Watch {
+        fn new() -> Self {
+            Self { stall: Stall::new("journal".into()), start: Instant::now() }
+        }
+
+        fn see(&mut self, seconds: u64, done: u64, is_at_work: bool, is_failing: bool) -> Option<News> {
+            let standing = Standing { done, is_at_work, is_failing };
+            self.stall.news(self.start + Duration::from_secs(seconds), standing)
+        }
+    }
+
     #[test]
     fn it_is_a_stall_only_while_something_waits_and_nothing_is_done() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut stall = Stall::new("journal".into());
-        let mut is_there = |seconds, done, waits| {
-            stall.note(at(seconds), done, waits);
-            stall.is_there()
+        let mut watch = Watch::new();
+        let mut is_there = |seconds, done, is_at_work| {
+            watch.see(seconds, done, is_at_work, false);
+            watch.stall.is_there()
         };
         assert!(!is_there(0, 0, false));
         assert!(!is_there(100, 0, false), "nothing waits");
@@ -71,5 +116,32 @@ mod tests {
         assert!(!is_there(210, 1, true));
         assert!(is_there(212, 1, true), "and again");
         assert!(!is_there(213, 1, false));
+    }
+
+    #[test]
+    fn a_disk_that_answers_again_is_told_of_once() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.see(0, 0, true, false), None);
+        assert_eq!(watch.see(10, 0, true, false), Some(News::DoesNotAnswer));
+        assert_eq!(watch.see(20, 0, true, false), None);
+        assert_eq!(watch.see(21, 1, true, false), Some(News::WrittenAgain));
+        assert_eq!(watch.see(22, 2, true, false), None);
+    }
+
+    #[test]
+    fn a_hang_that_ends_in_an_error_is_no_journal_that_is_written_again() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.see(0, 0, true, false), None);
+        assert_eq!(watch.see(10, 0, true, false), Some(News::DoesNotAnswer));
+        assert_eq!(watch.see(30, 1, true, true), None);
+        assert!(!watch.stall.is_there());
+    }
+
+    #[test]
+    fn a_hang_among_errors_ends_with_them() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.see(0, 1, true, true), None);
+        assert_eq!(watch.see(10, 1, true, true), Some(News::DoesNotAnswer));
+        assert_eq!(watch.see(20, 2, true, false), None, "who told of the errors tells of that");
     }
 }

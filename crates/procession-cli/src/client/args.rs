@@ -474,6 +474,16 @@ pub(crate) enum Name {
     ExecId(String),
 }
 
+/// As it is typed.
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pid(pid) => pid.fmt(f),
+            Self::ExecId(id) => id.fmt(f),
+        }
+    }
+}
+
 /// What there is to say of a text that names no process.
 const NO_NAME: &str = "expected a pid, as `ps` shows it, or an exec_id: the id that events and \
     `procession processes -o json` have for a process, such as bm9kZTE6MjEwMzQ5NzUwODk0MDM6NDY5ODc=";

@@ -2,17 +2,18 @@
 
 use std::process::ExitCode;
 
+use procession_agent::RecordedInventory;
 use procession_api::proto::procession::v1::{GetTreeRequest, GetTreeResponse};
 use procession_journal::Descendants;
 
-use super::args::{DescendantsArgs, ListOutputArg, ListShowArgs, Name};
+use super::args::{DescendantsArgs, ListOutputArg, ListShowArgs};
 use super::connect::Agent;
-use super::history::{no_such, target_of};
+use super::history::target_of;
 use super::recorded::Recorded;
 use super::screen::Screen;
 use super::tree::Tree;
 use super::words::Moment;
-use super::{answer, collect, json, now as now_here, refusal_about, screen, target};
+use super::{answer, collect, json, no_such, now as now_here, refusal_about, screen, target};
 use crate::journal::{self, default_path};
 use crate::progress;
 use crate::summary::{self, thousands};
@@ -48,16 +49,17 @@ pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::R
     let names = journal.names()?;
     journal::tell_left_out(names.left_out());
     let left_out = found.left_out();
-    show(responses(&found, &names), &args.show, &now_here(), screen);
+    let inventory = RecordedInventory::new(names);
+    show(responses(&found, &inventory), &args.show, &now_here(), screen);
     if left_out > 0 {
         summary::tell(format_args!("left out: {} more, and what they started", thousands(left_out)));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn responses(found: &Descendants, names: &procession_journal::Names) -> Vec<GetTreeResponse> {
+fn responses(found: &Descendants, inventory: &RecordedInventory) -> Vec<GetTreeResponse> {
     let boots: Vec<_> =
-        found.recordings.iter().map(|recording| Recorded::new(recording, names.clone())).collect();
+        found.recordings.iter().map(|recording| Recorded::new(recording, inventory)).collect();
     let responses = found.list.iter().filter_map(|descendant| {
         let process = boots.get(descendant.boot)?.process(&descendant.process);
         Some(GetTreeResponse { process: Some(process), level: descendant.level })
@@ -72,13 +74,5 @@ fn show(all: Vec<GetTreeResponse>, args: &ListShowArgs, moment: &Moment, screen:
             Tree::of(all).with_times(moment).draw(&mut screen::list(args), screen.lines());
         }
         ListOutputArg::Json => all.iter().for_each(|response| screen.put_line(&json::line(response))),
-    }
-}
-
-/// What to call it in an error.
-pub(super) fn called(name: &Name) -> String {
-    match name {
-        Name::Pid(pid) => format!("process {pid}"),
-        Name::ExecId(id) => format!("program of the exec_id {id}"),
     }
 }

@@ -1,20 +1,19 @@
 //! `procession history`: the lives of processes, each event in the line in which `watch` would show it.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use procession::{Fact, FactKind, ParentLink, Pid, Process, ProcessKey, Provenance};
-use procession_agent::Told;
+use procession_agent::{RecordedInventory, Told};
 use procession_journal::{Happening, Life, Target, What};
 use serde_json::{Value, json};
 
 use super::args::{HistoryArgs, ListOutputArg, ListShowArgs, Name};
-use super::descendants::called as named;
+use super::no_such;
 use super::recorded::Recorded;
 use super::screen::{self, Screen};
 use super::words::called;
@@ -39,8 +38,9 @@ pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result
     }
     let names = journal.names()?;
     journal::tell_left_out(names.left_out());
+    let inventory = RecordedInventory::new(names);
     for (number, life) in lives.iter().enumerate() {
-        let recorded = Recorded::new(&life.recording, names.clone());
+        let recorded = Recorded::new(&life.recording, &inventory);
         match args.output {
             ListOutputArg::Text => {
                 if number > 0 {
@@ -66,11 +66,6 @@ pub(super) fn target_of(name: &Name) -> anyhow::Result<Target> {
             parsed.with_context(|| format!("`{id}` is no exec_id: one is base64 of `node:start:pid`"))
         }
     }
-}
-
-/// Nothing is recorded of that process.
-pub(super) fn no_such(name: &Name, path: &Path) -> anyhow::Error {
-    anyhow!("no {} is recorded in {}", named(name), path.display())
 }
 
 /// A life, to be told to people.

@@ -201,7 +201,7 @@ fn refusal_about(agent: &Agent, name: &Name, status: &Status) -> anyhow::Error {
         return refusal(status);
     }
     match (agent.past(), name) {
-        (Some((when, journal)), name) => not_then(name, &when, journal),
+        (Some((when, journal)), name) => no_such_then(name, &when, journal),
         (None, Name::Pid(pid)) => anyhow::anyhow!(
             "the agent knows no process {pid}: it never ran while the agent did, or it ended long ago"
         ),
@@ -211,16 +211,25 @@ fn refusal_about(agent: &Agent, name: &Name, status: &Status) -> anyhow::Error {
     }
 }
 
-/// `when`: such as `known at 14:03:07.000`.
-fn not_then(name: &Name, when: &str, journal: &Path) -> anyhow::Error {
-    let (what, id) = match name {
-        Name::Pid(pid) => (format!("process {pid}"), pid.to_string()),
-        Name::ExecId(id) => ("program of that exec_id".to_owned(), id.clone()),
-    };
-    let journal = journal.display();
+/// Nothing is recorded of that process.
+fn no_such(name: &Name, journal: &Path) -> anyhow::Error {
+    anyhow::anyhow!("no {} is recorded in {}", named(name), journal.display())
+}
+
+/// Nothing was known of it at one moment. `when`: such as `known at 14:03:07.000`.
+fn no_such_then(name: &Name, when: &str, journal: &Path) -> anyhow::Error {
+    let (what, journal) = (named(name), journal.display());
     anyhow::anyhow!(
-        "no {what} was {when}; `procession history {id} --journal {journal}` looks at all that is recorded"
+        "no {what} was {when}; `procession history {name} --journal {journal}` looks at all that is recorded"
     )
+}
+
+/// What to call it in an error.
+fn named(name: &Name) -> String {
+    match name {
+        Name::Pid(pid) => format!("process {pid}"),
+        Name::ExecId(id) => format!("program of the exec_id {id}"),
+    }
 }
 
 /// Now, and in which zone.

@@ -1,13 +1,13 @@
 //! Processes of a recording as the messages that an agent would send.
 
 use procession::Process;
-use procession_agent::{Inventory as _, RecordedInventory, UNKNOWN_BOOT};
+use procession_agent::{Inventory as _, RecordedInventory, recorded_encoder};
 use procession_api::json::write_process;
 use procession_api::lineage;
-use procession_api::messages::{AnnotationOptions, MessageEncoder};
+use procession_api::messages::MessageEncoder;
 use procession_api::proto::procession::v1;
 use procession_api::users::Users;
-use procession_journal::{Names, Recording};
+use procession_journal::Recording;
 use procession_kube::{ContainerId, Whose};
 
 use crate::display::Accounts;
@@ -17,17 +17,14 @@ pub(super) struct Recorded<'r> {
     recording: &'r Recording,
     encoder: MessageEncoder,
     users: Users,
-    inventory: RecordedInventory,
+    /// The journal's, of which there is one: it may be large.
+    inventory: &'r RecordedInventory,
 }
 
 impl<'r> Recorded<'r> {
-    pub(super) fn new(recording: &'r Recording, names: Names) -> Self {
-        let node_name = recording.node_name.clone();
-        let options =
-            AnnotationOptions { namespaces: recording.host_namespaces, ..AnnotationOptions::default() };
-        let users = Accounts::of(&node_name).users().clone();
-        let encoder = MessageEncoder { node_name, cluster_name: String::new(), options };
-        Self { recording, encoder, users, inventory: RecordedInventory::new(names) }
+    pub(super) fn new(recording: &'r Recording, inventory: &'r RecordedInventory) -> Self {
+        let users = Accounts::of(&recording.node_name).users().clone();
+        Self { recording, encoder: recorded_encoder(recording), users, inventory }
     }
 
     pub(super) fn users(&self) -> &Users {
@@ -41,9 +38,9 @@ impl<'r> Recorded<'r> {
 
     /// With all that is known of it.
     pub(super) fn process(&self, process: &Process) -> v1::Process {
-        let Recording { boot_id, clock, .. } = self.recording;
-        let boot = Some(boot_id).filter(|boot| boot.to_string() != UNKNOWN_BOOT);
-        lineage::snapshot(&self.encoder, process, self.whose(process).as_ref(), boot, clock, &self.users)
+        let (boot, clock) = (self.recording.known_boot(), &self.recording.clock);
+        let whose = self.whose(process);
+        lineage::snapshot(&self.encoder, process, whose.as_ref(), boot.as_ref(), clock, &self.users)
     }
 
     /// As events have it.

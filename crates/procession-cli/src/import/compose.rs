@@ -5,16 +5,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use procession::{Event, Table, TableConfig, WallClock};
-use procession_agent::UNKNOWN_BOOT as BOOT;
+use procession::{BootId, Event, Table, TableConfig, WallClock};
 use procession_journal::{BlockBuilder, Content, RawBlock, Reader, Recording, Writer};
 use tempfile::NamedTempFile;
 
 use super::draft::Draft;
 use super::translate::{Early, Whole, tell_early};
 use crate::target::{directory_of, no_place};
-
-pub(super) const UNKNOWN_BOOT: &str = BOOT;
 
 /// Events between two checkpoints: who asks for a moment waits no longer than it takes to fold as many.
 const CHECKPOINT_EVERY: u64 = 200_000;
@@ -46,7 +43,7 @@ pub(super) fn compose(draft: Draft, whole: &Whole, path: &Path, is_forced: bool)
 /// Writes the journal: its events, and the processes that run at its end.
 pub(super) fn fill(file: &File, mut events: Reader<File>, whole: &Whole) -> anyhow::Result<(u64, usize)> {
     let writer = Writer::new(BufWriter::new(file.try_clone()?));
-    let mut composer = Composer::new(writer, whole)?;
+    let mut composer = Composer::new(writer, whole);
     composer.all(&mut events, whole)?;
     composer.close()
 }
@@ -61,11 +58,11 @@ struct Composer {
 }
 
 impl Composer {
-    fn new(writer: Writer<BufWriter<File>>, whole: &Whole) -> anyhow::Result<Self> {
+    fn new(writer: Writer<BufWriter<File>>, whole: &Whole) -> Self {
         let table = TableConfig::default();
         let recording = Recording {
             node_name: whole.node.clone(),
-            boot_id: UNKNOWN_BOOT.parse().context("no boot has that id")?,
+            boot_id: BootId::UNKNOWN,
             clock: WallClock::new(whole.first, whole.clock.at(whole.first)),
             source: SOURCE.to_owned(),
             root: None,
@@ -73,7 +70,7 @@ impl Composer {
             table,
         };
         let builder = BlockBuilder::new(0);
-        Ok(Self { writer, builder, recording, table: Table::new(table), checkpoint: 0 })
+        Self { writer, builder, recording, table: Table::new(table), checkpoint: 0 }
     }
 
     fn all(&mut self, events: &mut Reader<File>, whole: &Whole) -> anyhow::Result<()> {

@@ -5,10 +5,9 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use procession::{Event, TableConfig, WallClock};
+use procession::{BootId, Event, TableConfig, WallClock};
 use procession_journal::{BlockBuilder, Reader, Recording, Writer};
 
-use super::compose::UNKNOWN_BOOT;
 use crate::target::{directory_of, no_place};
 
 /// Events, in the order in which they were told.
@@ -43,7 +42,7 @@ impl Draft {
     }
 
     fn write(&mut self, clock: WallClock) -> anyhow::Result<()> {
-        let block = self.builder.take(&recording(clock)?, &[]);
+        let block = self.builder.take(&recording(clock), &[]);
         self.writer.write(&block).context("cannot write what was read")?;
         Ok(())
     }
@@ -58,14 +57,14 @@ impl Draft {
 }
 
 /// Nothing of it is known yet but how the clocks stood.
-fn recording(clock: WallClock) -> anyhow::Result<Recording> {
-    Ok(Recording {
+fn recording(clock: WallClock) -> Recording {
+    Recording {
         node_name: String::new(),
-        boot_id: UNKNOWN_BOOT.parse().context("no boot has that id")?,
+        boot_id: BootId::UNKNOWN,
         clock,
         source: String::new(),
         root: None,
         host_namespaces: None,
         table: TableConfig::default(),
-    })
+    }
 }

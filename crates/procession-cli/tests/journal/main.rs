@@ -9,6 +9,7 @@
 mod damage;
 mod import;
 mod names;
+mod newer;
 mod past;
 mod recording;
 mod replay;
@@ -34,6 +35,6 @@ fn main() -> ExitCode {
     let unable = source.err().map(|error| error.to_string());
     let privileged = replay::TESTS.iter().chain(&past::TESTS).chain(&damage::TESTS).map(trial);
     let mut trials = gate("all tests of recordings of real processes", unable.as_deref(), privileged);
-    trials.extend(import::TESTS.iter().chain(&names::TESTS).map(trial));
+    trials.extend(import::TESTS.iter().chain(&names::TESTS).chain(&newer::TESTS).map(trial));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -11,15 +11,17 @@ use tempfile::TempDir;
 use crate::run::Said;
 use crate::trials::Test;
 
-pub(crate) const TESTS: [Test; 1] =
-    [("names::what_has_no_room_is_told_with_every_question", what_has_no_room_is_told_with_every_question)];
+pub(crate) const TESTS: [Test; 2] = [
+    ("names::what_has_no_room_is_told_with_every_question", what_has_no_room_is_told_with_every_question),
+    ("names::names_are_kept_once_for_all_boots", names_are_kept_once_for_all_boots),
+];
 
 /// Of a boot, as the agent has it from the start.
-fn recording(boot: u64) -> Recording {
+pub(crate) fn recording(boot: u64) -> Recording {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + 1_000 * boot);
     Recording {
         node_name: "node1".into(),
-        boot_id: format!("6ba7b810-9dad-11d1-80b4-00000000000{boot}").parse().unwrap(),
+        boot_id: format!("6ba7b810-9dad-11d1-80b4-{boot:012x}").parse().unwrap(),
         clock: WallClock::new(BootTime::ZERO, wall),
         source: "a test".into(),
         root: None,
@@ -38,7 +40,7 @@ fn names() -> impl Iterator<Item = Container> {
 }
 
 /// Process 100, which process 1 has forked.
-fn fork() -> Event<'static> {
+pub(crate) fn fork() -> Event<'static> {
     let time = BootTime::from_nanos(1_000_000_000);
     let key = ProcessKey::new(Pid(100), time);
     let init = BootTime::from_nanos(1);
@@ -84,4 +86,22 @@ fn what_has_no_room_is_told_with_every_question() {
         let told = said.err.matches("the journal names more containers than there is room for").count();
         assert_eq!((said.code, told), (Some(0), 1), "{question:?}: {said:?}");
     }
+}
+
+/// With a copy for each boot they would take 3 GiB.
+fn names_are_kept_once_for_all_boots() {
+    const BOOTS: u64 = 12;
+    let directory = tempfile::tempdir().unwrap();
+    write_boot(&directory, &recording(1), names());
+    for boot in 2..=BOOTS {
+        write_boot(&directory, &recording(boot), std::iter::empty());
+    }
+    let place = directory.path().to_str().unwrap();
+    let question = ["descendants", "100", "--ever", "-o", "json", "--journal", place];
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"ulimit -v 2097152 && exec "$@""#, "sh", env!("CARGO_BIN_EXE_procession")]);
+    let output = command.args(question).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).lines().count() as u64;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(told, BOOTS, "{output:?}");
 }

@@ -172,7 +172,7 @@ fn restoring(processes: u32) {
     let config = DirectoryConfig { fsync: Fsync::Never, ..DirectoryConfig::new(directory.path()) };
     let mut writer = Directory::open(config).unwrap();
     let checkpoint = table.checkpoint();
-    let written = time(|| writer.begin(&recording, &checkpoint, 0, b"").unwrap());
+    let written = time(|| _ = writer.begin(&recording, &checkpoint, 0, b"").unwrap());
     let before = resident();
     let mut held = None;
     let mut times = Vec::new();

@@ -160,7 +160,7 @@ impl Directory {
     }
 
     /// Begins another file, with a checkpoint after `sequence` events, and removes files that are too many or
-    /// too old; those that cannot be removed stay.
+    /// too old; those that cannot be removed stay. The result: the bytes that are in it by now.
     ///
     /// With [`Fsync::Never`] nothing of this is forced to the disk. Else the file before it, its own blocks and
     /// its name are. If that fails for the name alone, the file is there and begun, and its name is tried again
@@ -177,7 +177,7 @@ impl Directory {
         checkpoint: &Checkpoint,
         sequence: u64,
         bookmark: &[u8],
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         self.return_to_its_place()?;
         self.prune(self.segment.as_ref().map_or(0, Segment::preamble));
         let path = self.files.next_path(recording.clock.at(made(checkpoint, recording)));
@@ -194,12 +194,13 @@ impl Directory {
             let _ = std::fs::remove_file(&hidden);
             explain(&error, "begin the journal file", &path)
         })?;
-        self.files.add(path, segment.length());
+        let bytes = segment.length();
+        self.files.add(path, bytes);
         self.segment = Some(segment);
         self.looked = Instant::now();
         self.has_new_names = self.config.fsync.is_ever();
         self.sync_names();
-        Ok(())
+        Ok(bytes)
     }
 
     /// Makes the directory and its lock again, if somebody has removed them, or put something else there: that
@@ -330,17 +331,17 @@ impl Directory {
         segment.sync().map_err(|error| self.files.explain_newest(&error))
     }
 
-    /// Ends the file in order, after `sequence` events. More is written only after another
-    /// [`begin`](Self::begin).
+    /// Ends the file in order, after `sequence` events: the bytes that this takes in it. More is written only
+    /// after another [`begin`](Self::begin).
     ///
     /// # Errors
     ///
     /// The disk is full or the like. The file is whole, but does not say that it is closed.
-    pub fn close(&mut self, recording: &Recording, ledger: &Ledger, sequence: u64) -> io::Result<()> {
-        self.append(&RawBlock::close(recording, ledger, sequence))?;
+    pub fn close(&mut self, recording: &Recording, ledger: &Ledger, sequence: u64) -> io::Result<u64> {
+        let bytes = self.append(&RawBlock::close(recording, ledger, sequence))?;
         self.sync_current()?;
         self.segment = None;
-        Ok(())
+        Ok(bytes)
     }
 
     /// Bytes of all files.

@@ -76,6 +76,9 @@ pub enum Piece<'a> {
     Block(&'a Block),
     /// An event of it.
     Event(&'a Event<'a>),
+    /// Behind the events of a block: so many others in it make no sense, or are of a kind that a newer version
+    /// writes. Never zero.
+    PassedOver(u64),
 }
 
 impl Journal {
@@ -243,7 +246,8 @@ fn read(boot: &Boot, from: BootTime, visit: &mut dyn FnMut(Piece<'_>) -> bool) -
         let Item::Block(block) = item else { continue };
         let mut goes_on = visit(Piece::Block(&block));
         if let Content::Events(events) = &block.content {
-            events.each(&mut |event| goes_on = goes_on && visit(Piece::Event(event)));
+            let unreadable = events.each(&mut |event| goes_on = goes_on && visit(Piece::Event(event)));
+            goes_on = goes_on && (unreadable == 0 || visit(Piece::PassedOver(unreadable)));
         }
         if !goes_on {
             return Ok(false);

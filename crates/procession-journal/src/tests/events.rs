@@ -9,7 +9,7 @@ use super::arbitrary::owned_event;
 use super::{block, file, read};
 use crate::codec::event::{event, put_event};
 use crate::codec::wire::Put;
-use crate::{Content, proto};
+use crate::{Content, Journal, Piece, proto};
 
 fn encoded(event: &Event<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -66,7 +66,8 @@ fn what_a_newer_version_may_tell_of_is_counted() {
     raw.push_encoded(unknown);
     raw.push_encoded(empty);
     raw.push(&lost);
-    let blocks = read(&file(&[raw.take(&super::recording(), b"")]));
+    let file = file(&[raw.take(&super::recording(), b"")]);
+    let blocks = read(&file);
     let [crate::Block { content: Content::Events(events), .. }] = &blocks[..] else { panic!("{blocks:?}") };
     let mut seen = 0;
     let unreadable = events.each(&mut |event| {
@@ -74,4 +75,21 @@ fn what_a_newer_version_may_tell_of_is_counted() {
         seen += 1;
     });
     assert_eq!((seen, unreadable, events.len()), (2, 2, 4));
+
+    let kept = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(kept.path(), file).unwrap();
+    let mut told = Vec::new();
+    let mut tell = |piece: Piece<'_>| match piece {
+        Piece::Block(_) => {}
+        Piece::Event(_) => told.push(0),
+        Piece::PassedOver(count) => told.push(count),
+    };
+    let journal = Journal::open(kept.path()).unwrap();
+    journal
+        .read(None, &mut |piece| {
+            tell(piece);
+            true
+        })
+        .unwrap();
+    assert_eq!(told, [0, 0, 2], "who reads a whole journal is told too");
 }

@@ -249,7 +249,8 @@ impl Recorder {
     pub(crate) fn try_begin(&mut self) -> io::Result<()> {
         self.tick();
         let sequence = self.builder.sequence();
-        self.directory.begin(&self.recording, &self.table.checkpoint(), sequence, &sequence.to_le_bytes())
+        let checkpoint = self.table.checkpoint();
+        self.directory.begin(&self.recording, &checkpoint, sequence, &sequence.to_le_bytes()).map(drop)
     }
 
     /// Tells of an event.
