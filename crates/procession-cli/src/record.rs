@@ -25,7 +25,7 @@ use crate::{containers, display, source, summary};
 const PROGRESS: Duration = Duration::from_millis(500);
 
 /// How long a command may take to end that nobody can record.
-const LAST_MOMENTS: Duration = Duration::from_secs(5);
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &RecordArgs, trouble: &Trouble) -> anyhow::Result<ExitCode> {
     refuse_what_is_there(&args.file, args.force)?;
