@@ -3,9 +3,12 @@
 
 mod support;
 
-use procession::{Event, EventKind, Exec, Exit, Fork, Gap, Outcome, Relative, Running, Table};
+use procession::{
+    Context, Event, EventKind, Exec, Exit, Fork, Gap, Outcome, Relative, Running, Spell, Survey, Suspects,
+    Table,
+};
 
-use support::{apply, check_ledger, key, show, subject, table};
+use support::{apply, check_ledger, key, show, subject, table, user};
 
 /// 10 began at 5 and runs `/bin/sh` since 7; its child 11 began at 8 and runs what it runs.
 const WORLD: &str = "
@@ -131,4 +134,56 @@ fn who_is_named_as_an_owner_is_the_process() {
     let with_child = OTHERS.replacen('\n', "\n13@9 Found(Absence) < 10@7 Found\n", 1);
     let expected = format!("10@7 FirstExec /bin/sh < 1@1 Observed\n{with_child}");
     assert_eq!(resumed_with(WORLD, EventKind::Running(running)), expected);
+}
+
+/// What a look at 10 says, at 50, of a table that goes on from `world`.
+fn looked_at(world: &str, running: &Running<'_>) -> (Suspects, Vec<Outcome>, Table) {
+    let mut table = Table::restore(&table(world).checkpoint());
+    let mut survey = Survey::new(key("0@50").start);
+    for other in ["1@1", "11@8"] {
+        survey.saw(subject(key(other), key(other).start));
+    }
+    survey.saw_as(running.process, &running.context);
+    let suspects = table.suspects(&survey);
+    let told = suspects.missing.iter().chain(&suspects.changed).map(|_| {
+        let running = Running { gap: Some(Gap::Absence), ..*running };
+        table.apply(&Event { time: key("0@51").start, kind: EventKind::Running(running) }).outcome
+    });
+    let told = told.collect();
+    check_ledger(&table);
+    let left = table.suspects(&survey);
+    assert!(left.is_empty(), "who looks again finds nothing: {left:?}");
+    (suspects, told, table)
+}
+
+/// A change of rights that nobody saw, of a process that did an exec before.
+#[test]
+fn a_change_that_was_missed_is_found_in_its_latest_image() {
+    let process = subject(key("10@5"), key("10@5").start);
+    let context = Context { credentials: Some(user(0)), ..Context::default() };
+    let running = Running { process, context, ..Running::default() };
+    let world = format!("{WORLD}\nchange 10@7 uid 1000 began 5");
+    let (suspects, told, table) = looked_at(&world, &running);
+    assert_eq!((suspects.changed, told), (vec![process], vec![Outcome::Applied]));
+    let entry = table.get(key("10@7")).expect("it runs");
+    assert_eq!(entry.credentials(), Some(&user(0)));
+    let past: Vec<_> = entry.image().expect("a program").past().iter().map(Spell::gap).collect();
+    assert_eq!(past, [None, Some(Gap::Absence)], "found, and not seen");
+    // What it was all the time is no news.
+    let context = Context { credentials: Some(user(1000)), ..Context::default() };
+    let (suspects, ..) = looked_at(&world, &Running { context, ..running });
+    assert_eq!(suspects, Suspects::default());
+}
+
+/// What changed while somebody looked may have been seen before that.
+#[test]
+fn a_change_while_somebody_looks_is_no_suspect_in_its_latest_image() {
+    let process = subject(key("10@5"), key("10@5").start);
+    let context = Context { credentials: Some(user(1000)), ..Context::default() };
+    let running = Running { process, context, ..Running::default() };
+    for meanwhile in ["55: change 10@7 uid 0 began 5", "55: exec 10@5 > 10@55 /bin/ls < 1@1 began 5"] {
+        let world = format!("{WORLD}\nchange 10@7 uid 1000 began 5\n{meanwhile}");
+        let (suspects, ..) = looked_at(&world, &running);
+        assert_eq!(suspects, Suspects::default(), "{meanwhile}");
+    }
 }

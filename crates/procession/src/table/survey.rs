@@ -173,7 +173,9 @@ impl Table {
         if is_exact && node.start < subject.key.start || is_undescribed(node, image) {
             return Verdict::Missing;
         }
-        let is_same_image = !is_exact || node.start == subject.key.start;
+        // Who names it by its begin has lost what it kept of it, and means what it runs by now.
+        let is_same_image =
+            !is_exact || node.start == subject.key.start || subject.key.start == subject.began;
         if lacks_session(node.pid, self.session_of(slot), seen.session) {
             return Verdict::Changed;
         }
