@@ -1,21 +1,31 @@
 //! A pipeline that goes on from a journal with a source that has lost what it kept of each process, as
 //! programs without pins have: what was done meanwhile is found, and marked.
+//!
+//! One test needs root and a kernel with BTF. Without, it is skipped and why is said; with
+//! `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, it fails.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::print_stderr, reason = "it says why a test is skipped")]
+
+#[path = "../../procession-sensor/tests/support/required.rs"]
+mod required;
 
 use std::collections::VecDeque;
+use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use procession::{
-    BootTime, Context, Credentials, Event, EventKind, Exec, FileIdentity, Fork, Gap, LineageDetail, Origin,
-    Pid, Precision, ProcessKey, Program, Running, Subject, TableConfig, Uid,
+    BootTime, Context, Credentials, EndKind, Entry, Event, EventKind, Exec, FileIdentity, Fork, Gap,
+    LineageDetail, Origin, Pid, Precision, ProcessKey, Program, Running, Subject, TableConfig, Uid,
 };
 use procession_agent::{JournalConfig, JournalTarget, Pipeline, PipelineConfig, Scope, Selection};
 use procession_filter::{Filter, Kinds};
 use procession_journal::{DirectoryConfig, Fsync};
-use procession_sensor::{KernelCounts, Resumed, Sink, Source, SourceError, SourceKind};
+use procession_sensor::{EbpfConfig, KernelCounts, Resumed, Sink, Source, SourceError, SourceKind, open};
 use tempfile::TempDir;
 
 const ALL: Kinds = Kinds { running: true, fork: true, exec: true, exit: true, change: true };
@@ -132,12 +142,12 @@ fn recorded(directory: &Path) {
         Event { time: at(7), kind: EventKind::Exec(exec) },
     ];
     let live = Arc::new(Mutex::new(live));
-    let mut pipeline = start(directory, Script { walk, live, ..Script::default() });
+    let mut pipeline = start(directory, Box::new(Script { walk, live, ..Script::default() }));
     pipeline.poll(Duration::ZERO, &mut |_| {}).unwrap();
     pipeline.close();
 }
 
-fn start(directory: &Path, source: Script) -> Pipeline {
+fn start(directory: &Path, source: Box<dyn Source>) -> Pipeline {
     let config = DirectoryConfig { fsync: Fsync::Never, ..DirectoryConfig::new(directory) };
     let journal = JournalConfig::new(JournalTarget::Directory(config), "node").unwrap();
     // A pipeline that has ended may hold the lock a moment longer.
@@ -153,7 +163,7 @@ fn start(directory: &Path, source: Script) -> Pipeline {
         Selection { scope: Scope::Everything, filter: Filter::new(ALL), lineage: LineageDetail::Parent };
     let resume = journal.restore(TableConfig::default());
     let config = PipelineConfig { journal: Some(journal), resume, ..PipelineConfig::new(selection) };
-    Pipeline::start(Box::new(source), config, &mut |_| {}).unwrap()
+    Pipeline::start(source, config, &mut |_| {}).unwrap()
 }
 
 /// Polls until the table was compared so often.
@@ -183,7 +193,8 @@ fn an_exec_that_nobody_saw_is_found_when_it_is_looked_twice() {
     let directory = TempDir::new().unwrap();
     recorded(directory.path());
     let evil = shown(program(3, "/tmp/evil", "evil"), 1000, Precision::Nanoseconds);
-    let mut pipeline = start(directory.path(), Script { surveys: [evil].into(), ..Script::default() });
+    let mut pipeline =
+        start(directory.path(), Box::new(Script { surveys: [evil].into(), ..Script::default() }));
     until_surveys(&mut pipeline, 2);
     let found = (key(10, 2_000), Origin::Found(Gap::Absence), "/tmp/evil".to_owned(), Some(1000));
     assert_eq!(known(&pipeline), found);
@@ -195,7 +206,7 @@ fn an_exec_that_nobody_saw_is_found_when_it_is_looked_twice() {
     pipeline.close();
     drop(pipeline);
     let evil = shown(program(3, "/tmp/evil", "evil"), 1000, Precision::Nanoseconds);
-    let pipeline = start(directory.path(), Script { surveys: [evil].into(), ..Script::default() });
+    let pipeline = start(directory.path(), Box::new(Script { surveys: [evil].into(), ..Script::default() }));
     assert_eq!(known(&pipeline), found);
     assert_eq!(pipeline.account().repair.missing, 0);
 }
@@ -212,7 +223,7 @@ fn an_exec_that_is_under_way_is_not_missed() {
     running.process.key = key(10, 2_001);
     let script = Script { surveys: [under_way, done].into(), ..Script::default() };
     let live = Arc::clone(&script.live);
-    let mut pipeline = start(directory.path(), script);
+    let mut pipeline = start(directory.path(), Box::new(script));
     assert_eq!(known(&pipeline).0, key(10, 7), "one look does not tell");
     let exec = Exec {
         process: Subject::exact(key(10, 2_001), at(5)),
@@ -236,7 +247,7 @@ fn a_source_that_only_walks_finds_an_exec_at_once() {
     let directory = TempDir::new().unwrap();
     recorded(directory.path());
     let walk = shown(program(3, "/tmp/evil", "evil"), 1000, Precision::Ticks);
-    let pipeline = start(directory.path(), Script { walk, ..Script::default() });
+    let pipeline = start(directory.path(), Box::new(Script { walk, ..Script::default() }));
     let found = (key(10, 2_000), Origin::Found(Gap::Absence), "/tmp/evil".to_owned(), Some(1000));
     assert_eq!(known(&pipeline), found);
     assert_eq!(pipeline.account().repair.missing, 1);
@@ -247,7 +258,7 @@ fn a_change_of_rights_that_nobody_saw_is_found() {
     let directory = TempDir::new().unwrap();
     recorded(directory.path());
     let root = shown(program(2, "/usr/bin/bash", "bash"), 0, Precision::Nanoseconds);
-    let pipeline = start(directory.path(), Script { surveys: [root].into(), ..Script::default() });
+    let pipeline = start(directory.path(), Box::new(Script { surveys: [root].into(), ..Script::default() }));
     let changed = (key(10, 7), Origin::FirstExec, "/usr/bin/bash".to_owned(), Some(0));
     assert_eq!(known(&pipeline), changed);
     assert_eq!((pipeline.account().repair.missing, pipeline.account().repair.changed), (0, 1));
@@ -259,9 +270,76 @@ fn what_is_as_it_was_is_no_news() {
         let directory = TempDir::new().unwrap();
         recorded(directory.path());
         let same = shown(program(2, "/usr/bin/bash", "main"), 1000, precision);
-        let pipeline = start(directory.path(), Script { surveys: [same].into(), ..Script::default() });
+        let pipeline =
+            start(directory.path(), Box::new(Script { surveys: [same].into(), ..Script::default() }));
         let account = pipeline.account();
         assert_eq!((account.repair.surveys, account.repair.missing, account.repair.changed), (1, 0, 0));
         assert_eq!(known(&pipeline).0, key(10, 7));
+    }
+}
+
+/// A process that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The eBPF programs of two starts, without pins, with an exec in between.
+#[test]
+fn an_exec_between_two_starts_without_pins_is_found() {
+    let sensor = || open(SourceKind::Ebpf, EbpfConfig::default());
+    let Ok(first) = sensor().map_err(|error| required::skip("an exec between two starts", error)) else {
+        return;
+    };
+    let directory = TempDir::new().unwrap();
+    let mut pipeline = start(directory.path(), first);
+    let shell = Command::new("sh").args(["-c", "read line; exec sleep 600"]).stdin(Stdio::piped()).spawn();
+    let mut shell = Ended(shell.unwrap());
+    let pid = shell.0.id();
+    let exe = || fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let of_shell = exe();
+    let key_of = |pipeline: &Pipeline| pipeline.table().get_live(Pid(pid)).map(Entry::key);
+    until("the exec of the shell", || {
+        pipeline.poll(Duration::ZERO, &mut |_| {}).unwrap();
+        pipeline.table().get_live(Pid(pid)).is_some_and(|it| it.origin() == Origin::FirstExec)
+    });
+    let before = key_of(&pipeline).unwrap();
+    pipeline.finish(&mut |_| {}).unwrap();
+    pipeline.close();
+    drop(pipeline);
+
+    shell.0.stdin.take().unwrap().write_all(b"go on\n").unwrap();
+    until("the exec of sleep", || exe() != of_shell);
+    let mut pipeline = start(directory.path(), sensor().unwrap());
+    until("the repair", || {
+        pipeline.poll(Duration::ZERO, &mut |_| {}).unwrap();
+        key_of(&pipeline) != Some(before)
+    });
+    let entry = pipeline.table().get_live(Pid(pid)).unwrap();
+    assert_eq!(entry.origin(), Origin::Found(Gap::Absence));
+    assert_eq!(entry.image().unwrap().executable(), exe().as_os_str().as_encoded_bytes());
+    assert_eq!(entry.previous().map(Entry::key), Some(before));
+    assert_eq!(entry.parent().map(|it| it.key().pid.0), Some(std::process::id()));
+    let name = entry.key();
+    // Its end is that of the image that was found.
+    drop(shell);
+    until("its end", || {
+        pipeline.poll(Duration::ZERO, &mut |_| {}).unwrap();
+        pipeline.table().get_live(Pid(pid)).is_none()
+    });
+    let ended = pipeline.table().get(name).unwrap().snapshot();
+    assert!(matches!(ended.end.unwrap().how, EndKind::Exited(Some(_))), "{:?}", ended.end);
+}
+
+/// Waits until something holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "never seen: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
