@@ -308,6 +308,10 @@ fn an_exec_between_two_starts_without_pins_is_found() {
         pipeline.table().get_live(Pid(pid)).is_some_and(|it| it.origin() == Origin::FirstExec)
     });
     let before = key_of(&pipeline).unwrap();
+    let of_bystanders = |pipeline: &Pipeline| {
+        [1, std::process::id()].map(|pid| pipeline.table().get_live(Pid(pid)).map(Entry::key))
+    };
+    let bystanders = of_bystanders(&pipeline);
     pipeline.finish(&mut |_| {}).unwrap();
     pipeline.close();
     drop(pipeline);
@@ -325,6 +329,7 @@ fn an_exec_between_two_starts_without_pins_is_found() {
     assert_eq!(entry.previous().map(Entry::key), Some(before));
     assert_eq!(entry.parent().map(|it| it.key().pid.0), Some(std::process::id()));
     let name = entry.key();
+    assert_eq!(of_bystanders(&pipeline), bystanders, "who did no exec has the name that it had");
     // Its end is that of the image that was found.
     drop(shell);
     until("its end", || {
