@@ -197,23 +197,9 @@ impl Table {
         if survey.is_older(node.subject()) && self.with_other_program(subject, seen.program).is_some() {
             return Verdict::Doubtful;
         }
-        // Who names it by its begin has lost what it kept of it, and means what it runs by now.
-        let is_same_image =
-            !is_exact || node.start == subject.key.start || subject.key.start == subject.began;
-        if lacks_session(node.pid, self.session_of(slot), seen.session) {
-            return Verdict::Changed;
-        }
-        match image.map(Image::setting) {
-            // What changed after the survey began may have been seen before that.
-            Some(setting)
-                if is_same_image
-                    && known_since(node, setting) < survey.began
-                    && Rights::of_setting(setting).lacks(seen.rights) =>
-            {
-                Verdict::Changed
-            }
-            _ => Verdict::Agreed,
-        }
+        let is_changed = lacks_session(node.pid, self.session_of(slot), seen.session)
+            || image.is_some_and(|image| lacks_rights(node, image.setting(), seen, survey.began));
+        if is_changed { Verdict::Changed } else { Verdict::Agreed }
     }
 }
 
@@ -273,6 +259,17 @@ pub(super) fn is_undescribed(node: &Node, image: Option<&Image>) -> bool {
         Origin::Fork => image.is_none_or(|image| image.binary().is_empty() && image.executable().is_empty()),
         Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Found(_) => false,
     }
+}
+
+/// Whether `node` was seen in its current image as somebody else, or elsewhere, than in `setting`, by a survey
+/// that began then.
+fn lacks_rights(node: &Node, setting: &Setting, seen: Seen, began: BootTime) -> bool {
+    let Subject { key, began: process_began, precision } = seen.subject;
+    let is_exact = node.precision == Precision::Nanoseconds && precision == Precision::Nanoseconds;
+    // Who names it by its begin has lost what it kept of it, and means what it runs by now.
+    let is_this_image = !is_exact || node.start == key.start || key.start == process_began;
+    // What changed after the survey began may have been seen before that.
+    is_this_image && known_since(node, setting) < began && Rights::of_setting(setting).lacks(seen.rights)
 }
 
 /// Since when it is known as whom and where `node` runs.
