@@ -205,7 +205,7 @@ impl Pipeline {
     fn walk_again(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
         let Self { source, state, .. } = self;
         let began = boot_time();
-        let mut seen = Sightings::new();
+        let mut seen = Sightings::of_only_look();
         source.walk(&mut |event| match &event.kind {
             EventKind::Running(running) => seen.saw(event.time, running, &state.table),
             _ => state.fold(event, out),
@@ -344,7 +344,8 @@ impl Pipeline {
     fn repair(&mut self, mut seen: Sightings, began: BootTime, gap: Gap, out: &mut dyn FnMut(Fact)) {
         let Self { source, state, schedule, repaired, .. } = self;
         repaired.surveys += 1;
-        let Suspects { gone, missing, changed, young, .. } = seen.suspects(&state.table, began);
+        let Suspects { gone, mut missing, changed, doubtful, young, .. } = seen.suspects(&state.table, began);
+        missing.extend(schedule.confirm(doubtful, gap));
         if young > 0 {
             schedule.want(gap);
         }

@@ -5,9 +5,10 @@
 
 mod sighting;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use procession::Gap;
+use procession::{Gap, ProcessKey, Subject};
 
 pub(crate) use sighting::Sightings;
 
@@ -37,6 +38,8 @@ pub(crate) struct Schedule {
     earliest: Option<Instant>,
     /// Losses that are known.
     losses: u64,
+    /// Who ran another program than was known when it was last looked.
+    doubted: HashSet<ProcessKey>,
 }
 
 /// The least time from the end of a survey to the next.
@@ -65,6 +68,20 @@ impl Schedule {
         }
     }
 
+    /// Those of `doubtful`, who run another program than is known, that did so when it was last looked: their
+    /// execs were missed. The others may be doing one just now, of which nobody is told before it is
+    /// complete: it is looked again.
+    pub(crate) fn confirm(&mut self, doubtful: Vec<Subject>, gap: Gap) -> Vec<Subject> {
+        let doubted = std::mem::take(&mut self.doubted);
+        let (certain, new): (Vec<_>, Vec<_>) =
+            doubtful.into_iter().partition(|process| doubted.contains(&process.key));
+        if !new.is_empty() {
+            self.want(gap);
+        }
+        self.doubted.extend(new.into_iter().map(|process| process.key));
+        certain
+    }
+
     /// Why it is to be looked now, if so. It is not asked for again.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Gap> {
         let is_early = self.earliest.is_some_and(|earliest| now < earliest);
@@ -79,6 +96,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use procession::{BootTime, Pid};
+
     use super::*;
 
     #[test]
@@ -99,6 +118,22 @@ mod tests {
         schedule.want(Gap::Absence);
         schedule.note(1);
         assert_eq!(schedule.due(now), Some(Gap::Absence), "losses do not make up for an absence");
+    }
+
+    #[test]
+    fn who_runs_another_program_does_so_when_it_is_looked_twice_in_a_row() {
+        let process = |pid| {
+            let start = BootTime::from_nanos(5);
+            Subject::exact(ProcessKey::new(Pid(pid), start), start)
+        };
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        assert_eq!(schedule.confirm(vec![process(1), process(2)], Gap::Absence), []);
+        assert_eq!(schedule.due(now), Some(Gap::Absence));
+        assert_eq!(schedule.confirm(vec![process(2), process(3)], Gap::Loss), [process(2)]);
+        assert_eq!(schedule.due(now), Some(Gap::Loss), "for the one that is new");
+        assert_eq!(schedule.confirm(vec![], Gap::Loss), []);
+        assert_eq!(schedule.due(now), None);
+        assert_eq!(schedule.confirm(vec![process(3)], Gap::Loss), [], "not in a row");
     }
 
     #[test]

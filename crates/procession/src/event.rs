@@ -139,6 +139,10 @@ pub struct Exit<'a> {
 }
 
 /// A process that was found running: before anybody looked, or because events about it are missing.
+///
+/// With a `gap`, of a process that is known: what changed is taken in, and so is an image whose exec was
+/// missed. Where the process is named by its begin, or to the tick, such an image shows in the program
+/// ([`Table::runs_other_program`](crate::Table::runs_other_program)), and its key is of the event's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Running<'a> {
     /// The process in its current image.

@@ -21,7 +21,9 @@ impl fmt::Display for Pid {
 /// The name of one image of one process: who ran, since when.
 ///
 /// `start` is when the image began: the time of the fork for the image that a process shares with
-/// its parent, the time of the exec for every later one. A pid is reused, a key is not.
+/// its parent, the time of the exec for every later one; of one whose exec nobody saw, and that shows only in
+/// what the process runs, when it was found ([`Origin::Found`](crate::Origin::Found)). A pid is reused, a key
+/// is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessKey {
     /// The process.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use procession::{
-    Arguments, BootTime, Context, Event, EventKind, Exec, Exit, ExitStatus, Fork, MINIMUM_BUDGET, Pid,
+    Arguments, BootTime, Context, Entry, Event, EventKind, Exec, Exit, ExitStatus, Fork, MINIMUM_BUDGET, Pid,
     Precision, ProcessKey, Program, Subject, Table, TableConfig,
 };
 use proptest::prelude::*;
@@ -342,6 +342,31 @@ fn one_program_with_more_arguments_than_the_budget_pushes_nobody_out() {
     let kept = entry.image().expect("it runs a program").arguments();
     assert_eq!(kept.bytes, &arguments[..MINIMUM_BUDGET / 4]);
     assert_eq!(kept.missing(), arguments.len() - kept.bytes.len());
+}
+
+/// A budget that was lowered between two starts.
+#[test]
+fn one_program_with_more_arguments_than_the_new_budget_pushes_nobody_out_when_it_is_restored() {
+    let mut machine = Machine::new(TableConfig { budget: 64 << 20, ..TableConfig::default() });
+    for _ in 0..1_000 {
+        machine.fork(0);
+    }
+    let arguments = vec![b'x'; 6 << 20];
+    machine.exec(500, &arguments);
+    let large = machine.live[500].0;
+    let full = machine.table.get(large).and_then(Entry::image).expect("it runs a program").arguments();
+    assert_eq!(full.bytes.len(), arguments.len());
+
+    let config = TableConfig { budget: 0, ..TableConfig::default() };
+    machine.table = Table::restore_with(&machine.table.checkpoint(), config);
+    machine.check(MINIMUM_BUDGET);
+    let kept = machine.table.get(large).and_then(Entry::image).expect("it runs a program").arguments();
+    assert_eq!(kept.bytes, &arguments[..MINIMUM_BUDGET / 4]);
+    assert_eq!(kept.missing(), arguments.len() - kept.bytes.len());
+    // Once more, with the same budget, nothing else is cut.
+    let again = Table::restore(&machine.table.checkpoint());
+    let same = again.get(large).and_then(Entry::image).expect("it runs a program").arguments();
+    assert_eq!((same.bytes, same.total_len), (kept.bytes, kept.total_len));
 }
 
 #[test]

@@ -175,6 +175,47 @@ fn an_orphan_is_owned_by_whom_the_kernel_names_and_until_then_by_init() {
     assert_eq!(orphan.parent().map(|parent| show_key(parent.key())).as_deref(), Some("10@5"));
 }
 
+/// The pid of an owner comes again: whoever has it then has inherited nothing.
+#[test]
+fn who_has_the_pid_of_a_dead_owner_is_no_owner() {
+    let owner = |events: &str| {
+        let mut table = table(
+            "running 1@1 /sbin/init
+             running 50@2 /bin/subreaper < 1@1
+             fork 50@2 > 10@5
+             fork 10@5 > 11@6",
+        );
+        let _ = apply(&mut table, events);
+        let owner = entry(&table, "11@6").owner().expect("somebody");
+        (show_key(owner.key), owner.provenance)
+    };
+    let orphaned = "exit 10@5 0\nrunning 11@6 /bin/sh < 50@2";
+    assert_eq!(owner(orphaned), ("50@2".to_owned(), Provenance::Observed));
+    let heir = ("1@1".to_owned(), Provenance::Inferred);
+    assert_eq!(owner(&format!("{orphaned}\nexit 50@2 0\nfork 1@1 > 50@100000000")), heir);
+    // The exit was missed.
+    assert_eq!(owner(&format!("{orphaned}\nfork 1@1 > 50@100000000")), heir);
+    // Named by an image that it ran later than it began, and by one that it has replaced since.
+    let execs = "exec 50@2 > 50@7 /bin/subreaper < 1@1\nexit 10@5 0\nrunning 11@6 /bin/sh < 50@7";
+    assert_eq!(owner(execs), ("50@7".to_owned(), Provenance::Observed));
+    let execs = format!("{execs}\nexec 50@7 > 50@9 /bin/subreaper < 1@1 began 2");
+    assert_eq!(owner(&execs), ("50@7".to_owned(), Provenance::Observed));
+    assert_eq!(owner(&format!("{execs}\nexit 50@9 0 began 2\nfork 1@1 > 50@100000000")), heir);
+}
+
+/// Who knows times to the tick names an owner by the tick in which it began.
+#[test]
+fn an_owner_known_to_the_tick_is_the_process_that_began_in_it() {
+    let mut table = table("running 1@0 /sbin/init ticks\nrunning 10@20000000 /bin/sh < 1@0 ticks");
+    let _ = apply(&mut table, "running 50@10000003 /bin/subreaper < 1@0");
+    let _ = apply(&mut table, "running 10@20000000 /bin/sh < 50@10000000 ticks");
+    let owner = entry(&table, "10@20000000").owner().expect("somebody");
+    assert_eq!((show_key(owner.key).as_str(), owner.provenance), ("50@10000000", Provenance::Observed));
+    let _ = apply(&mut table, "exit 50@10000003 0\nfork 1@0 > 50@30000000");
+    let owner = entry(&table, "10@20000000").owner().expect("somebody");
+    assert_ne!((owner.key.pid.0, owner.provenance), (50, Provenance::Observed));
+}
+
 #[test]
 fn an_orphan_of_a_pid_namespace_goes_to_the_first_process_there() {
     let mut table = table("running 1@1 /sbin/init\nfork 1@1 > 2@2");

@@ -19,8 +19,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use procession::{
-    BootTime, Counted, EndKind, Entry, Event, EventKind, FactKind, Gap, Gone, Origin, Outcome, ParentLink,
-    Pid, ProcessKey, Provenance, Running, Survey, Suspects, Table, TableConfig,
+    BootTime, Counted, EndKind, Entry, Event, EventKind, Exec, FactKind, Gap, Gone, Origin, Outcome,
+    ParentLink, Pid, ProcessKey, Provenance, Running, Survey, Suspects, Table, TableConfig,
 };
 use proptest::prelude::*;
 
@@ -261,6 +261,88 @@ proptest! {
     ) {
         is_repaired(&damaged)?;
     }
+
+    /// After an absence the source has lost what it kept of each process.
+    #[test]
+    fn by_the_begin_of_each_process(
+        damaged in any_damaged((any::<[u8; 4]>(), any_fault()).prop_map(|(luck, fault)| {
+            let damage = KINDS.iter().zip(luck).map(|(kind, luck)| {
+                let percent = [0, 10, 30][usize::from(luck) % 3];
+                Damage { kind: *kind, percent, fault }
+            });
+            damage.collect()
+        })),
+    ) {
+        is_repaired_by_begin(&damaged)?;
+    }
+}
+
+/// With the file that is run by another name than the one that it was called by.
+fn with_file(mut event: Event<'static>) -> Event<'static> {
+    if let EventKind::Exec(Exec { program, .. }) | EventKind::Running(Running { program, .. }) =
+        &mut event.kind
+    {
+        (program.executable, program.comm) = (program.binary, program.binary);
+    }
+    event
+}
+
+/// What a look finds that knows of each process only when it began.
+fn look_by_begin(machine: &Machine) -> (Survey, Vec<Event<'static>>) {
+    let (_, found) = survey(machine);
+    let now = BootTime::from_nanos(machine.now + 1);
+    let mut survey = Survey::new(now);
+    let by_begin = found.into_iter().map(|event| {
+        let mut event = with_file(event);
+        let EventKind::Running(running) = &mut event.kind else { unreachable!("a look finds what runs") };
+        running.process.key.start = running.process.began;
+        (running.gap, running.owner.key.start) =
+            (Some(Gap::Absence), running.owner.began.unwrap_or(BootTime::ZERO));
+        survey.saw_running(running);
+        event
+    });
+    let found = by_begin.collect();
+    (survey, found)
+}
+
+fn is_repaired_by_begin(damaged: &Damaged) -> Result<(), TestCaseError> {
+    let (machine, _, told) = damaged.log();
+    let mut table = Table::new(TableConfig::default());
+    for event in told {
+        let _ = table.apply(&with_file(event));
+    }
+    let mut table = Table::restore(&table.checkpoint());
+    let (look, found) = look_by_begin(&machine);
+    let Suspects { missing, gone, changed, doubtful, .. } = table.suspects(&look);
+    for process in gone {
+        let gone = Gone { process, gap: Gap::Absence };
+        let _ = table.apply(&Event { time: look.began(), kind: EventKind::Gone(gone) });
+    }
+    for event in found {
+        let EventKind::Running(running) = event.kind else { unreachable!("a look finds what runs") };
+        if [&missing, &changed, &doubtful].iter().any(|list| list.contains(&running.process)) {
+            let outcome = table.apply(&event).outcome;
+            prop_assert_eq!(outcome, Outcome::Applied, "{}", show_event(&event));
+        }
+    }
+    for process in &machine.living {
+        let image = &machine.images[machine.current(*process)];
+        let entry = table.get_live(image.key.pid);
+        let said = entry.map(|it| (it.began(), it.binary(), it.snapshot().user().map(|it| it.0)));
+        prop_assert_eq!(
+            said,
+            Some((image.began, image.binary, image.euid)),
+            "{} {}",
+            image.key,
+            support::show(&table)
+        );
+    }
+    prop_assert_eq!(table.live(), machine.living.len());
+    let verdict = ledger_balances(&table).and_then(|()| is_sound(&table));
+    verdict.map_err(TestCaseError::fail)?;
+    let left = table.suspects(&look_by_begin(&machine).0);
+    prop_assert!(left.is_empty(), "{left:?}");
+    Ok(())
 }
 
 #[test]

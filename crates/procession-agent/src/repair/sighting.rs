@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use procession::{
-    Arguments, BootTime, Cgroup, Context, Event, EventKind, Gap, Origin, ProcessKey, Program, Running,
-    Subject, Survey, Suspects, Table, WorkingDirectory,
+    Arguments, BootTime, Cgroup, Context, Entry, Event, EventKind, Gap, Origin, Precision, ProcessKey,
+    Program, Running, Subject, Survey, Suspects, Table, WorkingDirectory,
 };
 
 /// Processes that were seen running.
@@ -13,6 +13,8 @@ pub(crate) struct Sightings {
     survey: Survey,
     /// Those that the table had otherwise at that moment, in full.
     strangers: HashMap<ProcessKey, Sighting>,
+    /// Whether there will be no other look.
+    is_only_look: bool,
 }
 
 /// An event that tells of a process, free of the source.
@@ -32,12 +34,17 @@ struct Sighting {
 
 impl Sightings {
     pub(crate) fn new() -> Self {
-        Self { survey: Survey::new(BootTime::ZERO), strangers: HashMap::new() }
+        Self { survey: Survey::new(BootTime::ZERO), strangers: HashMap::new(), is_only_look: false }
+    }
+
+    /// Those of the only look that there will be.
+    pub(crate) fn of_only_look() -> Self {
+        Self { is_only_look: true, ..Self::new() }
     }
 
     /// Takes note of a process that runs.
     pub(crate) fn saw(&mut self, time: BootTime, running: &Running<'_>, table: &Table) {
-        self.survey.saw_as(running.process, &running.context);
+        self.survey.saw_running(running);
         let key = running.process.key;
         if is_strange(table, running) {
             self.strangers.insert(key, Sighting::new(time, running));
@@ -47,7 +54,12 @@ impl Sightings {
     /// In what `table` differs from what was seen since `began`, when it was told all that happened by now.
     pub(crate) fn suspects(&mut self, table: &Table, began: BootTime) -> Suspects {
         self.survey = std::mem::replace(&mut self.survey, Survey::new(BootTime::ZERO)).begun_at(began);
-        table.suspects(&self.survey)
+        let mut suspects = table.suspects(&self.survey);
+        if self.is_only_look {
+            // It may be that an exec is under way. Then it is told twice, which is better than never.
+            suspects.missing.append(&mut suspects.doubtful);
+        }
+        suspects
     }
 
     /// The event that tells of a process that was seen, and why its own events did not. `None`: there was
@@ -59,15 +71,27 @@ impl Sightings {
 
 /// Whether there may be something to tell `table` of a process. It costs less than to keep all.
 fn is_strange(table: &Table, running: &Running<'_>) -> bool {
-    let Some(entry) = table.get(running.process.key) else { return true };
+    let Some(entry) = known(table, running.process) else { return true };
     let Some(image) = entry.image() else { return true };
     let Context { credentials, namespaces, cgroup, session, .. } = running.context;
     entry.origin() == Origin::Inferred
         || image.binary().is_empty()
+        || table.runs_other_program(running)
         || credentials.is_some_and(|it| image.credentials() != Some(&it))
         || namespaces.is_some_and(|it| image.namespaces() != Some(&it))
         || cgroup.is_some_and(|it| (image.cgroup_id(), image.cgroup_path()) != (it.id, it.path))
         || session.is_some() && entry.session() != session
+}
+
+/// The image for which `subject` stands: where that is only the begin of the process, whatever it runs.
+fn known(table: &Table, subject: Subject) -> Option<Entry<'_>> {
+    let is_by_begin = subject.precision == Precision::Ticks || subject.key.start == subject.began;
+    if !is_by_begin {
+        return table.get(subject.key);
+    }
+    // No pid has two processes within a tick.
+    let is_it = |entry: &Entry<'_>| entry.began().as_ticks() == subject.began.as_ticks();
+    table.get_live(subject.key.pid).filter(is_it)
 }
 
 impl Sighting {

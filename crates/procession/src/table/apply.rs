@@ -57,7 +57,7 @@ impl Table {
                     fact = Some(FactKind::Change);
                     (Outcome::Applied, Some(slot))
                 }
-                None => self.running(running),
+                None => self.running(running, event.time),
             },
             EventKind::Change(change) => self.change(change, event.time),
             EventKind::Gone(gone) => self.gone(*gone),
@@ -334,7 +334,7 @@ impl Table {
 
     /// What a look at a process that is known says of it, when it lacks a change that was missed.
     fn correct(&mut self, running: &Running<'_>, time: BootTime) -> Option<Slot> {
-        let gap = running.gap?;
+        let gap = running.gap.filter(|_| self.unseen_image(running, time).is_none())?;
         let Finding::Known(slot) = self.finding(running.process) else { return None };
         let node = self.nodes.get(slot)?;
         let is_exact =
@@ -363,12 +363,15 @@ impl Table {
         Some(slot)
     }
 
-    fn running(&mut self, running: &Running<'_>) -> Result {
-        let subject = running.process;
-        if subject.key.pid == Pid(0) {
+    fn running(&mut self, running: &Running<'_>, time: BootTime) -> Result {
+        if running.process.key.pid == Pid(0) {
             return REJECTED;
         }
-        let (described, before) = match self.finding(subject) {
+        let (subject, finding) = match self.unseen_image(running, time) {
+            Some((before, subject)) => (subject, Finding::MissedImage { before }),
+            None => (running.process, self.finding(running.process)),
+        };
+        let (described, before) = match finding {
             Finding::Known(slot) => {
                 self.note_owner(slot, running.owner.key);
                 return (Outcome::Duplicate, Some(slot));

@@ -121,8 +121,8 @@ impl Table {
         Self::restore_with(checkpoint, checkpoint.config)
     }
 
-    /// A table in the state of `checkpoint`, with another configuration. What does not fit into its
-    /// budget goes, as when memory is short.
+    /// A table in the state of `checkpoint`, with another configuration. Arguments that are too long for
+    /// its budget are [cut](super::MINIMUM_BUDGET); what else does not fit goes, as when memory is short.
     pub fn restore_with(checkpoint: &Checkpoint, config: TableConfig) -> Self {
         let mut table = Self::new(config);
         let SavedState { now, latest, .. } = checkpoint.state;
@@ -171,11 +171,11 @@ impl Table {
     }
 
     fn put_back_body(&mut self, slot: Slot, saved: &Saved, images: &mut Images) {
-        let shared = &mut self.shared;
+        let (most, shared) = (self.longest_text(), &mut self.shared);
         let image = match &saved.content {
             Content::Unknown => None,
             Content::Image(image) => {
-                Some(images.entry(image.address()).or_insert_with(|| shared.adopt(image)).clone())
+                Some(images.entry(image.address()).or_insert_with(|| shared.adopt(image, most)).clone())
             }
             Content::Tombstone { program, stands_for } => {
                 let program = shared.adopt_program(program);

@@ -172,7 +172,10 @@ impl<'t> Entry<'t> {
             let heir = self.parent()?.reaper().filter(|heir| heir.slot != self.slot)?;
             Some((heir.key(), Provenance::Inferred))
         };
-        let alive = |(key, _): &(ProcessKey, _)| self.table.live_slot_of(key.pid).is_some();
+        // Who began after what was noted has only the pid.
+        let is_it = |live: Self, key: ProcessKey| live.began().as_ticks() <= key.start.as_ticks();
+        let alive =
+            |(key, _): &(ProcessKey, _)| self.table.get_live(key.pid).is_some_and(|it| is_it(it, *key));
         let (key, provenance) = noted.filter(alive).or_else(parent).or_else(heir)?;
         Some(ParentLink { key, provenance })
     }

@@ -70,13 +70,20 @@ impl Table {
     /// The image that the process of `named` ran at `at`, if `named` is the one since its begin and that
     /// was replaced by then: so speaks a source that has lost what it kept of the process.
     pub(super) fn later_image(&self, named: Subject, at: BootTime) -> Option<Slot> {
-        if named.key.start != named.began || named.precision == Precision::Ticks {
+        if named.key.start != named.began {
             return None;
         }
         let images = successors(self.image_of(named), |slot| self.nodes.get(*slot)?.previous);
         let mut images = images.filter_map(|slot| Some((slot, self.nodes.get(slot)?)));
         let (ran, node) = images.find(|(_, node)| node.start <= at)?;
-        (node.precision == Precision::Nanoseconds && node.start > named.key.start).then_some(ran)
+        let are_exact = node.precision == Precision::Nanoseconds && named.precision == Precision::Nanoseconds;
+        // What one process did within a tick is one image, as far as can be told.
+        let is_later = if are_exact {
+            node.start > named.key.start
+        } else {
+            node.start.as_ticks() > named.key.start.as_ticks()
+        };
+        is_later.then_some(ran)
     }
 
     /// A source that knows times to the tick only names a process by its begin, whatever it runs.

@@ -8,7 +8,8 @@
 //! * `links` takes and drops the links between entries, and with them the entries themselves.
 //! * `clock` says how far time has come.
 //! * `entry` is what a reader sees, and walks along the links.
-//! * `survey` compares the table with what somebody saw who looked at all that runs.
+//! * `survey` compares the table with what somebody saw who looked at all that runs; `program` says when
+//!   what a process was seen to run is not what is known.
 //! * `reclaim` decides when an entry goes because time has passed.
 //! * `pressure` decides what goes because memory is short.
 //! * `checkpoint` copies the state, and goes on from a copy; `parts` takes a copy apart, and `rebuild`
@@ -24,6 +25,7 @@ mod links;
 mod node;
 mod parts;
 mod pressure;
+mod program;
 mod rebuild;
 mod reclaim;
 mod shared;

@@ -184,10 +184,15 @@ impl Table {
         }
     }
 
+    /// The most bytes that the arguments of one process may have, and those of its environment.
+    pub(super) fn longest_text(&self) -> usize {
+        self.config.budget / 4
+    }
+
     /// `event` with no more arguments than one process may have, if it has more: to make room for one
     /// that never fits, all others would go.
     pub(super) fn shortened<'e>(&self, event: &Event<'e>) -> Option<Event<'e>> {
-        let most = self.config.budget / 4;
+        let most = self.longest_text();
         let program = match &event.kind {
             EventKind::Exec(exec) => &exec.program,
             EventKind::Running(running) => &running.program,

@@ -65,12 +65,14 @@ impl Shared {
         Image::new(file, setting, [program.arguments, program.environment], program.privileges)
     }
 
-    /// An image equal to one of another table.
-    pub(super) fn adopt(&mut self, image: &Image) -> Image {
+    /// An image equal to one of another table, but for what its arguments and its environment have beyond
+    /// `most` bytes.
+    pub(super) fn adopt(&mut self, image: &Image, most: usize) -> Image {
         let program = self.adopt_program(image.program());
         let mut shared = |key: &SettingKey<'_>| intern(&mut self.settings, key);
         let setting = image.setting().adopted(&mut shared);
-        Image::new(program, setting, [image.arguments(), image.environment()], image.privileges())
+        let texts = [image.arguments(), image.environment()].map(|text| text.cut(most));
+        Image::new(program, setting, texts, image.privileges())
     }
 
     /// A program equal to one of another table.

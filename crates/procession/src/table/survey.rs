@@ -1,4 +1,5 @@
-//! The table against a look at the machine: who is missing, who has gone, and who has other rights.
+//! The table against a look at the machine: who is missing, who has gone, and who has other rights or runs
+//! another program.
 //!
 //! Nothing here changes the table. Whoever looked tells it what was found, as events like all others
 //! ([`EventKind::Running`](crate::EventKind::Running) with a gap, [`EventKind::Gone`](crate::EventKind::Gone)),
@@ -9,7 +10,7 @@ use std::hash::{BuildHasher as _, Hash};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::event::{Context, Precision, Subject};
+use crate::event::{Context, Precision, Program, Running, Subject};
 use crate::ids::Pid;
 use crate::image::Image;
 use crate::process::Origin;
@@ -18,6 +19,7 @@ use crate::time::BootTime;
 
 use super::Table;
 use super::node::Node;
+use super::program::ProgramMark;
 
 /// The processes that run, as somebody saw who looked at all of them, one after the other.
 #[derive(Clone, Debug)]
@@ -32,6 +34,7 @@ struct Seen {
     subject: Subject,
     rights: Rights,
     session: Option<Pid>,
+    program: ProgramMark,
 }
 
 /// Enough of a context to tell it from another: a number for each part. Zero: nobody said.
@@ -49,6 +52,10 @@ pub struct Suspects {
     pub gone: Vec<Subject>,
     /// Seen running as somebody else, or elsewhere, or in another session, than the table has it.
     pub changed: Vec<Subject>,
+    /// Seen running another program than the table has, by somebody who does not know which image it is:
+    /// an exec was missed, or was under way. Whoever looks once more, and finds the same, knows that it was
+    /// missed.
+    pub doubtful: Vec<Subject>,
     /// How many of what was seen and is not known are younger than the survey: their events may be on the
     /// way, or lost. Whoever looks once more will know.
     pub young: usize,
@@ -57,7 +64,7 @@ pub struct Suspects {
 impl Suspects {
     /// The table and the survey agree, as far as can be told.
     pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.gone.is_empty() && self.changed.is_empty()
+        [&self.missing, &self.gone, &self.changed, &self.doubtful].iter().all(|list| list.is_empty())
     }
 }
 
@@ -95,7 +102,18 @@ impl Survey {
 
     /// `subject` runs, as whom and where `context` says. Parts of it that are `None` are not compared.
     pub fn saw_as(&mut self, subject: Subject, context: &Context<'_>) {
-        let seen = Seen { subject, rights: Rights::of_context(context), session: context.session };
+        self.saw_program(subject, context, &Program::default());
+    }
+
+    /// What an event that tells of a running process says: [`saw_as`](Self::saw_as), and which program it
+    /// runs.
+    pub fn saw_running(&mut self, running: &Running<'_>) {
+        self.saw_program(running.process, &running.context, &running.program);
+    }
+
+    fn saw_program(&mut self, subject: Subject, context: &Context<'_>, program: &Program<'_>) {
+        let (rights, program) = (Rights::of_context(context), ProgramMark::of(program));
+        let seen = Seen { subject, rights, session: context.session, program };
         let latest = self.seen.entry(subject.key.pid).or_insert(seen);
         // Of two that had the pid while the survey went on, and of two images, the later one.
         if (latest.subject.began, latest.subject.key.start) <= (subject.began, subject.key.start) {
@@ -121,7 +139,7 @@ impl Rights {
     }
 }
 
-fn number(part: Option<impl Hash>) -> u32 {
+pub(super) fn number(part: Option<impl Hash>) -> u32 {
     let Some(part) = part else { return 0 };
     let [a, b, c, d, ..] = FixedState::default().hash_one(part).to_le_bytes();
     u32::from_le_bytes([a, b, c, d]).max(1)
@@ -137,8 +155,9 @@ impl Table {
     pub fn suspects(&self, survey: &Survey) -> Suspects {
         let mut suspects = Suspects::default();
         for seen in survey.seen.values() {
-            match self.verdict(survey.began, *seen) {
+            match self.verdict(survey, *seen) {
                 Verdict::Agreed => {}
+                Verdict::Doubtful => suspects.doubtful.push(seen.subject),
                 Verdict::Missing if survey.is_older(seen.subject) => suspects.missing.push(seen.subject),
                 Verdict::Missing => suspects.young += 1,
                 Verdict::Changed => suspects.changed.push(seen.subject),
@@ -148,13 +167,14 @@ impl Table {
         let gone = live.filter(|(_, node)| survey.should_have_seen(node) && !survey.has_seen(node));
         suspects.gone.extend(gone.map(|(_, node)| node.subject()));
         // The order of a hash table is nobody's business; parents come before their children.
-        for list in [&mut suspects.missing, &mut suspects.gone, &mut suspects.changed] {
+        let Suspects { missing, gone, changed, doubtful, .. } = &mut suspects;
+        for list in [missing, gone, changed, doubtful] {
             list.sort_unstable_by_key(|it| (it.began, it.key.pid, it.key.start));
         }
         suspects
     }
 
-    fn verdict(&self, began: BootTime, seen: Seen) -> Verdict {
+    fn verdict(&self, survey: &Survey, seen: Seen) -> Verdict {
         let subject = seen.subject;
         let of_pid = self.latest_slot_of(subject.key.pid);
         let Some((slot, node)) = of_pid.and_then(|slot| Some((slot, self.nodes.get(slot)?))) else {
@@ -173,21 +193,13 @@ impl Table {
         if is_exact && node.start < subject.key.start || is_undescribed(node, image) {
             return Verdict::Missing;
         }
-        let is_same_image = !is_exact || node.start == subject.key.start;
-        if lacks_session(node.pid, self.session_of(slot), seen.session) {
-            return Verdict::Changed;
+        // One that began after the survey did may not be the one that was seen.
+        if survey.is_older(node.subject()) && self.with_other_program(subject, seen.program).is_some() {
+            return Verdict::Doubtful;
         }
-        match image.map(Image::setting) {
-            // What changed after the survey began may have been seen before that.
-            Some(setting)
-                if is_same_image
-                    && known_since(node, setting) < began
-                    && Rights::of_setting(setting).lacks(seen.rights) =>
-            {
-                Verdict::Changed
-            }
-            _ => Verdict::Agreed,
-        }
+        let is_changed = lacks_session(node.pid, self.session_of(slot), seen.session)
+            || image.is_some_and(|image| lacks_rights(node, image.setting(), seen, survey.began));
+        if is_changed { Verdict::Changed } else { Verdict::Agreed }
     }
 }
 
@@ -196,6 +208,7 @@ enum Verdict {
     Agreed,
     Missing,
     Changed,
+    Doubtful,
 }
 
 /// Whether a process was seen in another session than is known of it.
@@ -235,7 +248,7 @@ impl Survey {
 
 /// Whether `node` is an image of the process of `subject`, as far as is known by now: of some that were
 /// inferred only an image is known, and not when the process began.
-fn is_of(node: &Node, subject: Subject) -> bool {
+pub(super) fn is_of(node: &Node, subject: Subject) -> bool {
     node.key() == subject.key || node.is_same_process(subject)
 }
 
@@ -246,6 +259,17 @@ pub(super) fn is_undescribed(node: &Node, image: Option<&Image>) -> bool {
         Origin::Fork => image.is_none_or(|image| image.binary().is_empty() && image.executable().is_empty()),
         Origin::FirstExec | Origin::Exec | Origin::Running | Origin::Found(_) => false,
     }
+}
+
+/// Whether `node` was seen in its current image as somebody else, or elsewhere, than in `setting`, by a survey
+/// that began then.
+fn lacks_rights(node: &Node, setting: &Setting, seen: Seen, began: BootTime) -> bool {
+    let Subject { key, began: process_began, precision } = seen.subject;
+    let is_exact = node.precision == Precision::Nanoseconds && precision == Precision::Nanoseconds;
+    // Who names it by its begin has lost what it kept of it, and means what it runs by now.
+    let is_this_image = !is_exact || node.start == key.start || key.start == process_began;
+    // What changed after the survey began may have been seen before that.
+    is_this_image && known_since(node, setting) < began && Rights::of_setting(setting).lacks(seen.rights)
 }
 
 /// Since when it is known as whom and where `node` runs.
