@@ -22,7 +22,7 @@ use procession_kube::{
     RuntimesConfig,
 };
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 /// Long enough for whatever happens at all on a busy machine.
@@ -138,7 +138,7 @@ pub(crate) fn outages(sockets: &[String], running: ContainerId, daemon: &mut Dae
     assert_eq!(known(ask(&runtimes, running)).id, running);
     assert_eq!(ask(&runtimes, new_id()), Answer::Unknown);
     let hasty = client_that_waits(sockets, Duration::from_secs(5));
-    daemon.signal(Signal::STOP);
+    daemon.freeze();
     assert_eq!(ask(&hasty, new_id()), Answer::Unreachable, "it hangs");
     daemon.signal(Signal::CONT);
     wait_for("answer after the daemon went on", || {
@@ -361,6 +361,14 @@ impl Daemon {
     pub(crate) fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().unwrap();
         kill_process(Pid::from_child(process), signal).unwrap();
+    }
+
+    /// Has it hang: when this returns, none of its threads runs any more.
+    fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let process = WaitId::Pid(Pid::from_child(self.process.as_ref().unwrap()));
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        wait_for("stop of the daemon", || waitid(process.clone(), options).unwrap());
     }
 
     /// Ends it as an administrator would.
