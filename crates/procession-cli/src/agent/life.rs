@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long a service manager that does not read is waited for, with what it is told once: much less than it
 /// waits for us.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What happens to the agent from outside.
 #[derive(Debug)]
