@@ -204,7 +204,7 @@ fn why_of_an_orphan() {
     let script = Script::observed(&agent, script, "303");
     let why = || told(&agent, &["why", &script.pid.to_string()]);
     // The end of its parent may be told after what it runs.
-    wait_until(|| why().contains("Its parent has ended since"), &why);
+    wait_until(|| why().contains("Its parent has ended since"), why);
     let text = why();
     let paragraphs: Vec<_> = text.split("\n\n").collect();
     line(paragraphs[0], &["sleep 303 as root"]);
