@@ -67,7 +67,6 @@ mod redaction;
 mod repair;
 mod replay;
 pub mod server;
-mod silence;
 mod stream;
 mod tally;
 mod tcp;

@@ -8,7 +8,6 @@ use procession_sensor::SourceKind;
 use crate::presenter::Presenter;
 use crate::pulse::Pulse;
 use crate::query::Queries;
-use crate::silence;
 use crate::stream::EventLog;
 
 /// A node under observation, as those see it who serve it to others. Cheap to clone.
@@ -87,7 +86,7 @@ impl Node {
             node_name: presenter.node_name().to_owned(),
             started: pulse.began(),
             source: source.to_string(),
-            shortcomings: shortcomings.iter().cloned().chain(silence::sentence(&pulse.silencing())).collect(),
+            shortcomings: shortcomings.clone(),
             last_event: pulse.last_event(),
             is_observing: pulse.is_observing(),
         }

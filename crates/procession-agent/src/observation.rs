@@ -237,7 +237,6 @@ impl Work {
         teller.attend(&mut |told| queue.offer(told));
         pipeline.call(&mut queue.roll);
         self.pulse.beat(self.pipeline.table().ledger().received());
-        self.pulse.set_silencing(self.pipeline.silencing());
         self.answer();
         Ok(())
     }

@@ -10,7 +10,6 @@ use crate::node::Node;
 use crate::pipeline::Account;
 use crate::privileges;
 use crate::server::ServerCounters;
-use crate::silence;
 use crate::web::{Health, Observed};
 
 /// An agent, as who watches over it sees it.
@@ -69,13 +68,11 @@ impl Observed for NodeObserved {
         let pulse = self.node.pulse();
         let export = self.export.as_ref().map(ExportHandle::counts);
         let is_failing = export.is_some_and(|counts| counts.is_failing);
-        let silencing = pulse.silencing();
-        let silence = silence::sentence(&silencing).filter(|_| silencing.lasting.is_some());
         let export = is_failing.then(|| "events cannot be exported".to_owned());
         Health {
             is_running: !pulse.is_over(),
             silence: pulse.silence(),
-            obstacles: silence.into_iter().chain(export).collect(),
+            obstacles: export.into_iter().collect(),
         }
     }
 }

@@ -8,13 +8,12 @@ use procession::{
 };
 use procession_filter::Filter;
 use procession_journal::Restored;
-use procession_sensor::{KernelCounts, Resumed, Silencing, Source, SourceError};
+use procession_sensor::{KernelCounts, Resumed, Source, SourceError};
 
 use crate::clock::boot_time;
 use crate::inventory::InventoryCounts;
 use crate::journal::{Feed, JournalCounts, OpenJournal, Redactor, Roll, chain};
 use crate::repair::{RepairCounts, Schedule, Sightings};
-use crate::silence::Watch;
 use crate::tally::{Counter, Tally};
 use crate::tell::TellCounts;
 
@@ -50,7 +49,6 @@ pub struct Pipeline {
     state: State,
     schedule: Schedule,
     repaired: RepairCounts,
-    silence: Watch,
 }
 
 /// What a pipeline does.
@@ -104,8 +102,6 @@ pub struct Account {
     pub journal: Option<JournalCounts>,
     /// What came of looking for what was missed.
     pub repair: RepairCounts,
-    /// How often somebody made the source see nothing.
-    pub silencing: Silencing,
 }
 
 impl PipelineConfig {
@@ -141,13 +137,8 @@ impl Pipeline {
         };
         let counter = Counter::default();
         let state = State { table, selection, counter, root: None, is_walking: true, journal, redactor };
-        let mut pipeline = Self {
-            source,
-            state,
-            schedule: Schedule::default(),
-            repaired: RepairCounts::default(),
-            silence: Watch::default(),
-        };
+        let mut pipeline =
+            Self { source, state, schedule: Schedule::default(), repaired: RepairCounts::default() };
         if let Some(journal) = &mut pipeline.state.journal {
             journal.goes_on_from(bookmark.as_deref().unwrap_or_default());
             journal.send_state_if_due(&pipeline.state.table);
@@ -232,9 +223,6 @@ impl Pipeline {
     pub fn poll(&mut self, timeout: Duration, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
         self.source.poll(timeout, &mut |event| self.state.fold(event, out))?;
         self.schedule.note(self.losses());
-        if self.silence.note(self.source.silencing(), Instant::now()) {
-            self.schedule.want(Gap::Absence);
-        }
         if let Some(gap) = self.schedule.due(Instant::now()) {
             // What a source lost that cannot stays lost.
             self.survey(gap, out)?;
@@ -249,9 +237,7 @@ impl Pipeline {
     ///
     /// The source fails.
     pub fn finish(&mut self, out: &mut dyn FnMut(Fact)) -> Result<(), SourceError> {
-        let finished = self.source.finish(&mut |event| self.state.fold(event, out));
-        self.silence.note(self.source.silencing(), Instant::now());
-        finished
+        self.source.finish(&mut |event| self.state.fold(event, out))
     }
 
     /// Ends the journal, if there is one: what is left is written.
@@ -415,13 +401,7 @@ impl Pipeline {
             tally: self.state.counter.tally(self.table()),
             journal: self.state.journal.as_ref().map(Feed::counts),
             repair: self.repaired,
-            silencing: self.silencing().clone(),
         }
-    }
-
-    /// What somebody did to make the source see nothing.
-    pub(crate) fn silencing(&self) -> &Silencing {
-        self.silence.known()
     }
 }
 

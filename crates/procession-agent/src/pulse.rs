@@ -1,10 +1,8 @@
 //! Whether an observation goes on, for those who are asked how it does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-
-use procession_sensor::Silencing;
 
 /// Signs of life of an observation. Cheap to clone and to read.
 #[derive(Clone, Debug)]
@@ -19,7 +17,6 @@ struct Signs {
     events: AtomicU64,
     received: AtomicU64,
     is_over: AtomicBool,
-    silencing: Mutex<Silencing>,
 }
 
 /// How long an observation may be silent. It gives a sign every 20 ms; but an answer to a question about
@@ -34,7 +31,6 @@ impl Pulse {
             events: AtomicU64::new(0),
             received: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
-            silencing: Mutex::default(),
         }))
     }
 
@@ -47,27 +43,14 @@ impl Pulse {
         }
     }
 
-    /// What somebody did to make the source see nothing.
-    pub(crate) fn set_silencing(&self, silencing: &Silencing) {
-        let mut known = self.0.silencing.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != *silencing {
-            known.clone_from(silencing);
-        }
-    }
-
-    /// What somebody did to make the source see nothing.
-    pub fn silencing(&self) -> Silencing {
-        self.0.silencing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// It is over when this is dropped.
     pub(crate) fn ending(&self) -> Ending {
         Ending(self.clone())
     }
 
-    /// Whether the source is attached and read, and nobody has made it see nothing.
+    /// Whether the source is attached and read.
     pub fn is_observing(&self) -> bool {
-        !self.is_over() && self.silence() < SILENCE && self.silencing().lasting.is_none()
+        !self.is_over() && self.silence() < SILENCE
     }
 
     /// How long ago the source was last read.

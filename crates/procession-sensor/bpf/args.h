@@ -105,33 +105,3 @@ static __always_inline void append_args(struct buffer *buffer, struct mm_struct 
 	args->len = len;
 	buffer->used = used + len;
 }
-
-/* Appends the first part of the arguments of any process; may sleep until they are in memory. */
-static __always_inline void append_args_of(struct buffer *buffer, struct task_struct *task,
-					   struct mm_struct *mm)
-{
-	struct args *args = &buffer->image.args;
-	u64 len = args_size(mm);
-	u32 used = buffer->used;
-	u64 room;
-
-	args->total = len;
-	args->offset = used;
-	barrier_var(used);
-	if (used > TEXTS_MAX)
-		return;
-	room = WALK_RECORD_MAX - sizeof(struct image_record) - used;
-	if (len > room)
-		len = room;
-	if (len > WALK_ARGS_INLINE)
-		len = WALK_ARGS_INLINE;
-	barrier_var(len);
-	if (len > WALK_ARGS_INLINE)
-		return;
-	if (bpf_copy_from_user_task(buffer->data + used, len, (void *)mm->arg_start, task, 0)) {
-		count(STAT_WALK_READ_FAILED);
-		return;
-	}
-	args->len = len;
-	buffer->used = used + len;
-}

@@ -52,8 +52,8 @@ static __always_inline struct task_state *make_state(struct task_struct *leader)
 }
 
 /*
- * Notes that `leader` runs a new image, and when the one before began. False if another generation of
- * programs has noted this very exec: it was the active one a moment ago.
+ * Notes that `leader` runs a new image, and when the one before began. False if another build of
+ * the programs has noted this very exec, and so tells of it.
  */
 static __always_inline bool begin_image(struct task_struct *leader, u64 now, u64 *before)
 {
@@ -85,18 +85,48 @@ static __always_inline void copy_state_to_thread(struct task_struct *creator, st
 }
 
 /*
+ * Whether nobody on this CPU has told of this process before: `last` is of whom was told last. A program
+ * that is preempted between two builds of itself may find another's claim, and tell again: a duplicate is
+ * better than no record at all.
+ */
+static __always_inline bool claim_on_cpu(struct claim *last, struct task_struct *leader)
+{
+	u64 process_start = leader->start_boottime;
+	u64 tgid = leader->tgid;
+
+	if (last->process_start == process_start && last->tgid == tgid)
+		return false;
+	last->process_start = process_start;
+	last->tgid = tgid;
+	return true;
+}
+
+static __always_inline bool claim_fork(struct task_struct *child)
+{
+	u32 zero = 0;
+	struct claims *own = bpf_map_lookup_elem(&claims, &zero);
+
+	return !own || claim_on_cpu(&own->fork, child);
+}
+
+/*
  * Whether the caller is to report the end of the process. Threads that die together can all find
  * `live` at zero, since each counts itself out some time before it gets to our hook. The first one
  * to mark the leader wins. No mark is made when no other thread is left that could come after us,
- * but one that went before may have left its own. A duplicate is better than no record at all.
+ * but one that went before may have left its own; and a leader without state has its end claimed on
+ * the CPU.
  */
 static __always_inline bool claim_exit(struct task_struct *leader)
 {
+	u32 zero = 0;
+	struct claims *own = bpf_map_lookup_elem(&claims, &zero);
 	struct task_state *state;
 
 	if (leader->signal->nr_threads == 1)
 		state = bpf_task_storage_get(&tasks, leader, NULL, 0);
 	else
 		state = make_state(leader);
-	return !state || __sync_val_compare_and_swap(&state->exit_sent, 0, 1) == 0;
+	if (state)
+		return __sync_val_compare_and_swap(&state->exit_sent, 0, 1) == 0;
+	return !own || claim_on_cpu(&own->exit, leader);
 }

@@ -10,7 +10,7 @@ enum {
 	PATH_SPACE = TEXT_MAX + NAME_MAX_NUL,
 	/* Texts first (file name, interpreter, three paths), then the arguments. */
 	TEXTS_MAX = 2 * TEXT_MAX + 3 * PATH_SPACE,
-	DATA_MAX = TEXTS_MAX + WALK_ARGS_INLINE,
+	DATA_MAX = TEXTS_MAX + EXEC_ARGS_INLINE,
 };
 
 /* Where a path walk stands. Pointers are plain numbers: they are only ever probed, never followed. */
@@ -58,7 +58,7 @@ struct task_state {
 };
 
 /*
- * The maps `events`, `stats`, `tasks` and `active` outlive the programs when they are pinned: what they
+ * The maps `events`, `stats`, `tasks` and `claims` outlive the programs when they are pinned: what they
  * hold is part of LAYOUT_VERSION in src/record/layout.rs.
  */
 
@@ -82,15 +82,26 @@ struct {
 } tasks SEC(".maps");
 
 /*
- * Which generation of the live programs is to work; 0 = none yet. Two are attached for a moment when
- * one takes over from another, and one store ends the one and begins the other.
+ * Of what this CPU has told last. Two builds of the live programs are attached for a while when one takes
+ * over from another, and each event is told by the one that claims it first. Events that leave no state with
+ * a task are claimed here: the builds are called for the same event one right after the other.
  */
+struct claim {
+	u64 process_start; /* of the process that was forked, or ended */
+	u64 tgid;
+};
+
+struct claims {
+	struct claim fork;
+	struct claim exit;
+};
+
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, u64);
-} active SEC(".maps");
+	__type(value, struct claims);
+} claims SEC(".maps");
 
 /*
  * One buffer per CPU: the loader sets max_entries to their number. A real per-CPU map would not do,
@@ -122,17 +133,6 @@ static __always_inline struct buffer *buffer_of(u32 id)
 		return bpf_map_lookup_elem(&walk_buffer, &index);
 	index = bpf_get_smp_processor_id();
 	return bpf_map_lookup_elem(&live_buffers, &index);
-}
-
-/* Set by the loader: the generation of these programs. */
-const volatile u64 generation = 0;
-
-static __always_inline bool is_active(void)
-{
-	u32 zero = 0;
-	u64 *current = bpf_map_lookup_elem(&active, &zero);
-
-	return current && *current == generation;
 }
 
 /*

@@ -229,9 +229,8 @@ enum stat {
 
 	STAT_STORAGE_FAILED = 13,   /* no memory for task storage: an image_start may be wrong */
 	STAT_READ_FAILED = 14,      /* arguments that could not be read, wholly or from some point on */
-	STAT_WALK_READ_FAILED = 15, /* as STAT_READ_FAILED, in a walk */
 
-	STAT_COUNT = 16,
+	STAT_COUNT = 15,
 };
 
 /* From the kind of a live record to its slots. */
@@ -244,7 +243,6 @@ enum {
 	TEXT_MAX = 4096,            /* PATH_MAX: a path text may exceed it by one component */
 	EXEC_ARGS_INLINE = 16384,   /* bytes of arguments in the exec record itself */
 	ARGS_CHUNK = 28 * 1024,     /* bytes of arguments in one args record */
-	WALK_ARGS_INLINE = 24576,   /* bytes of arguments in a walk record */
 	WALK_RECORD_MAX = 32 * 1024 - 8, /* the kernel's buffer for one read of an iterator is 32 kB */
 };
 

@@ -28,12 +28,12 @@ int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 {
 	struct fork_record *record;
 
-	if (!is_active())
-		return 0;
 	if (child->pid != child->tgid) {
 		copy_state_to_thread(creator, child);
 		return 0;
 	}
+	if (!claim_fork(child))
+		return 0;
 	record = reserve(RECORD_FORK, sizeof(*record));
 	if (!record)
 		return 0;
@@ -105,7 +105,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 	struct image_record *image;
 	u64 replaced, chunked;
 
-	if (!is_active() || !begin_image(task, now, &replaced))
+	if (!begin_image(task, now, &replaced))
 		return 0;
 	if (!buffer) {
 		next_seq(RECORD_EXEC);
@@ -163,7 +163,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	struct task_struct *leader = task->group_leader;
 	struct exit_record *record;
 
-	if (!is_active() || task->signal->live.counter != 0 || !claim_exit(leader))
+	if (task->signal->live.counter != 0 || !claim_exit(leader))
 		return 0;
 	record = reserve(RECORD_EXIT, sizeof(*record));
 	if (!record)
@@ -187,7 +187,7 @@ int BPF_PROG(on_credentials, struct cred *new)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (is_active() && speaks_for_process(task) && credentials_differ(task->real_cred, new))
+	if (speaks_for_process(task) && credentials_differ(task->real_cred, new))
 		send_change(task, task, new);
 	return 0;
 }
@@ -201,7 +201,7 @@ int BPF_PROG(on_unshare, unsigned long flags, int error)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (is_active() && !error && flags & CLONE_NAMESPACES && speaks_for_process(task))
+	if (!error && flags & CLONE_NAMESPACES && speaks_for_process(task))
 		send_change(task, task, task->real_cred);
 	return 0;
 }
@@ -212,7 +212,7 @@ int BPF_PROG(on_setns, const void *regs, long error)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (is_active() && !error && speaks_for_process(task))
+	if (!error && speaks_for_process(task))
 		send_change(task, task, task->real_cred);
 	return 0;
 }
@@ -224,7 +224,7 @@ int BPF_PROG(on_session, int session)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_struct *leader = task->group_leader;
 
-	if (is_active() && session > 0)
+	if (session > 0)
 		send_change(task, leader, leader->real_cred);
 	return 0;
 }
@@ -282,8 +282,12 @@ int on_walk(struct bpf_iter__task *ctx)
 	fill_ref_of(&image->subject, task, task);
 	fill_owner_in_walk(&image->owner, task->real_parent);
 	fill_image(buffer, BUFFER_WALK, task, mm ? mm->exe_file : NULL);
+	/*
+	 * How long its arguments are, not what they are: another process's memory may be a file whose owner
+	 * never answers (FUSE), and this would wait for ever. /proc reads none of such.
+	 */
 	if (mm)
-		append_args_of(buffer, task, mm);
+		image->args.total = args_size(mm);
 	len = image_len(buffer, WALK_RECORD_MAX - sizeof(*image));
 	fill_header(&image->header, RECORD_WALK, len, now, ctx->meta->seq_num);
 	write_record(ctx->meta, image, len);

@@ -49,4 +49,4 @@ pub use ebpf::{EbpfConfig, EbpfError, EbpfSource, FreshPins, detach_all};
 pub use error::{SourceError, Unusable};
 pub use namespace::own_pid_namespace;
 pub use poll::PollSource;
-pub use source::{Count, KernelCounts, Resumed, Silencing, Sink, Source, SourceKind};
+pub use source::{Count, KernelCounts, Resumed, Sink, Source, SourceKind};

@@ -109,15 +109,6 @@ pub trait Source: Send {
         0
     }
 
-    /// Whether somebody has made the source see nothing, as far as that comes to light. The source puts it
-    /// right by itself where it can.
-    ///
-    /// Nothing is known of what happened until then, not even how much it was: once
-    /// [`times`](Silencing::times) goes up, who runs is to be found out by [`survey`](Self::survey).
-    fn silencing(&self) -> Silencing {
-        Silencing::default()
-    }
-
     /// Which changes between execs are not seen with this source here, and why: one line.
     fn unseen_changes(&self) -> Option<String> {
         None
@@ -135,18 +126,6 @@ pub enum Resumed {
     Continued,
     /// Nobody observed meanwhile, or the bookmark is of another source.
     Afresh,
-}
-
-/// What somebody did to make a source see nothing, and how long it may have seen nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Silencing {
-    /// How often it was found so.
-    pub times: u64,
-    /// For how long in all nothing may have been observed, at the most: from the last look before that found all
-    /// in order to the one that put it right, or found that somebody had.
-    pub at_most: Duration,
-    /// Why it is so still, or again at each look. `None`: the source observes.
-    pub lasting: Option<String>,
 }
 
 /// The kinds of sources, best first.

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use aya::maps::MapData;
+use aya::programs::links::{FdLink, PinnedLink};
 use libtest_mimic::Arguments;
 use procession::{BootTime, Event, EventKind, Pid};
 use procession_sensor::{EbpfConfig, EbpfError, EbpfSource, Resumed, Source, SourceError, detach_all};
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 18] = [
+const TESTS: [Test; 20] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -50,6 +51,8 @@ const TESTS: [Test; 18] = [
     ("who_keeps_too_much_loses_no_event", who_keeps_too_much_loses_no_event),
     ("a_second_reader_is_refused", a_second_reader_is_refused),
     ("programs_of_another_build_are_replaced", programs_of_another_build_are_replaced),
+    ("two_builds_at_work_tell_each_event_once", two_builds_at_work_tell_each_event_once),
+    ("of_two_builds_at_work_one_is_left", of_two_builds_at_work_one_is_left),
     ("what_is_incomplete_is_begun_again", what_is_incomplete_is_begun_again),
     ("what_is_detached_is_gone", what_is_detached_is_gone),
     ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
@@ -59,7 +62,7 @@ const TESTS: [Test; 18] = [
     ("long_arguments_leave_room_for_events", long_arguments_leave_room_for_events),
     ("only_pins_of_its_own_are_fresh", only_pins_of_its_own_are_fresh),
     ("fresh_pins_are_removed_under_their_lock", fresh_pins_are_removed_under_their_lock),
-    ("a_frozen_map_is_not_in_the_way_of_another_build", a_frozen_map_is_not_in_the_way_of_another_build),
+    ("frozen_maps_are_not_in_the_way_of_another_build", frozen_maps_are_not_in_the_way_of_another_build),
     ("an_orderly_end_leaves_the_programs_at_work", an_orderly_end_leaves_the_programs_at_work),
 ];
 
@@ -90,10 +93,21 @@ impl Pins {
         self.names().into_iter().filter(|name| name.starts_with("programs-")).collect()
     }
 
+    /// The links of the programs, by name.
+    fn links(&self) -> Vec<(String, FdLink)> {
+        let programs = self.0.join(&self.programs()[0]);
+        let names = fs::read_dir(&programs).unwrap().map(|entry| entry.unwrap().file_name());
+        let open = |name: String| {
+            let link = PinnedLink::from_pin(programs.join(&name)).unwrap();
+            (name, FdLink::from(link))
+        };
+        names.map(|name| open(name.into_string().unwrap())).collect()
+    }
+
     /// What is pinned seems to be of a build that is not this one.
     fn make_of_another_build(&self) {
         let programs = self.programs();
-        fs::rename(self.0.join(&programs[0]), self.0.join("programs-00000000deadbeef-1")).unwrap();
+        fs::rename(self.0.join(&programs[0]), self.0.join("programs-00000000deadbeef")).unwrap();
     }
 }
 
@@ -489,28 +503,20 @@ fn freeze(pin: &Path) {
     assert_eq!(frozen, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// The map says who works. The same build goes on as if nothing were; another one cannot take over, and begins
-/// afresh.
-fn a_frozen_map_is_not_in_the_way_of_another_build() {
+/// Only the programs have to write them.
+fn frozen_maps_are_not_in_the_way_of_another_build() {
     let pins = Pins::new();
     let bookmark = pins.open().begin().source.bookmark();
     let maps = pins.names().into_iter().find(|name| name.starts_with("maps-")).unwrap();
-    freeze(&pins.0.join(maps).join("active"));
-    let mut same = pins.open().resume(&bookmark);
-    let marks = run_marks(0..3);
-    same.read();
-    assert_eq!(same.told, marks);
-    let bookmark = same.source.bookmark();
-    drop(same);
-
+    for map in ["stats", "claims"] {
+        freeze(&pins.0.join(&maps).join(map));
+    }
     pins.make_of_another_build();
-    let mut other = pins.open();
-    assert_eq!(other.source.resume(&bookmark).unwrap(), Resumed::Afresh);
-    let mut other = other.begin();
-    let marks = run_marks(3..6);
+    let mut marks = run_marks(0..3);
+    let mut other = pins.open().resume(&bookmark);
+    marks.extend(run_marks(3..6));
     other.read();
     assert_eq!(other.told, marks);
-    assert_eq!((pins.programs().len(), pins.names().len()), (1, 2), "{:?}", pins.names());
 }
 
 fn programs_of_another_build_are_replaced() {
@@ -528,7 +534,7 @@ fn programs_of_another_build_are_replaced() {
     let storm = thread::spawn(|| run_marks(10..1_500));
     thread::sleep(Duration::from_millis(100));
     let mut next = pins.open().resume(&bookmark);
-    assert_ne!(pins.programs(), ["programs-00000000deadbeef-1"]);
+    assert_ne!(pins.programs(), ["programs-00000000deadbeef"]);
     assert_eq!(pins.programs().len(), 1);
     while !storm.is_finished() {
         next.poll();
@@ -537,6 +543,69 @@ fn programs_of_another_build_are_replaced() {
     next.read();
     told.extend(next.told);
     assert_eq!(told, marks);
+}
+
+/// As while one takes over from another, but for as long as the test wants.
+fn two_builds_at_work_tell_each_event_once() {
+    let pins = Pins::new();
+    let first = pins.open().begin();
+    // Whoever holds the links keeps their programs at work, though they are pinned no more.
+    let _links = pins.links();
+    let bookmark = first.source.bookmark();
+    drop(first);
+    pins.make_of_another_build();
+    let mut both = pins.open().resume(&bookmark);
+    let marks = run_marks(0..20);
+    // Children that run nothing leave no state with a task.
+    let children = |event: &Event<'_>, parent: u32| match &event.kind {
+        EventKind::Fork(fork) if fork.parent.key.pid == Pid(parent) => Some(fork.child.key),
+        _ => None,
+    };
+    let mut shell = Command::new("sh").args(["-c", "for i in $(seq 200); do (:) done; :"]).spawn().unwrap();
+    assert!(shell.wait().unwrap().success());
+    let (mut forked, mut ended) = (Vec::new(), Vec::new());
+    let mut any = true;
+    while std::mem::take(&mut any) {
+        let sink = &mut |event: &Event<'_>| {
+            any = true;
+            both.told.extend(line(event));
+            forked.extend(children(event, shell.id()));
+            if let EventKind::Exit(exit) = &event.kind {
+                ended.push(exit.process.key);
+            }
+        };
+        both.source.poll(Duration::from_millis(50), sink).unwrap();
+    }
+    assert_eq!(both.told, marks);
+    // One more is what lists the numbers.
+    assert_eq!(forked.len(), 201);
+    ended.retain(|key| forked.iter().any(|child| child.pid == key.pid));
+    assert_eq!(ended.len(), forked.len());
+}
+
+/// A process that is killed as it takes over leaves both.
+fn of_two_builds_at_work_one_is_left() {
+    let pins = Pins::new();
+    let first = pins.open().begin();
+    let links = pins.links();
+    let bookmark = first.source.bookmark();
+    drop(first);
+    let own = pins.programs();
+    pins.make_of_another_build();
+    drop(pins.open());
+    // The other build's links are pinned once more.
+    let other = pins.0.join("programs-00000000deadbeef");
+    fs::create_dir(&other).unwrap();
+    for (name, link) in links {
+        link.pin(other.join(name)).unwrap();
+    }
+    assert_eq!(pins.programs().len(), 2);
+    let mut marks = run_marks(0..5);
+    let mut next = pins.open().resume(&bookmark);
+    assert_eq!(pins.programs(), own, "one's own are kept");
+    marks.extend(run_marks(5..10));
+    next.read();
+    assert_eq!(next.told, marks);
 }
 
 fn what_is_incomplete_is_begun_again() {

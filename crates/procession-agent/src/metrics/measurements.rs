@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use procession::{Explanation, Ledger};
-use procession_sensor::{KernelCounts, Silencing, SourceKind};
+use procession_sensor::{KernelCounts, SourceKind};
 
 use super::usage::Usage;
 use crate::export::ExportCounts;
@@ -34,8 +34,6 @@ pub struct Measurements {
     pub kernel: Option<KernelCounts>,
     /// Records of the source that could not be read.
     pub malformed: u64,
-    /// How often somebody made the source see nothing.
-    pub silencing: Silencing,
     /// What the table holds, and what that takes.
     pub table: Explanation,
     /// What came of asking whose the containers are.
@@ -107,10 +105,8 @@ impl Measurements {
     /// With what a pipeline did.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
-        let Account {
-            ledger, kernel, malformed, silencing, told, inventory, dropped, journal, repair, ..
-        } = account;
-        Self { ledger, kernel, malformed, silencing, told, inventory, dropped, journal, repair, ..self }
+        let Account { ledger, kernel, malformed, told, inventory, dropped, journal, repair, .. } = account;
+        Self { ledger, kernel, malformed, told, inventory, dropped, journal, repair, ..self }
     }
 
     /// With what `log` keeps, and how its readers do.

@@ -11,7 +11,7 @@ use procession_agent::{
 use procession_api::proto::tetragon::get_events_response::Event;
 use procession_api::proto::tetragon::{GetEventsResponse, Pod, Process, ProcessExec, ProcessExit};
 use procession_kube::{Phase, RuntimeCounters, Status};
-use procession_sensor::{Count, KernelCounts, Silencing, SourceKind};
+use procession_sensor::{Count, KernelCounts, SourceKind};
 
 /// Values of everything, each another where that is possible.
 pub(crate) fn measurements() -> Measurements {
@@ -42,7 +42,6 @@ pub(crate) fn measurements() -> Measurements {
         last_event: Some(now),
         kernel: Some(kernel),
         malformed: 71,
-        silencing: Silencing { times: 72, at_most: Duration::from_millis(7_250), lasting: None },
         table: table(),
         told: TellCounts { hold, incomplete: 81, unplaced: 82 },
         inventory: InventoryCounts { runtimes: Some(runtimes), pods: Some(pods) },

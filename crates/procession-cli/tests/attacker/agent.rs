@@ -179,19 +179,6 @@ impl Agent<'_> {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Stops it, and waits until none of its threads runs any more.
-    pub(crate) fn halt(&self) {
-        self.signal(Signal::STOP);
-        self.place.until("all threads are stopped", || {
-            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-            let is_stopped = |task: PathBuf| {
-                let stat = fs::read_to_string(task.join("stat")).unwrap();
-                stat.rsplit_once(") ").unwrap().1.starts_with('T')
-            };
-            tasks.map(|task| task.unwrap().path()).all(is_stopped)
-        });
-    }
-
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -7,7 +7,6 @@ mod pin;
 pub(crate) mod raw;
 mod reader;
 pub(crate) mod ring;
-mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -15,15 +14,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use procession::{BootTime, Pid, ProcessKey, Subject};
+use procession::{BootTime, Event, EventKind, Pid, ProcessKey, Subject};
 
 use crate::clock;
 use crate::error::{SourceError, chain};
 use crate::namespace::own_pid_namespace;
-use crate::proc::Procfs;
+use crate::proc::{Details, Procfs};
 use crate::record::layout::{kind, stat};
 use crate::record::{RecordId, identify};
-use crate::source::{KernelCounts, Resumed, Silencing, Sink, Source, SourceKind};
+use crate::source::{KernelCounts, Resumed, Sink, Source, SourceKind};
 use crate::walk::{self, Owners};
 
 use bookmark::Bookmark;
@@ -33,7 +32,6 @@ pub use raw::EbpfError;
 use raw::{RawConfig, RawSensor};
 use reader::Reader;
 use ring::Ring;
-use silence::{Look, Silence};
 
 /// How the eBPF source behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +60,7 @@ pub struct EbpfSource {
     /// The kernel's number of the ring.
     ring_id: u32,
     reader: Reader,
-    /// When the kernel was last asked what it has lost and skipped, and whether the programs work.
+    /// When the kernel was last asked what it has lost and skipped.
     counted: Instant,
     /// Something is lost. It is told of when all that lies before this position has been.
     loss_at: Option<u64>,
@@ -72,8 +70,6 @@ pub struct EbpfSource {
     doubts: u64,
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
-    /// How often somebody else has told the programs to do nothing.
-    silence: Silence,
 }
 
 /// The most records that are handed over before others get their turn: while processes start without end
@@ -108,7 +104,6 @@ impl EbpfSource {
             surveyed: 0,
             doubts: 0,
             skipped: 0,
-            silence: Silence::default(),
         };
         if source.raw.was_at_work() {
             let behind = source.counts_behind()?;
@@ -135,10 +130,8 @@ impl EbpfSource {
     /// Reports what was lost where no record comes after it, behind the events that came before.
     fn report_quiet_losses(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         let now = Instant::now();
-        let since = now.saturating_duration_since(self.counted);
-        if since >= COUNT_EVERY {
+        if now.saturating_duration_since(self.counted) >= COUNT_EVERY {
             self.counted = now;
-            self.break_silence(since)?;
             self.doubts = self.raw.skipped();
             if self.loss_at.is_none() && self.reader.losses.has_news(&self.raw.stats()?) {
                 self.loss_at = Some(self.ring.produced());
@@ -150,21 +143,6 @@ impl EbpfSource {
         self.loss_at = None;
         // Nothing, if a record of that CPU has shown it meanwhile.
         self.reader.report_losses(&self.raw, clock::now(), sink)
-    }
-
-    /// Looks whether the programs work, as they did `since` ago, and makes them work again if not.
-    fn break_silence(&mut self, since: Duration) -> Result<(), SourceError> {
-        let look = if self.raw.is_awake()? {
-            Look::Awake
-        } else {
-            match self.raw.wake() {
-                Ok(()) if self.raw.is_awake()? => Look::Woken,
-                Ok(()) => Look::Asleep("somebody writes it again at once".to_owned()),
-                Err(error) => Look::Asleep(chain(&error)),
-            }
-        };
-        self.silence.note(look, since);
-        Ok(())
     }
 
     /// The kernel's counts without what lies ahead in the ring: of what others have read, or lost.
@@ -187,6 +165,22 @@ impl EbpfSource {
             }
         }
         Ok(behind)
+    }
+
+    /// Hands over the records of a walk, each with the arguments that `/proc` has: the kernel side does not touch
+    /// the memory of others.
+    fn tell_found(&mut self, found: &[(RecordId, &[u8])], procfs: Option<&Procfs>, sink: Sink<'_>) {
+        let mut details = Details::default();
+        for (id, record) in found {
+            let began = id.began.as_ticks();
+            self.reader.decode(record, &mut |event| {
+                let EventKind::Running(mut running) = event.kind else { return sink(event) };
+                let is_meant = |other: BootTime| other.as_ticks() == began;
+                let arguments = procfs.and_then(|procfs| details.arguments(procfs, id.subject.pid, is_meant));
+                running.program.arguments = arguments.unwrap_or(running.program.arguments);
+                sink(&Event { time: event.time, kind: EventKind::Running(running) });
+            });
+        }
     }
 
     /// Passes over what is in the ring: a walk that begins now finds what came of it.
@@ -261,9 +255,7 @@ impl Source for EbpfSource {
         found.sort_by_key(|(id, _)| (id.began, id.subject.pid));
         let found_at = found.iter().map(|(id, _)| (id.subject.pid, id.time));
         self.forget_what_was_found(&found_at.chain(sightings.iter().map(|it| (it.pid, it.seen))).collect());
-        for (_, record) in found {
-            self.reader.decode(record, sink);
-        }
+        self.tell_found(&found, is_comparable.then_some(&procfs), sink);
         Ok(())
     }
 
@@ -343,10 +335,13 @@ impl Source for EbpfSource {
             let records = self.raw.walk().map_err(SourceError::io(WALK))?;
             let found = split(&records, &mut self.reader.malformed);
             let pids = found.iter().map(|(id, _)| id.subject.pid).collect();
-            for (_, record) in found {
-                self.reader.decode(record, sink);
+            // In a pid namespace /proc calls processes by other numbers than the kernel does.
+            let procfs =
+                own_pid_namespace().is_none().then(|| Procfs::open(Path::new("/proc"))).transpose()?;
+            self.tell_found(&found, procfs.as_ref(), sink);
+            if let Some(procfs) = procfs {
+                tell_hidden(&procfs, &pids, began, sink)?;
             }
-            tell_hidden(&pids, began, sink)?;
         }
         self.surveyed = self.ring.produced();
         Ok(Some(began.before(SETTLED)))
@@ -400,10 +395,6 @@ impl Source for EbpfSource {
         self.doubts
     }
 
-    fn silencing(&self) -> Silencing {
-        self.silence.known().clone()
-    }
-
     fn unseen_changes(&self) -> Option<String> {
         let refused = self.raw.changes_refused();
         let what: Vec<_> = refused.iter().map(|(what, _)| *what).collect();
@@ -423,20 +414,20 @@ const WALK: &str = "walk over the running processes";
 /// Kernels can keep processes out of the iterator; such a one is known from `/proc` alone.
 ///
 /// What began before the iterator did and was not found is one of them, if it still runs.
-fn tell_hidden(found: &HashSet<Pid>, began: BootTime, sink: Sink<'_>) -> Result<(), SourceError> {
-    // In a pid namespace /proc calls processes by other numbers than the kernel does.
-    if own_pid_namespace().is_some() {
-        return Ok(());
-    }
-    let procfs = Procfs::open(Path::new("/proc"))?;
-    let mut hidden = walk::survey_others(&procfs, found)?;
+fn tell_hidden(
+    procfs: &Procfs,
+    found: &HashSet<Pid>,
+    began: BootTime,
+    sink: Sink<'_>,
+) -> Result<(), SourceError> {
+    let mut hidden = walk::survey_others(procfs, found)?;
     // The iterator leaves out who ends, and so must this: its exit was told, or is about to be.
-    hidden.retain(|it| it.stat.began.as_ticks() < began.as_ticks() && !it.is_ending(&procfs));
+    hidden.retain(|it| it.stat.began.as_ticks() < began.as_ticks() && !it.is_ending(procfs));
     if hidden.is_empty() {
         return Ok(());
     }
     let owners = Owners::of(&hidden);
-    walk::tell(&procfs, &mut hidden, &owners, sink);
+    walk::tell(procfs, &mut hidden, &owners, sink);
     Ok(())
 }
 

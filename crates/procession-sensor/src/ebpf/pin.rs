@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! DIR/                        locked by the process that reads
-//!     maps-LAYOUT/            events, stats, tasks, active
-//!     programs-HASH-N/        the links of one build of the programs, as generation N
+//!     maps-LAYOUT/            events, stats, tasks, claims
+//!     programs-HASH/          the links of one build of the programs
 //!     making/                 either of them, not yet complete
 //! ```
 //!
-//! A directory gets its name when all is in it, so one with a name is complete. Of several generations
-//! the one that the map `active` names is at work; the others do nothing, and go when they are found.
-//! Without a generation at work the maps are of no use: there was a time that they know nothing of.
+//! A directory gets its name when all is in it, so programs whose directory has a name are at work. Several
+//! builds may be, for a moment or because a process died as one took over from another: each event is told
+//! once (`bpf/maps.h`, `claims`). Without programs at work the maps are of no use: there was a time that they
+//! know nothing of.
+//!
+//! Nothing in the maps says whether the programs work, so whoever may write these cannot make them stop.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +20,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aya::maps::{Array, Map, MapData};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 
@@ -26,7 +28,7 @@ use crate::error::SourceError;
 use crate::record::layout::LAYOUT_VERSION;
 
 /// The maps that outlive the programs.
-pub(super) const MAPS: [&str; 4] = ["events", "stats", "tasks", "active"];
+pub(super) const MAPS: [&str; 4] = ["events", "stats", "tasks", "claims"];
 
 /// Where a BPF filesystem belongs.
 const STANDARD_MOUNT: &str = "/sys/fs/bpf";
@@ -46,7 +48,6 @@ pub(super) struct PinDirectory {
 pub(super) struct Standing {
     /// Where their links are.
     pub(super) links: PathBuf,
-    pub(super) generation: u64,
     /// Of the object that they are from.
     hash: u64,
 }
@@ -84,39 +85,30 @@ impl PinDirectory {
         self.path.join(format!("maps-{LAYOUT_VERSION}"))
     }
 
-    /// The programs that are at work with maps that we understand, if their `hooks` are all there.
-    /// Everything else is removed.
-    pub(super) fn take_stock(&self, hooks: &[&str]) -> Result<Option<Standing>, EbpfError> {
-        let mut generations = Vec::new();
+    /// The programs that are at work with maps that we understand, if their `hooks` are all there: those of
+    /// `object`, or else of another build. Everything else is removed.
+    pub(super) fn take_stock(&self, hooks: &[&str], object: &[u8]) -> Result<Option<Standing>, EbpfError> {
+        let mut builds = Vec::new();
         for (name, path) in self.entries()? {
             match standing(&name, &path) {
-                Some(standing) => generations.push(standing),
+                Some(standing) => builds.push(standing),
                 None if path == self.maps() => {}
                 None => remove(&path)?,
             }
         }
-        let active = self.active();
-        let is_at_work = |it: &Standing| {
-            active == Some(it.generation) && hooks.iter().all(|hook| it.links.join(hook).exists())
-        };
-        let at_work = generations.iter().position(is_at_work).map(|at| generations.swap_remove(at));
-        for dead in generations {
-            remove(&dead.links)?;
+        let has_maps = MAPS.iter().all(|map| self.maps().join(map).exists());
+        let is_at_work = |it: &Standing| has_maps && hooks.iter().all(|hook| it.links.join(hook).exists());
+        let (mut at_work, dead): (Vec<_>, Vec<_>) = builds.into_iter().partition(is_at_work);
+        at_work.sort_by_key(|it| !it.is_from(object));
+        let mut at_work = at_work.into_iter();
+        let first = at_work.next();
+        for other in dead.into_iter().chain(at_work) {
+            remove(&other.links)?;
         }
-        if at_work.is_none() {
+        if first.is_none() {
             remove(&self.maps())?;
         }
-        Ok(at_work)
-    }
-
-    /// The generation that the map `active` names. `None` if a map is missing.
-    fn active(&self) -> Option<u64> {
-        let maps = self.maps();
-        if !MAPS.iter().all(|map| maps.join(map).exists()) {
-            return None;
-        }
-        let active = Map::from_map_data(MapData::from_pin(maps.join("active")).ok()?).ok()?;
-        Array::<_, u64>::try_from(active).ok()?.get(&0, 0).ok()
+        Ok(first)
     }
 
     /// An empty directory for pins that are not complete yet.
@@ -132,21 +124,13 @@ impl PinDirectory {
         self.finish(&self.maps())
     }
 
-    /// What was begun is complete: the links of `object` as that generation.
-    pub(super) fn finish_links(&self, object: &[u8], generation: u64) -> Result<(), EbpfError> {
-        self.finish(&self.path.join(format!("programs-{:016x}-{generation}", hash(object))))
+    /// What was begun is complete: the links of `object`.
+    pub(super) fn finish_links(&self, object: &[u8]) -> Result<(), EbpfError> {
+        self.finish(&self.path.join(format!("programs-{:016x}", hash(object))))
     }
 
     fn finish(&self, to: &Path) -> Result<(), EbpfError> {
         fs::rename(self.path.join("making"), to).map_err(|error| failed("make", to, error))
-    }
-
-    /// Whether programs of another build can take over from `standing`. They cannot if somebody has frozen the map
-    /// that says who works. Writes there what it says already.
-    pub(super) fn can_hand_over(&self, standing: &Standing) -> bool {
-        let active = MapData::from_pin(self.maps().join("active")).and_then(Map::from_map_data);
-        let set = |mut active: Array<_, u64>| active.set(0, standing.generation, 0);
-        active.and_then(Array::try_from).and_then(set).is_ok()
     }
 
     /// Ends `standing`, and removes what it has written.
@@ -220,7 +204,7 @@ pub(super) fn remove_all(path: &Path) -> Result<bool, EbpfError> {
     PinDirectory::lock(path)?.remove_all()
 }
 
-/// Removes the pins of a generation that another has taken over from.
+/// Removes the pins of programs that others have taken over from.
 pub(super) fn remove(path: &Path) -> Result<(), EbpfError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
@@ -230,9 +214,8 @@ pub(super) fn remove(path: &Path) -> Result<(), EbpfError> {
 
 /// What the name of a directory of links says.
 fn standing(name: &str, path: &Path) -> Option<Standing> {
-    let (hash, generation) = name.strip_prefix("programs-")?.split_once('-')?;
-    let (hash, generation) = (u64::from_str_radix(hash, 16).ok()?, generation.parse().ok()?);
-    Some(Standing { links: path.to_owned(), generation, hash })
+    let hash = u64::from_str_radix(name.strip_prefix("programs-")?, 16).ok()?;
+    Some(Standing { links: path.to_owned(), hash })
 }
 
 fn hash(object: &[u8]) -> u64 {
@@ -268,12 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_directories_tell_build_and_generation() {
+    fn names_of_directories_tell_the_build() {
         let path = Path::new("/sys/fs/bpf/x/programs");
-        let found = standing(&format!("programs-{:016x}-12", hash(b"object")), path).unwrap();
+        let found = standing(&format!("programs-{:016x}", hash(b"object")), path).unwrap();
         assert!(found.is_from(b"object") && !found.is_from(b"another"));
-        assert_eq!((found.generation, &*found.links), (12, path));
-        for other in ["making", "maps-1", "programs-", "programs-12", "programs-x-1", "programs-1-x"] {
+        assert_eq!(&*found.links, path);
+        for other in ["making", "maps-1", "programs-", "programs-x", "programs-12-1"] {
             assert!(standing(other, path).is_none(), "{other}");
         }
     }

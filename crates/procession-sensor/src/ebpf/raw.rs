@@ -10,12 +10,13 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::pin::PinError;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramFd, loaded_programs};
 use aya::util::{KernelVersion, nr_cpus};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::pin::{self, MAPS, PinDirectory, Standing};
 use super::ring::Ring;
@@ -184,8 +185,6 @@ pub(crate) struct RawSensor {
     /// Keeps other processes off the pins.
     pins: Option<Arc<PinDirectory>>,
     was_at_work: bool,
-    /// The number that the live programs work under.
-    generation: u64,
 }
 
 impl RawSensor {
@@ -201,11 +200,17 @@ impl RawSensor {
         let btf = Btf::from_sys_fs().map_err(EbpfError::NoBtf)?;
         let pins = config.pin.as_deref().map(PinDirectory::open).transpose()?;
         let names = HOOKS.map(|(program, _)| program);
-        let standing = pins.as_ref().map(|pins| to_go_on_with(pins, &names)).transpose()?.flatten();
-        let started = Start { btf: &btf, pins: pins.as_ref(), standing: standing.as_ref() }.run(config);
+        let mut standing = pins.as_ref().map(|pins| pins.take_stock(&names, OBJECT)).transpose()?.flatten();
+        let mut started = Start { btf: &btf, pins: pins.as_ref(), standing: standing.as_ref() }.run(config);
+        if let (Err(EbpfError::Map { .. }), Some(pins), Some(unreadable)) = (&started, &pins, &standing) {
+            // Somebody has made the ring one that cannot be read. Nobody would ever start here again.
+            pins.give_up(unreadable)?;
+            standing = None;
+            started = Start { btf: &btf, pins: Some(pins), standing: None }.run(config);
+        }
         if let (Err(_), Some(pins), None) = (&started, &pins, &standing) {
             // Maps without programs are of no use to anybody.
-            let _ = pins.take_stock(&names);
+            let _ = pins.take_stock(&names, OBJECT);
         }
         let (sensor, ring) = started?;
         Ok((Self { pins: pins.map(Arc::new), was_at_work: standing.is_some(), ..sensor }, ring))
@@ -273,20 +278,6 @@ impl RawSensor {
         Ok(records)
     }
 
-    /// Whether the live programs work. Who may write their map `active` can make them do nothing. Nobody else
-    /// has a reason to: who takes over waits until this process has let go of the pins.
-    pub(crate) fn is_awake(&self) -> Result<bool, EbpfError> {
-        let map = self.ebpf.map("active").expect("the object that we embed has all the maps");
-        let get = |array: Array<_, u64>| array.get(&0, 0);
-        let active = Array::try_from(map).and_then(get).map_err(map_failed("active"))?;
-        Ok(active == self.generation)
-    }
-
-    /// Makes the live programs work again.
-    pub(crate) fn wake(&mut self) -> Result<(), EbpfError> {
-        set_number(&mut self.ebpf, "active", self.generation)
-    }
-
     /// How often the kernel did not run one of the live programs, because it was running already on
     /// that CPU. They do so when a program is preempted, which those at functions can be, and from 7.0
     /// on the others too; most count it.
@@ -318,17 +309,6 @@ fn skips_of(program: &ProgramFd) -> Option<u64> {
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
 }
 
-/// The programs at work in `pins`, if these can take over from them: as they are, or as another build.
-fn to_go_on_with(pins: &PinDirectory, hooks: &[&str]) -> Result<Option<Standing>, EbpfError> {
-    let Some(standing) = pins.take_stock(hooks)? else { return Ok(None) };
-    if standing.is_from(OBJECT) || pins.can_hand_over(&standing) {
-        return Ok(Some(standing));
-    }
-    // Else no other build would ever start here.
-    pins.give_up(&standing)?;
-    Ok(None)
-}
-
 /// From the object to programs at work.
 struct Start<'a> {
     btf: &'a Btf,
@@ -339,9 +319,7 @@ struct Start<'a> {
 impl Start<'_> {
     fn run(&self, config: &RawConfig) -> Result<(RawSensor, Ring), EbpfError> {
         let same = self.standing.filter(|standing| standing.is_from(OBJECT));
-        let generation =
-            self.standing.map_or(1, |it| it.generation.saturating_add(u64::from(same.is_none())));
-        let mut ebpf = self.load_object(config, generation, same.is_some())?;
+        let mut ebpf = self.load_object(config, same.is_some())?;
         let ring = open_ring(&ebpf)?;
         let walk_refused = load_walk(&mut ebpf, self.btf).err();
         let mut sensor = RawSensor {
@@ -352,17 +330,16 @@ impl Start<'_> {
             links: Vec::new(),
             pins: None,
             was_at_work: false,
-            generation,
         };
         match same {
             Some(standing) => self.take_over(standing, &mut sensor),
-            None => self.begin(generation, &mut sensor)?,
+            None => self.begin(&mut sensor)?,
         }
         Ok((sensor, ring))
     }
 
     /// With the maps of programs that are at work, if there are any.
-    fn load_object(&self, config: &RawConfig, generation: u64, taken_over: bool) -> Result<Ebpf, EbpfError> {
+    fn load_object(&self, config: &RawConfig, taken_over: bool) -> Result<Ebpf, EbpfError> {
         let cpus = nr_cpus().map_err(|(path, source)| EbpfError::Cpus { path, source })?;
         let cpus = u32::try_from(cpus).expect("no kernel has 2^32 CPUs");
         let maps = match (self.pins, self.standing) {
@@ -380,7 +357,6 @@ impl Start<'_> {
             // aya knows no reader for task storage, and none is needed: only programs use it.
             .allow_unsupported_maps()
             .override_global("wake_bytes", &config.wake_bytes, true)
-            .override_global("generation", &generation, true)
             .map_max_entries("events", config.ring_bytes)
             // Those at work have buffers of their own.
             .map_max_entries("live_buffers", if taken_over { 1 } else { cpus })
@@ -392,9 +368,9 @@ impl Start<'_> {
         Ok(ebpf)
     }
 
-    /// Attaches the programs. Those of the generation before go on until all are attached; one store
-    /// then ends them and begins these, so that no event is missed in between.
-    fn begin(&self, generation: u64, sensor: &mut RawSensor) -> Result<(), EbpfError> {
+    /// Attaches the programs. Those of another build go on until all are attached, so that no event is missed
+    /// in between.
+    fn begin(&self, sensor: &mut RawSensor) -> Result<(), EbpfError> {
         let ebpf = &mut sensor.ebpf;
         // The verifier takes its time over each program.
         for (program, tracepoint) in HOOKS {
@@ -412,9 +388,8 @@ impl Start<'_> {
             sensor.links.extend(attach_hook(ebpf, program, links.as_deref())?);
         }
         if let Some(pins) = self.pins {
-            pins.finish_links(OBJECT, generation)?;
+            pins.finish_links(OBJECT)?;
         }
-        set_number(ebpf, "active", generation)?;
         self.standing.map_or(Ok(()), |standing| pin::remove(&standing.links))
     }
 
@@ -454,12 +429,6 @@ fn attached_programs(links: &[FdLink]) -> Vec<ProgramFd> {
     loaded.filter(|program| ids.contains(&program.id())).filter_map(|program| program.fd().ok()).collect()
 }
 
-fn set_number(ebpf: &mut Ebpf, name: &'static str, number: u64) -> Result<(), EbpfError> {
-    let map = ebpf.map_mut(name).expect("the object that we embed has all the maps");
-    let set = |mut array: Array<_, u64>| array.set(0, number, 0);
-    Array::try_from(map).and_then(set).map_err(map_failed(name))
-}
-
 fn events(ebpf: &Ebpf) -> &MapData {
     match ebpf.map("events") {
         Some(Map::RingBuf(map)) => map,
@@ -481,9 +450,12 @@ fn map_failed(map: &'static str) -> impl Fn(MapError) -> EbpfError {
 /// How often to load a program again. It takes a tenth of a second at most.
 const LOADS: usize = 20;
 
-/// The verifier gives up when a signal comes, with EAGAIN, even if nobody will handle it.
-fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+/// The verifier gives up when a signal comes, with EAGAIN, even if nobody will handle it: and the children of
+/// this process may end all the while. So they wait, or go to another thread.
+fn undisturbed(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let mut loaded = load();
+    // Not all can be made to wait: those of a debugger cannot.
     for _ in 1..LOADS {
         match &loaded {
             Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {
@@ -492,12 +464,16 @@ fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), P
             _ => break,
         }
     }
+    if let Ok(before) = before {
+        // Refused only for what is no mask.
+        let _ = before.thread_set_mask();
+    }
     loaded
 }
 
 fn load_hook(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<(), EbpfError> {
     program::<BtfTracePoint>(ebpf, name)
-        .and_then(|program| patiently(|| program.load(tracepoint, btf)))
+        .and_then(|program| undisturbed(|| program.load(tracepoint, btf)))
         .map_err(|source| failed("load", name, source))
 }
 
@@ -517,8 +493,8 @@ fn attach_hook(
 
 fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -> Result<(), EbpfError> {
     let loaded = match any_program(ebpf, name) {
-        Program::FEntry(program) => patiently(|| program.load(function, btf)),
-        Program::FExit(program) => patiently(|| program.load(function, btf)),
+        Program::FEntry(program) => undisturbed(|| program.load(function, btf)),
+        Program::FExit(program) => undisturbed(|| program.load(function, btf)),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     loaded.map_err(|source| function_failed("load", name, source))
@@ -560,7 +536,7 @@ fn function_failed(operation: &'static str, name: &'static str, source: ProgramE
 
 fn load_walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), EbpfError> {
     program::<Iter>(ebpf, WALK)
-        .and_then(|program| patiently(|| program.load("task", btf)))
+        .and_then(|program| undisturbed(|| program.load("task", btf)))
         .map_err(|source| failed("load", WALK, source))
 }
 

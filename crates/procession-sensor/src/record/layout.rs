@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Raised with every change of what the pinned maps hold (`bpf/maps.h`): the records, the counts, the
 /// state of tasks. Programs of another build go on with maps of the same number.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// Values of [`Header::kind`].
 pub(crate) mod kind {
@@ -91,10 +91,8 @@ pub(crate) mod stat {
     pub(crate) const STORAGE_FAILED: usize = 13;
     /// Arguments that could not be read, wholly or from some point on.
     pub(crate) const READ_FAILED: usize = 14;
-    /// As [`READ_FAILED`], in a walk.
-    pub(crate) const WALK_READ_FAILED: usize = 15;
     /// Number of slots.
-    pub(crate) const COUNT: usize = 16;
+    pub(crate) const COUNT: usize = 15;
 }
 
 /// Bytes of arguments that an exec record holds itself; the rest travels in args records.

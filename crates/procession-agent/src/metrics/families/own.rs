@@ -110,29 +110,6 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .only(KERNEL),
     counter(
-        "procession_kernel_silenced_total",
-        &[],
-        "How often somebody else had told the kernel side to do nothing. What happened until it was put right is \
-         in no other count",
-        |page, samples| {
-            if page.now.kernel.is_some() {
-                samples.put(page.now.silencing.times);
-            }
-        },
-    )
-    .only(KERNEL),
-    counter(
-        "procession_kernel_silenced_seconds_total",
-        &[],
-        "For how long that may have been, at the most",
-        |page, samples| {
-            if page.now.kernel.is_some() {
-                samples.put(page.now.silencing.at_most.as_secs_f64());
-            }
-        },
-    )
-    .only(KERNEL),
-    counter(
         "procession_decode_errors_total",
         &[],
         "Records of the source that could not be read",
