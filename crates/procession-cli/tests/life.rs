@@ -8,11 +8,12 @@ mod run;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -52,6 +53,27 @@ impl Agent {
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Leaves no room for anything that the service manager is told from now on.
+    fn fill(&self) {
+        let other = UnixDatagram::unbound().unwrap();
+        other.set_nonblocking(true).unwrap();
+        let full = loop {
+            if let Err(error) = other.send_to(b"X_OTHER=1", self.home.path().join("notify")) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock, "{full}");
+    }
+
+    /// Waits until it has ended.
+    fn wait(&mut self) {
+        let begin = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until the service manager has been told something that begins so.
@@ -116,6 +138,17 @@ fn it_says_when_it_serves_reloads_and_stops() {
 }
 
 #[test]
+fn a_service_manager_that_does_not_read_keeps_it_from_nothing() {
+    let mut agent = Agent::start("");
+    agent.tells("READY=1");
+    agent.fill();
+    agent.signal(Signal::TERM);
+    agent.wait();
+    let (status, said) = agent.end();
+    assert!(status.success(), "{status} {said}");
+}
+
+#[test]
 fn the_log_can_be_json() {
     let agent = Agent::start("log-format = 'json'");
     agent.tells("READY=1");
@@ -123,6 +156,7 @@ fn the_log_can_be_json() {
     agent.tells("RELOADING=1");
     agent.tells("READY=1");
     agent.signal(Signal::INT);
+    agent.tells("STOPPING=1");
     let (status, said) = agent.end();
     assert!(status.success(), "{status} {said}");
     assert!(!said.is_empty());

@@ -288,15 +288,18 @@ fn a_reader_may_be_killed_at_any_moment() {
     let pins = Pins::new();
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
-    let is_enough = AtomicBool::new(false);
+    let (has_begun, is_enough) = (AtomicBool::new(false), AtomicBool::new(false));
     let marks = thread::scope(|scope| {
         let storm = scope.spawn(|| {
             // The first one has to be there before anything can be missed.
+            let begin = std::time::Instant::now();
             while read_journal(&journal).1.is_empty() {
+                assert!(begin.elapsed() < Duration::from_mins(1), "no reader comes so far");
                 thread::sleep(Duration::from_millis(10));
             }
+            has_begun.store(true, Ordering::Relaxed);
             let mut marks = Vec::new();
-            while !is_enough.load(Ordering::Relaxed) {
+            while !is_enough.load(Ordering::Relaxed) || marks.len() < 100 {
                 let next = u32::try_from(marks.len()).unwrap();
                 marks.extend(run_marks(next..next + 20));
             }
@@ -307,6 +310,10 @@ fn a_reader_may_be_killed_at_any_moment() {
             let mut reader = Command::new(env::current_exe().unwrap());
             reader.arg("read-until-killed").arg(&pins.0).arg(&journal).stdin(Stdio::null());
             let mut reader = reader.spawn().unwrap();
+            // Those after the first are killed in the midst of the marks.
+            while !has_begun.load(Ordering::Relaxed) && !storm.is_finished() {
+                thread::sleep(Duration::from_millis(10));
+            }
             // Also before it is ready.
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             thread::sleep(Duration::from_millis(200 + (random >> 33) % 2_500));
@@ -732,15 +739,16 @@ fn long_arguments_outlive_their_reader() {
     let mut reader = pins.open().begin();
     reader.source.keep();
     let start = reader.source.bookmark();
-    let long = "x".repeat(100_000);
+    let mark = format!("outlives-{}-", std::process::id());
+    let long = mark.clone() + &"x".repeat(100_000);
     assert!(Command::new("true").arg(&long).status().unwrap().success());
     let read = |mut reader: Reader| {
         let mut lengths = Vec::new();
         let sink = &mut |event: &Event<'_>| {
-            if let EventKind::Exec(exec) = &event.kind
-                && exec.program.binary.ends_with(b"/true")
-            {
-                let arguments = exec.program.arguments;
+            let EventKind::Exec(exec) = &event.kind else { return };
+            let arguments = exec.program.arguments;
+            let word = arguments.bytes.split(|byte| *byte == 0).nth(1);
+            if word.is_some_and(|word| word.starts_with(mark.as_bytes())) {
                 lengths.push((arguments.bytes.len(), arguments.total_len));
             }
         };

@@ -67,7 +67,7 @@ impl Prometheus {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("prometheus.yml");
         let text = format!(
-            "global: {{ scrape_interval: 200ms, scrape_timeout: 200ms }}\n\
+            "global: {{ scrape_interval: 5s, scrape_timeout: 5s }}\n\
              scrape_configs: [ {{ job_name: procession, static_configs: [ {{ targets: ['{target}'] }} ] }} ]\n"
         );
         fs::write(&config, text).unwrap();
@@ -101,6 +101,20 @@ impl Prometheus {
         let answer = self.ask(&format!("/api/v1/query?query={encoded}"))?;
         answer.pointer("/data/result/0/value/1")?.as_str().map(str::to_owned)
     }
+
+    /// Waits until an expression has that value.
+    fn wait_for(&self, expression: &str, value: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let is = self.query(expression);
+            if is.as_deref() == Some(value) {
+                return;
+            }
+            let targets = || self.ask("/api/v1/targets");
+            assert!(Instant::now() < end, "{expression} is {is:?}, not {value}: {:?}", targets());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 impl Drop for Prometheus {
@@ -117,12 +131,7 @@ fn prometheus_reads_the_server() {
     }
     let server = Server::start(Fake::default());
     let prometheus = Prometheus::start(server.address);
-    let end = Instant::now() + PATIENCE;
-    while prometheus.query("up").as_deref() != Some("1") {
-        let targets = prometheus.ask("/api/v1/targets");
-        assert!(Instant::now() < end, "not read: {targets:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    prometheus.wait_for("up", "1");
     let expected = [
         ("tetragon_process_cache_size", "54321"),
         (r#"tetragon_bpf_missed_events_total{msg_op="7"}"#, "3"),
@@ -135,6 +144,6 @@ fn prometheus_reads_the_server() {
         ("tetragon_build_info", "1"),
     ];
     for (expression, value) in expected {
-        assert_eq!(prometheus.query(expression).as_deref(), Some(value), "{expression}");
+        prometheus.wait_for(expression, value);
     }
 }

@@ -1,7 +1,8 @@
 //! What runs, then what happens: without a gap, and nothing twice.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::{FollowRequest, FollowResponse};
 use procession_api::proto::tetragon::get_events_response::Event as Kind;
 use procession_api::proto::tetragon::{Filter, Process, ProcessExec, ProcessExit};
-use tonic::Code;
+use tonic::{Code, Status, Streaming};
 
 use crate::lab::{Lab, NODE, Plan, brief, drain, exec as exec_event, response, until, within};
 use crate::support::{Script, Step, exec, exit, fork, key, running, steps};
@@ -79,36 +80,57 @@ fn replay(items: &[FollowResponse]) -> (usize, BTreeSet<u32>) {
 async fn whenever_a_client_comes_it_knows_what_runs() {
     const LIVES: u32 = 40;
     const LAST: u32 = 1_200;
-    let steps = (10..=LAST).flat_map(|pid| {
+    let is_known = Arc::new(AtomicBool::new(false));
+    let wait = Arc::clone(&is_known);
+    let steps = (10..=LAST).flat_map(move |pid| {
         let ended = pid.checked_sub(LIVES).filter(|pid| *pid >= 10).map(|pid| Step::from(exit(pid, 0)));
         let pause = Step::new(|| thread::sleep(Duration::from_micros(100)));
-        [Step::from(fork(1, pid)), exec(pid, 1).into(), pause].into_iter().chain(ended)
+        let first = (pid == 10 + LIVES / 2).then(|| Step::Until(Arc::clone(&wait)));
+        first.into_iter().chain([Step::from(fork(1, pid)), exec(pid, 1).into(), pause]).chain(ended)
     });
-    let lab = Lab::plan(Plan { script: Script::new(steps), ..Plan::default() }).await;
-    let mut lab = lab;
+    let mut lab = Lab::plan(Plan { script: Script::new(steps), ..Plan::default() }).await;
     tell(lab.observation.as_ref().unwrap(), lab.node.log().clone());
+    let mut first = follow(&lab).await;
+    let before = snapshot(&mut first).await;
+    is_known.store(true, Ordering::Release);
     let mut clients = Vec::new();
     while clients.len() < 20 {
-        let mut client = lab.lineage().await;
-        let Ok(stream) = client.follow(FollowRequest::default()).await else { break };
-        clients.push(tokio::spawn(drain(stream.into_inner())));
+        clients.push(tokio::spawn(drain(follow(&lab).await)));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let live = || async { lab.node.queries().ask(|view| view.table.ledger().received()).await.unwrap() };
     while within(live()).await < 1 + u64::from(LAST - 9) * 2 + u64::from(LAST - 9 - LIVES) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    let last = follow(&lab).await;
     lab.observation.take().unwrap().stop();
     let expected: BTreeSet<_> = std::iter::once(1).chain(LAST - LIVES + 1..=LAST).collect();
-    let mut snapshots = BTreeSet::new();
-    for client in clients {
-        let (items, end) = client.await.unwrap();
+    let check = |(items, end): (Vec<FollowResponse>, Option<Status>)| {
         assert_eq!(end.unwrap().code(), Code::Unavailable);
         let (snapshot, running) = replay(&items);
         assert_eq!(running, expected);
-        snapshots.insert(snapshot);
+        snapshot
+    };
+    let (after, end) = drain(first).await;
+    let first = check(([before, after].concat(), end));
+    assert!(first < expected.len(), "it came before all had happened: {first}");
+    for client in clients {
+        check(client.await.unwrap());
     }
-    assert!(snapshots.len() > 1, "they came at different times: {snapshots:?}");
+    assert_eq!(check(drain(last).await), expected.len(), "it came when all had happened");
+}
+
+async fn follow(lab: &Lab) -> Streaming<FollowResponse> {
+    lab.lineage().await.follow(FollowRequest::default()).await.unwrap().into_inner()
+}
+
+/// What runs, with the word that this is all.
+async fn snapshot(stream: &mut Streaming<FollowResponse>) -> Vec<FollowResponse> {
+    let mut items = Vec::new();
+    while !matches!(items.last(), Some(FollowResponse { item: Some(Item::SnapshotEnd(_)) })) {
+        items.push(within(stream.message()).await.unwrap().unwrap());
+    }
+    items
 }
 
 #[tokio::test]

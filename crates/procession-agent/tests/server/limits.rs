@@ -42,7 +42,7 @@ async fn assert_serves(lab: &Lab) {
 }
 
 fn hasty() -> ServerConfig {
-    ServerConfig { opening_timeout: Duration::from_millis(50), ..ServerConfig::default() }
+    ServerConfig { opening_timeout: Duration::from_millis(500), ..ServerConfig::default() }
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_filter_that_would_take_long_to_compile_is_refused_soon() {
 
 #[tokio::test]
 async fn a_request_that_never_ends_is_given_up() {
-    let config = ServerConfig { answer_timeout: Duration::from_millis(50), ..ServerConfig::default() };
+    let config = ServerConfig { answer_timeout: Duration::from_secs(1), ..ServerConfig::default() };
     let lab = Lab::plan(Plan::of(config)).await;
     let mut client = tonic::client::Grpc::new(lab.channel().await);
     client.ready().await.unwrap();

@@ -110,7 +110,7 @@ async fn without_a_ca_nobody_is_asked() {
 async fn who_does_not_come_to_terms_is_turned_away() {
     let config = ServerConfig {
         tls: tls(false, Vec::new()),
-        opening_timeout: Duration::from_millis(50),
+        opening_timeout: Duration::from_secs(1),
         ..ServerConfig::default()
     };
     let lab = Lab::plan(Plan::tcp(config)).await;

@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Event(Box<Event<'static>>),
     /// Elsewhere, before the source goes on.
     Do(Box<dyn FnOnce() + Send>),
+    /// Nothing until that is set; questions are answered meanwhile.
+    Until(Arc<AtomicBool>),
 }
 
 impl Step {
@@ -47,7 +49,12 @@ impl Step {
         match self {
             Self::Event(event) => sink(&event),
             Self::Do(work) => work(),
+            Self::Until(_) => {}
         }
+    }
+
+    fn has_to_wait(&self) -> bool {
+        matches!(self, Self::Until(is_time) if !is_time.load(Ordering::Acquire))
     }
 }
 
@@ -96,7 +103,9 @@ impl Source for Script {
     }
 
     fn poll(&mut self, timeout: Duration, sink: Sink<'_>) -> Result<(), SourceError> {
-        if let Some(step) = self.live.pop_front() {
+        if self.live.front().is_some_and(Step::has_to_wait) {
+            thread::sleep(timeout.min(Duration::from_millis(1)));
+        } else if let Some(step) = self.live.pop_front() {
             step.play(sink);
         } else {
             self.is_played.store(true, Ordering::Release);

@@ -1,8 +1,10 @@
 //! The agent's life as the system sees it: signals, and what the service manager is told.
 
+use std::env;
+use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::mem;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +19,10 @@ use super::reload::Reloader;
 
 /// How often health is looked at when nothing asks for more.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long a service manager that does not read is waited for, with what it is told once: much less than it
+/// waits for us.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What happens to the agent from outside.
 #[derive(Debug)]
@@ -53,7 +59,8 @@ impl Life {
     /// Tells the service manager's watchdog that all is well.
     pub(crate) fn is_well(&self) {
         if self.is_watched {
-            notify(&[NotifyState::Watchdog]);
+            // The next one comes soon: this one waits for nobody.
+            tell(&[NotifyState::Watchdog], None);
         }
     }
 
@@ -61,11 +68,11 @@ impl Life {
     /// said, and that is what the service manager is told.
     pub(crate) fn next(&mut self) -> anyhow::Result<Turn> {
         if mem::take(&mut self.owes_ready) {
-            notify(&[NotifyState::Ready]);
+            tell(&[NotifyState::Ready], Some(PATIENCE));
         }
         match self.requests.next(self.tick).context("cannot wait for signals")? {
             Some(Request::Stop) => {
-                notify(&[NotifyState::Stopping]);
+                tell(&[NotifyState::Stopping], Some(PATIENCE));
                 Ok(Turn::Stop)
             }
             Some(Request::Reload) => Ok(self.reload()),
@@ -76,7 +83,7 @@ impl Life {
     fn reload(&mut self) -> Turn {
         // systemd wants to know when: its own notes from before may be older.
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            notify(&[NotifyState::Reloading, now]);
+            tell(&[NotifyState::Reloading, now], Some(PATIENCE));
         }
         self.owes_ready = true;
         match self.reloader.reload() {
@@ -93,9 +100,30 @@ impl Life {
 }
 
 /// Without a service manager this does nothing, and one that does not listen is no reason to stop.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+fn tell(states: &[NotifyState<'_>], wait: Option<Duration>) {
+    if let Err(error) = notify(states, wait) {
         tracing::debug!(%error, "the service manager cannot be told");
+    }
+}
+
+/// What `sd_notify::notify` does, which waits without end when the socket is full: signals would wait, too.
+fn notify(states: &[NotifyState<'_>], wait: Option<Duration>) -> io::Result<()> {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(wait.is_none())?;
+    socket.set_write_timeout(wait)?;
+    socket.connect(path)?;
+    let text = states.iter().fold(String::new(), |mut text, state| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{state}");
+        text
+    });
+    loop {
+        match socket.send(text.as_bytes()) {
+            // A signal that came meanwhile has its turn after this.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            sent => return sent.map(drop),
+        }
     }
 }
 

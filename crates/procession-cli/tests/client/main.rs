@@ -7,10 +7,12 @@ mod agent;
 #[path = "../support/run.rs"]
 mod run;
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use procession_api::proto::procession::v1::{self, follow_response::Item};
 use procession_api::proto::tetragon::get_events_response::Event;
@@ -437,7 +439,7 @@ fn without_an_agent_it_is_said_what_to_do() {
     }
 }
 
-fn with_tls_for_a_socket(folder: &std::path::Path) -> Said {
+fn with_tls_for_a_socket(folder: &Path) -> Said {
     let file = folder.join("ca.pem");
     std::fs::write(&file, "").unwrap();
     let address = ["status", "--server-address", "unix:///run/x.sock", "--tls-ca-cert-file"];
@@ -447,21 +449,34 @@ fn with_tls_for_a_socket(folder: &std::path::Path) -> Said {
 #[test]
 fn who_may_not_speak_to_the_agent_is_told_so() {
     let agent = Agent::start(script());
-    std::fs::set_permissions(agent.socket(), std::fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = agent.command(&["status"]);
+    let socket = agent.socket();
+    let folder = socket.parent().unwrap();
+    // All of the way there is open; only the socket itself is not.
+    let allow = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    allow(folder, 0o755);
+    allow(&socket, 0o000);
+    // Where the program was built, others may not look. Copied by another program: what a process has open for
+    // writing it cannot run, and the other tests here start processes all the time.
+    let program = folder.join("procession");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_procession")).arg(&program).status().unwrap();
+    assert!(copied.success());
+    let address = format!("unix://{}", socket.display());
+    let mut command = Command::new(&program);
+    command.args(["status", "--server-address", &address]).env_clear().stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
         // Nobody, for whom no permission of root's counts.
-        command.uid(65_534).gid(65_534);
+        command.uid(65_534).gid(65_534).current_dir("/");
     }
     let said = match command.output() {
-        // Where the program itself was built, nobody may look.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("SKIPPED: others may not look into {}: set TMPDIR", folder.display());
+            return;
+        }
         output => Said::from(output.unwrap()),
     };
     let expected = format!(
-        "procession: no permission to speak to the agent at unix://{}: that is for root and the group of \
-         the socket\n",
-        agent.socket().display()
+        "procession: no permission to speak to the agent at {address}: that is for root and the group of \
+         the socket\n"
     );
     assert_eq!((said.code, said.err), (Some(1), expected));
 }

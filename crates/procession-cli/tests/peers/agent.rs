@@ -73,14 +73,19 @@ impl Setup {
     /// Starts what is expected to end by itself: how it does, and what it says.
     pub(crate) fn fail(self) -> (ExitStatus, String) {
         let mut agent = self.spawn();
-        let status = agent.child.wait().unwrap();
-        (status, agent.errors())
+        let mut status = None;
+        let has_ended = || {
+            status = agent.ended();
+            status.is_some()
+        };
+        wait_until(has_ended, || "it starts, and should not".to_owned());
+        (status.unwrap(), agent.errors())
     }
 
     /// Starts it, whatever becomes of that.
     pub(crate) fn spawn(self) -> Agent {
         let Self { folder, export, stdout, options, wrapper } = self;
-        let [port, web] = [free_port(), free_port()];
+        let [port, web] = free_ports();
         let words = [&*wrapper, &[env!("CARGO_BIN_EXE_procession").to_owned()]].concat();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("agent").args(["--no-runtimes", "--node-name", "peer"]);
@@ -289,8 +294,10 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("localhost:0").unwrap().local_addr().unwrap().port()
+/// Both are held until both are there: one that is free again may be given out again.
+fn free_ports() -> [u16; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("localhost:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// Runs `echo MARKER` again and again until it is dropped.

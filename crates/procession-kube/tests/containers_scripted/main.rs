@@ -118,7 +118,7 @@ fn a_hanging_socket_is_left_alone_and_others_answer() {
         let sockets =
             [socket(protocol, folder.path(), &name), socket("docker", folder.path(), "docker.sock")];
         let config = RuntimesConfig {
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
             first_retry: Duration::from_hours(1),
             last_retry: Duration::from_hours(1),
             ..config(&sockets)

@@ -84,17 +84,18 @@ fn a_token_that_expires_while_watching(site: &Site, server: &Server) {
     server.expire_token(false);
     found(&pods, 3);
     synced(&pods);
-    assert_eq!(recovered(), 1);
+    until_so("the word of that", || recovered() == 1);
 }
 
 fn a_watch_without_bookmarks_is_begun_again(site: &Site, server: &Server) {
     server.bookmark_every(Duration::from_hours(1));
-    let config = WatchConfig { silence: Duration::from_millis(300), ..site.config() };
+    // Far longer than from one bookmark to the next, in the end.
+    let config = WatchConfig { silence: Duration::from_secs(1), ..site.config() };
     let pods = PodWatcher::start(config).unwrap();
     synced(&pods);
     let detail = degraded(&pods, Reason::Silent);
-    assert!(detail.contains("300ms"), "{detail}");
-    until_so("another list", || pods.stats().lists == 2);
+    assert!(detail.contains("1s"), "{detail}");
+    until_so("another list", || pods.stats().lists >= 2);
     assert!(pods.stats().silences >= 2 && pods.stats().watches >= 2, "first it went on where it was");
     assert!(
         matches!(pods.status().phase, Phase::Degraded { reason: Reason::Silent, .. }),
@@ -103,7 +104,7 @@ fn a_watch_without_bookmarks_is_begun_again(site: &Site, server: &Server) {
     server.bookmark_every(Duration::from_millis(50));
     synced(&pods);
     for what in ["the watch of pods brings nothing", "pods are known and followed again"] {
-        assert_eq!(said(&site.node, what), 1, "{what}");
+        until_so(what, || said(&site.node, what) == 1);
     }
 }
 

@@ -190,7 +190,8 @@ fn a_killed_server_is_resumed_without_a_list(site: &Site) {
     gone(&pods, 2);
     assert_eq!(pods.stats().lists, 1, "nothing was listed anew");
     for what in ["the Kubernetes API does not answer", "pods are known and followed again"] {
-        assert_eq!(said(&site.node, what), 3, "each time once: {what}");
+        // Each time once.
+        until_so(what, || said(&site.node, what) == 3);
     }
 }
 
@@ -211,7 +212,7 @@ fn a_watch_that_ends_is_resumed_without_a_list(site: &Site) {
 
 fn a_node_without_pods_may_have_another_name(site: &Site) {
     let _pods = site.watch();
-    assert_eq!(said(&site.node, "no pod of this node"), 1);
+    until_so("the word of that", || said(&site.node, "no pod of this node") == 1);
 }
 
 fn a_server_that_is_down_at_first(site: &Site) {

@@ -22,7 +22,7 @@ use procession_kube::{
     RuntimesConfig,
 };
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 /// Long enough for whatever happens at all on a busy machine.
@@ -100,14 +100,18 @@ pub(crate) fn container_of(pid: u32) -> CgroupContainer {
     container
 }
 
-/// A client of these sockets that keeps no answer.
+/// A client of these sockets that keeps no answer, and waits as long for one as a busy machine may need.
 pub(crate) fn client(sockets: &[String]) -> Runtimes {
+    client_that_waits(sockets, Duration::from_secs(30))
+}
+
+fn client_that_waits(sockets: &[String], timeout: Duration) -> Runtimes {
     let sockets = sockets.iter().map(|socket| socket.parse::<RuntimeSocket>().unwrap()).collect();
     let none = Duration::ZERO;
     let retry = Duration::from_millis(100);
     let config = RuntimesConfig {
         sockets,
-        timeout: Duration::from_secs(5),
+        timeout,
         known_for: none,
         unknown_for: none,
         first_retry: retry,
@@ -133,8 +137,9 @@ pub(crate) fn outages(sockets: &[String], running: ContainerId, daemon: &mut Dae
     let runtimes = client(sockets);
     assert_eq!(known(ask(&runtimes, running)).id, running);
     assert_eq!(ask(&runtimes, new_id()), Answer::Unknown);
-    daemon.signal(Signal::STOP);
-    assert_eq!(ask(&runtimes, new_id()), Answer::Unreachable, "it hangs");
+    let hasty = client_that_waits(sockets, Duration::from_secs(5));
+    daemon.freeze();
+    assert_eq!(ask(&hasty, new_id()), Answer::Unreachable, "it hangs");
     daemon.signal(Signal::CONT);
     wait_for("answer after the daemon went on", || {
         (ask(&runtimes, new_id()) == Answer::Unknown).then_some(())
@@ -356,6 +361,14 @@ impl Daemon {
     pub(crate) fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().unwrap();
         kill_process(Pid::from_child(process), signal).unwrap();
+    }
+
+    /// Has it hang: when this returns, none of its threads runs any more.
+    fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let process = WaitId::Pid(Pid::from_child(self.process.as_ref().unwrap()));
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        wait_for("stop of the daemon", || waitid(process.clone(), options).unwrap());
     }
 
     /// Ends it as an administrator would.
