@@ -204,8 +204,8 @@ impl RawSensor {
         let standing = pins.as_ref().map(|pins| to_go_on_with(pins, &names)).transpose()?.flatten();
         let started = Start { btf: &btf, pins: pins.as_ref(), standing: standing.as_ref() }.run(config);
         if let (Err(_), Some(pins), None) = (&started, &pins, &standing) {
-            // Maps without programs are of no use to anybody.
-            let _ = pins.take_stock(&names);
+            // Maps without programs are of no use to anybody, and an empty directory would tell of programs.
+            let _ = pins.remove_all();
         }
         let (sensor, ring) = started?;
         Ok((Self { pins: pins.map(Arc::new), was_at_work: standing.is_some(), ..sensor }, ring))
