@@ -33,6 +33,18 @@ fn open_files(agent: &Agent) -> BTreeSet<usize> {
     all.filter_map(number).filter(|number| *number < LIMIT).collect()
 }
 
+/// Clients come until there is no room for the next. Those who say nothing have to go after a while.
+fn fill(agent: &Agent, clients: &mut Vec<UnixStream>) {
+    let refused = || agent.metric("procession_server_refused_connections_total").unwrap();
+    let before = refused();
+    for _ in 0..LIMIT {
+        clients.extend(flood(agent, 1));
+        if refused() > before {
+            return;
+        }
+    }
+}
+
 /// Whoever comes, the agent keeps what it needs itself.
 fn few_from_the_start() {
     let site = Site::new();
@@ -45,13 +57,12 @@ fn few_from_the_start() {
     agent.wait_for_word(TURNED_AWAY, 1);
     agent.wait_for_metric("procession_server_refused_connections_total", 50);
     assert_eq!(agent.metric("procession_server_accept_errors_total"), Some(0));
-    // Clients take all that there is for them, and nothing else. Who says nothing goes after a while, and who is
-    // turned away has a file for a moment.
-    let is_full = || {
-        clients.extend(flood(&agent, 1));
+    // Clients take all that there is for them, and nothing else. One that is turned away has a file for a moment.
+    let is_right = || {
+        fill(&agent, &mut clients);
         open_files(&agent) == (0..LIMIT - OWN).collect()
     };
-    wait_until(is_full, || format!("of {LIMIT} files {OWN} are the agent's: {:?}", open_files(&agent)));
+    wait_until(is_right, || format!("of {LIMIT} files {OWN} are the agent's: {:?}", open_files(&agent)));
     run_marked("flood", 50);
     agent.wait_for_export("flood-49");
     // It can still open files: its journal is another one now.

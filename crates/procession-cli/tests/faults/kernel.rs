@@ -110,6 +110,12 @@ fn under(filter: &Filter, setup: Setup) -> Setup {
 fn bpf_is_refused_by_seccomp() {
     let words = ["cannot use eBPF: not permitted", "create the maps", "seccomp", "observing with"];
     falls_back(&|setup| under(&NO_BPF, setup), &words);
+    // What an agent before has left goes on for the next that can read it, and is not this one's.
+    let site = Site::new();
+    end(site.setup().start());
+    check_no_pins_are_said(&works_and_says(under(&NO_BPF, site.setup()), &words));
+    let said = end(site.setup().start());
+    assert!(said.contains("going on from the journal") && said.contains("observing with eBPF"), "{said}");
 }
 
 /// The programs are loaded, and then each of them is refused its place.
