@@ -35,7 +35,8 @@ pub(crate) fn open_logged(
     let config = |pin| EbpfConfig { ring_bytes, pin };
     let Some(Pin { directory, is_required }) = pin else { return choose(wanted, config(None), &log) };
     match open_pinned(wanted, config(Some(directory.clone()))) {
-        Some(Err(error)) if is_required => {
+        // Where they do not work without pins either, it is not the pins that are in the way.
+        Some(Err(error)) if is_required && open(SourceKind::Ebpf, config(None)).is_ok() => {
             let holder = holder_of_pins(&error, &directory);
             bail!("cannot pin the eBPF programs: {:#}{holder}", anyhow::Error::from(error));
         }

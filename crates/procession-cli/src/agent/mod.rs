@@ -34,7 +34,6 @@ pub(crate) use args::Typed;
 use config::{AgentConfig, Destination, JournalConfig};
 use layers::Layers;
 use life::{Life, Turn};
-use pins::Pins;
 use privileges::Privileges;
 use reload::Reloader;
 use settings::{Setting, Settings};
@@ -129,10 +128,9 @@ fn observe(
 ) -> anyhow::Result<ExitCode> {
     let privileges = Privileges::begin(config)?;
     let started = wiring::start(config, settings, log, privileges);
-    let agent = started.map_err(|error| privileges.explain(error))?;
+    let (agent, mut pins) = started.map_err(|error| privileges.explain(error))?;
     let mut level = config.log.level;
     tell_where(&agent, config);
-    let mut pins = Pins::new(config.pin_dir.as_deref());
     while !agent.has_failed() {
         match life.next()? {
             Turn::Tick => {

@@ -21,19 +21,19 @@ use tracing::Level;
 use super::config::{self, Destination, RateLimit};
 use super::layers::STATE_DIRECTORY;
 use super::memory;
-use super::pins;
+use super::pins::{self, Pins};
 use super::privileges::Privileges;
 use super::settings::{Origin, Setting, Settings};
 use crate::source::Pin;
 use crate::{containers, display, log, source};
 
-/// Starts the agent that `config` describes. `settings` are shown to clients.
+/// Starts the agent that `config` describes, with the pins that it has. `settings` are shown to clients.
 pub(super) fn start(
     config: &config::AgentConfig,
     settings: &Settings,
     log: &log::Control,
     privileges: Privileges,
-) -> anyhow::Result<Agent> {
+) -> anyhow::Result<(Agent, Pins)> {
     memory::warn_if_short(config);
     let config_of_agent = agent(config, settings, log)?;
     // Before the source: who else writes the journal reads the same ring.
@@ -43,6 +43,8 @@ pub(super) fn start(
     let source = source::open_logged(config.source, config.ring_size, pin)?;
     // It keeps other agents off them until it is known whether they stay.
     let fresh = source.fresh_pins();
+    // There may be some that are not its own.
+    let own_pins = config.pin_dir.as_deref().filter(|_| !source.bookmark().is_empty());
     // Before the inventory, which starts threads.
     privileges.settle();
     if let Some(unseen) = source.unseen_changes() {
@@ -53,7 +55,7 @@ pub(super) fn start(
     if let (Err(_), Some(fresh)) = (&started, fresh) {
         pins::remove(fresh);
     }
-    started
+    Ok((started?, Pins::new(own_pins)))
 }
 
 /// What an agent can do otherwise while it runs.

@@ -5,15 +5,14 @@ use std::fs;
 use procession_kube::ContainerId;
 use serde_json::{Value, json};
 
+use crate::agent::{Agent, NODE, Setup, wait_until};
 use crate::data;
 use crate::kubeconfig::{self, User};
 use crate::lab::{Lab, new_id, runc, wait_for};
 use crate::link::Link;
 use crate::server::Server;
 use crate::story::{self, COMMAND};
-use crate::watch::Watch;
-
-const NODE: &str = "node-1";
+use crate::watch::{Watch, process};
 
 /// A cluster, the way to it, and a place for containers.
 struct Site {
@@ -101,11 +100,14 @@ const CGROUP: &str = "/kubepods/besteffort/pod1/<id>";
 
 /// All that the container did is told with all that is to be known of its pod.
 fn check(watch: &mut Watch, id: ContainerId, name: &str) {
-    let pod = story::known_in_all(watch, id);
+    check_pod(&story::known_in_all(watch, id), id, name);
+}
+
+fn check_pod(pod: &Value, id: ContainerId, name: &str) {
     let names = json!([pod["namespace"], pod["name"], pod["uid"], pod["workload"], pod["workload_kind"]]);
     assert_eq!(names, json!(["shop", name, format!("uid-of-{name}"), "cart", "Deployment"]));
     let container = json!([format!("containerd://{id}"), "main", "example.com/main:1"]);
-    assert_eq!(story::container_in(&pod), container);
+    assert_eq!(story::container_in(pod), container);
 }
 
 /// The first process of a container runs before the API tells of the container.
@@ -200,6 +202,69 @@ pub(crate) fn no_server_in_mid_run() {
     assert!(story::unnamed(&errors) >= 6, "what was told without is counted: {errors}");
 }
 
+/// What an agent has exported of a container, when that is over.
+fn exported(agent: &Agent, id: ContainerId) -> Vec<Value> {
+    let all = || -> Vec<Value> {
+        let lines = agent.exported();
+        // The last may be in the making.
+        let whole = lines.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let is_over = || all().iter().any(|event| story::is_end(event, id));
+    wait_until(is_over, || format!("{id} is not over: {}", agent.errors()));
+    let events = all().into_iter().filter(|event| process(event)["docker"] == id.wire());
+    story::all_in_order(events.collect())
+}
+
+/// Waits until this is what the agent says of its watch on the pods, and nothing else.
+fn wait_for_state(agent: &Agent, state: &str) {
+    let states = ["connecting", "synced", "degraded", "stopped"];
+    let is_at = |name| agent.metric(&format!("procession_pod_watch_state{{state=\"{name}\"}}"));
+    let expected = states.map(|name| Some(u64::from(name == state)));
+    wait_until(|| states.map(is_at) == expected, || format!("it is not {state}: {}", agent.errors()));
+}
+
+/// The same of an agent: its events go on, and what is missing in them can be seen from outside. It is of use all the
+/// while, so that nobody starts it anew.
+pub(crate) fn no_server_in_mid_run_of_an_agent() {
+    let site = Site::new();
+    let kubeconfig = format!("--kubeconfig={}", site.lab.text("kubeconfig"));
+    let agent = Setup::new().option(kubeconfig).option("--pod-wait=1m").start();
+    let known = |pod: &str| {
+        site.create_pod(pod);
+        let id = site.run_container(CGROUP);
+        site.report(pod, id);
+        let pod_of_all = story::pod_of_all(&exported(&agent, id), &agent.errors());
+        check_pod(&pod_of_all, id, pod);
+    };
+    let incomplete = "procession_incomplete_facts_total";
+    let is_ready = || agent.get("/readyz").is_some() && agent.get("/healthz").is_some();
+    wait_for_state(&agent, "synced");
+    known("web-1");
+    assert!(is_ready(), "{}", agent.errors());
+
+    let before = agent.metric(incomplete).unwrap();
+    site.link.cut();
+    agent.wait_for_word("the Kubernetes API does not answer", 1);
+    wait_for_state(&agent, "degraded");
+    let id = site.run_container(CGROUP);
+    story::no_pod_in_any(&exported(&agent, id));
+    // Three execs and three ends.
+    agent.wait_for_metric(incomplete, before + 6);
+    assert!(is_ready(), "{}", agent.errors());
+
+    site.link.mend();
+    agent.wait_for_word("pods are known and followed again", 1);
+    wait_for_state(&agent, "synced");
+    known("web-2");
+    assert!(is_ready(), "{}", agent.errors());
+    check_words_once(&agent.errors(), "the Kubernetes API does not answer");
+    let errors = agent.errors_file();
+    let _folder = agent.folder();
+    assert!(agent.end().0.success());
+    assert!(story::unnamed(&fs::read_to_string(errors).unwrap()) >= before + 6);
+}
+
 pub(crate) fn refused_at_first() {
     let site = Site::new();
     site.log_in(User::Nobody);
@@ -248,7 +313,10 @@ pub(crate) fn malformed_pods() {
 }
 
 fn check_said_once(watch: Watch, text: &str) {
-    let errors = watch.finish().errors;
+    check_words_once(&watch.finish().errors, text);
+}
+
+fn check_words_once(errors: &str, text: &str) {
     for text in [text, "pods are known and followed again"] {
         assert_eq!(errors.matches(text).count(), 1, "{errors}");
     }

@@ -1,4 +1,4 @@
-//! `procession watch` with real containers: whose they are, from their first process on.
+//! `procession watch`, and the agent, with real containers: whose they are, from their first process on.
 //!
 //! Runtimes and the laboratory are those of the tests of `procession-kube`, and so is the API server.
 //! As there, each test starts what it needs in a folder of its own, in namespaces of its own. All need
@@ -8,6 +8,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "../peers/agent.rs"]
+#[allow(dead_code, reason = "has more than is needed here")]
+mod agent;
 #[path = "../../../procession-kube/tests/pods/data.rs"]
 #[allow(dead_code, reason = "has more than is needed here")]
 mod data;
@@ -65,6 +68,11 @@ fn main() -> ExitCode {
         trial("kubernetes::filters", RUNC, kubernetes::filters),
         trial("kubernetes::no_server_at_first", RUNC, kubernetes::no_server_at_first),
         trial("kubernetes::no_server_in_mid_run", RUNC, kubernetes::no_server_in_mid_run),
+        trial(
+            "kubernetes::no_server_in_mid_run_of_an_agent",
+            RUNC,
+            kubernetes::no_server_in_mid_run_of_an_agent,
+        ),
         trial("kubernetes::refused_at_first", RUNC, kubernetes::refused_at_first),
         trial("kubernetes::a_token_that_expires", RUNC, kubernetes::a_token_that_expires),
         trial("kubernetes::malformed_pods", RUNC, kubernetes::malformed_pods),

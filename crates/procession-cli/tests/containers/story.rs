@@ -28,10 +28,18 @@ pub(crate) fn watch_json(options: &[&str]) -> Watch {
 /// Waits for the end of a container that runs [`COMMAND`], checks that all that it did was told and in
 /// order, and returns that.
 pub(crate) fn events_of(watch: &mut Watch, container: ContainerId) -> Vec<Value> {
-    watch.until("the end of a container", |event| {
-        process(event)["docker"] == container.wire() && event["process_exit"]["status"] == 3
-    });
-    let mut events = watch.of(container);
+    watch.until("the end of a container", |event| is_end(event, container));
+    all_in_order(watch.of(container))
+}
+
+/// Whether a container that runs [`COMMAND`] is over with that.
+pub(crate) fn is_end(event: &Value, container: ContainerId) -> bool {
+    process(event)["docker"] == container.wire() && event["process_exit"]["status"] == 3
+}
+
+/// Checks that in the events of a container that runs [`COMMAND`] all that it did was told and in order, and returns
+/// that.
+pub(crate) fn all_in_order(mut events: Vec<Value>) -> Vec<Value> {
     // What makes the container may be in its control group, too, before its first process.
     events.retain(|event| process(event)["arguments"] != "init");
     let binaries = |kind: &str| -> Vec<_> {
@@ -50,11 +58,16 @@ pub(crate) fn events_of(watch: &mut Watch, container: ContainerId) -> Vec<Value>
 /// and returns what was told of it: the `pod`, without the pid, which is each process's own.
 pub(crate) fn known_in_all(watch: &mut Watch, container: ContainerId) -> Value {
     let events = events_of(watch, container);
+    pod_of_all(&events, &watch.errors())
+}
+
+/// The same of these events, which are all that it did. `said` explains why one has no pod.
+pub(crate) fn pod_of_all(events: &[Value], said: &str) -> Value {
     let mut pods: Vec<_> = events.iter().map(|event| process(event)["pod"].clone()).collect();
     for (event, pod) in events.iter().zip(&mut pods) {
         let is_first = process(event)["binary"] == "/bin/sh";
-        assert_eq!(pod["container"]["pid"].take() == 1, is_first, "{event:#}; {}", watch.errors());
-        assert!(!is_marked(event), "{event:#}; {}", watch.errors());
+        assert_eq!(pod["container"]["pid"].take() == 1, is_first, "{event:#}; {said}");
+        assert!(!is_marked(event), "{event:#}; {said}");
     }
     assert!(pods.iter().all(|pod| *pod == pods[0]), "{pods:#?}");
     pods.swap_remove(0)
@@ -62,8 +75,13 @@ pub(crate) fn known_in_all(watch: &mut Watch, container: ContainerId) -> Value {
 
 /// Checks that a container that runs [`COMMAND`] is known in nothing that it did, and that this is marked.
 pub(crate) fn unknown_in_all(watch: &mut Watch, container: ContainerId) {
-    for event in events_of(watch, container) {
-        assert!(is_marked(&event) && process(&event)["pod"].is_null(), "{event:#}");
+    no_pod_in_any(&events_of(watch, container));
+}
+
+/// The same of these events.
+pub(crate) fn no_pod_in_any(events: &[Value]) {
+    for event in events {
+        assert!(is_marked(event) && process(event)["pod"].is_null(), "{event:#}");
     }
 }
 

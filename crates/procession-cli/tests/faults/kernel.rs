@@ -1,13 +1,21 @@
 //! A kernel that refuses, and file systems of it that are missing: what is missing is told, and what can still be
 //! done is done.
 
-use crate::agent::{Setup, run_marked};
+use std::path::Path;
+use std::process::Command;
+
+use crate::agent::{Agent, Setup, run_marked};
 use crate::site::{Site, end, without};
 use crate::{Needs, Test};
 
-pub(crate) const TESTS: [Test; 9] = [
+pub(crate) const TESTS: [Test; 10] = [
     ("kernel::no_right_to_bpf", Needs::Installed(|| without("setpriv")), no_right_to_bpf),
     ("kernel::bpf_is_refused_by_seccomp", Needs::Installed(|| without("perl")), bpf_is_refused_by_seccomp),
+    (
+        "kernel::attaching_is_refused_by_seccomp",
+        Needs::Installed(|| without("perl")),
+        attaching_is_refused_by_seccomp,
+    ),
     ("kernel::no_locked_memory", Needs::Installed(|| without("prlimit")), no_locked_memory),
     ("kernel::no_types", Needs::Installed(|| without("unshare")), no_types),
     ("kernel::no_tracefs", Needs::Installed(|| without("unshare")), no_tracefs),
@@ -26,11 +34,20 @@ fn within(setup: Setup, script: &str) -> Setup {
 /// It starts, says these words, and sees what runs from then on.
 fn works_and_says(setup: Setup, words: &[&str]) -> String {
     let agent = setup.start();
+    sees_what_runs(&agent);
+    says(agent, words)
+}
+
+fn sees_what_runs(agent: &Agent) {
     run_marked("seen", 20);
     // A source that looks now and then misses what is short.
-    let long = std::process::Command::new("sleep").args(["1.5", "0.25"]).status().unwrap();
+    let long = Command::new("sleep").args(["1.5", "0.25"]).status().unwrap();
     assert!(long.success());
     agent.wait_for_export("1.5 0.25");
+}
+
+/// It ends, and has said these words.
+fn says(agent: Agent, words: &[&str]) -> String {
     let said = end(agent);
     for word in words {
         assert!(said.contains(word), "{word} in {said}");
@@ -46,14 +63,84 @@ fn no_right_to_bpf() {
     works_and_says(setup, &["cannot use eBPF: not permitted", "CAP_BPF", "observing with"]);
 }
 
-/// bpf(2) fails with EPERM, whoever asks: a filter of three instructions, put there by a language that can.
+/// Instructions of a filter of system calls, as seccomp(2) has them: code, how many to pass over if it is so and if
+/// it is not, operand.
+type Filter = [[u32; 4]];
+
+const LOAD: u32 = 0x20;
+const IS: u32 = 0x15;
+const RETURN: u32 = 0x06;
+const ALLOWED: u32 = 0x7fff_0000;
+/// EPERM.
+const REFUSED: u32 = 0x0005_0001;
+/// Where the number of the call and its first argument are.
+const CALL: u32 = 0;
+const FIRST_ARGUMENT: u32 = 16;
+/// bpf(2), and what it is asked for when a program is attached.
+const BPF: u32 = 321;
+const RAW_TRACEPOINT_OPEN: u32 = 17;
+const LINK_CREATE: u32 = 28;
+
+const NO_BPF: [[u32; 4]; 4] =
+    [[LOAD, 0, 0, CALL], [IS, 0, 1, BPF], [RETURN, 0, 0, REFUSED], [RETURN, 0, 0, ALLOWED]];
+
+const NO_ATTACH: [[u32; 4]; 7] = [
+    [LOAD, 0, 0, CALL],
+    [IS, 0, 3, BPF],
+    [LOAD, 0, 0, FIRST_ARGUMENT],
+    [IS, 2, 0, RAW_TRACEPOINT_OPEN],
+    [IS, 1, 0, LINK_CREATE],
+    [RETURN, 0, 0, ALLOWED],
+    [RETURN, 0, 0, REFUSED],
+];
+
+/// Started under a filter, put there by a language that can.
+fn under(filter: &Filter, setup: Setup) -> Setup {
+    let length = filter.len();
+    let words: Vec<_> = filter.iter().flatten().map(u32::to_string).collect();
+    let script = format!(
+        "my $f = pack('SCCL' x {length}, {}); my $p = pack('S x6 P', {length}, $f); \
+         syscall(157, 38, 1, 0, 0, 0) == 0 or die; syscall(157, 22, 2, $p) == 0 or die \"$!\"; exec @ARGV",
+        words.join(", ")
+    );
+    setup.by(&["perl", "-e", &script])
+}
+
+/// bpf(2) fails with EPERM, whatever it is asked for.
 fn bpf_is_refused_by_seccomp() {
+    let words = ["cannot use eBPF: not permitted", "create the maps", "seccomp", "observing with"];
+    falls_back(&|setup| under(&NO_BPF, setup), &words);
+    // What an agent before has left goes on for the next that can read it, and is not this one's.
     let site = Site::new();
-    let script = "my $f = pack('SCCL' x 4, 0x20,0,0,0, 0x15,0,1,321, 0x06,0,0,0x00050001, 0x06,0,0,0x7fff0000); \
-                  my $p = pack('S x6 P', 4, $f); \
-                  syscall(157, 38, 1, 0, 0, 0) == 0 or die; syscall(157, 22, 2, $p) == 0 or die \"$!\"; exec @ARGV";
-    let setup = site.setup_without_pins().by(&["perl", "-e", script]);
-    works_and_says(setup, &["cannot use eBPF: not permitted", "seccomp", "observing with"]);
+    end(site.setup().start());
+    check_no_pins_are_said(&works_and_says(under(&NO_BPF, site.setup()), &words));
+    let said = end(site.setup().start());
+    assert!(said.contains("going on from the journal") && said.contains("observing with eBPF"), "{said}");
+}
+
+/// The programs are loaded, and then each of them is refused its place.
+fn attaching_is_refused_by_seccomp() {
+    let words = ["cannot use eBPF: not permitted", "to attach `on_exec`", "seccomp", "observing with"];
+    falls_back(&|setup| under(&NO_ATTACH, setup), &words);
+}
+
+/// Wherever the programs were to stay, another source observes. Of what was begun nothing is left, nor is that said.
+fn falls_back(refused: &dyn Fn(Setup) -> Setup, words: &[&str]) {
+    let site = Site::new();
+    let said = works_and_says(refused(site.setup()), words);
+    assert!(!site.pins().exists(), "{said}");
+    check_no_pins_are_said(&said);
+
+    let site = Site::new();
+    let agent = within(refused(site.setup_without_pins()), "true").start();
+    sees_what_runs(&agent);
+    let usual = format!("/proc/{}/root/sys/fs/bpf", agent.pid());
+    assert!(Path::new(&usual).exists() && !Path::new(&usual).join("procession").exists());
+    check_no_pins_are_said(&says(agent, words));
+}
+
+fn check_no_pins_are_said(said: &str) {
+    assert!(!said.contains("eBPF programs"), "neither that they stay nor that they cannot: {said}");
 }
 
 /// Since kernels count the memory of maps otherwise, this limit is of no consequence.

@@ -16,6 +16,7 @@ mod agent;
 mod clock;
 mod disk;
 mod files;
+mod groups;
 mod kernel;
 #[path = "../../../procession-journal/tests/support/mod.rs"]
 mod machine;
@@ -53,7 +54,12 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let sensor = procession_sensor::open(SourceKind::Ebpf, EbpfConfig::default()).err();
     let sensor = sensor.map(|error| error.to_string());
-    let tests = disk::TESTS.iter().chain(&files::TESTS).chain(&memory::TESTS).chain(&kernel::TESTS);
+    let tests = disk::TESTS
+        .iter()
+        .chain(&files::TESTS)
+        .chain(&groups::TESTS)
+        .chain(&memory::TESTS)
+        .chain(&kernel::TESTS);
     let tests =
         tests.chain(&stopped::TESTS).chain(&two::TESTS).chain(&operator::TESTS).chain(&recorded::TESTS);
     // The last: it sets the clock of the machine.

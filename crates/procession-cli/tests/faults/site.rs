@@ -195,17 +195,32 @@ impl Written {
     }
 }
 
+/// Text that hardly gets shorter when it is compressed.
+pub(crate) struct Noise(u64);
+
+impl Noise {
+    pub(crate) fn new() -> Self {
+        Self(u64::from(std::process::id()) | 1)
+    }
+
+    /// So many bytes of it, or a few more; others each time.
+    pub(crate) fn text(&mut self, bytes: usize) -> String {
+        let mut text = String::new();
+        while text.len() < bytes {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            write!(text, "{:08x}", self.0 >> 32).unwrap();
+        }
+        text
+    }
+}
+
 /// Runs `true MARKER-NUMBER`, each with so many bytes of arguments besides, that hardly get shorter.
 pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
-    let mut random = u64::from(std::process::id()) | 1;
+    let mut noise = Noise::new();
     for number in 0..times {
-        let mut padding = String::new();
-        while padding.len() < bytes {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            write!(padding, "{:08x}", random >> 32).unwrap();
-        }
         let mut program = Command::new("/bin/true");
-        assert!(program.arg(format!("{marker}-{number}")).arg(&padding).status().unwrap().success());
+        program.arg(format!("{marker}-{number}")).arg(noise.text(bytes));
+        assert!(program.status().unwrap().success());
     }
 }
 
@@ -238,6 +253,12 @@ pub(crate) fn number_after(text: &str, name: &str) -> Option<u64> {
     let (_, rest) = text.rsplit_once(name)?;
     let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
+}
+
+/// The number that a sentence has before `words`, as in "1,234 events seen".
+pub(crate) fn number_before(text: &str, words: &str) -> Option<u64> {
+    let (before, _) = text.split_once(words)?;
+    before.trim_end().rsplit(' ').next()?.replace(',', "").parse().ok()
 }
 
 /// Whether a program is there. If not, that is why.

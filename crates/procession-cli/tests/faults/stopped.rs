@@ -1,7 +1,6 @@
 //! An agent that is stopped, or frozen with all that runs, and goes on.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::{env, thread};
 use rustix::process::Signal;
 
 use crate::agent::{Agent, PATIENCE, run_marked, wait_until};
+use crate::groups::{Group, Purpose, Version};
 use crate::site::{Running, Site, Written, end};
 use crate::{Needs, Test};
 
@@ -199,49 +199,8 @@ fn check_ghosts(site: &Site) {
     left.clear();
 }
 
-const FREEZER: &str = "/sys/fs/cgroup/freezer";
-
 fn no_freezer() -> Option<String> {
-    let is_there = Path::new(FREEZER).join("cgroup.procs").exists();
-    (!is_there).then(|| "there is no freezer of control groups, version 1".to_owned())
-}
-
-/// A control group that can be frozen; all in it go on when it is dropped.
-struct Group(PathBuf);
-
-impl Group {
-    fn new() -> Self {
-        let path = Path::new(FREEZER).join(format!("procession-faults-{}", std::process::id()));
-        // A dead run may have had this number.
-        let _ = fs::remove_dir(&path);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn take(&self, pid: u32) {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
-    }
-
-    fn freeze(&self) {
-        fs::write(self.0.join("freezer.state"), "FROZEN").unwrap();
-        let state = || fs::read_to_string(self.0.join("freezer.state")).unwrap();
-        wait_until(|| state().trim() == "FROZEN", || format!("it is {}", state()));
-    }
-
-    fn thaw(&self) {
-        let _ = fs::write(self.0.join("freezer.state"), "THAWED");
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.thaw();
-        let pids = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        for pid in pids.lines() {
-            let _ = fs::write(Path::new(FREEZER).join("cgroup.procs"), pid);
-        }
-        let _ = fs::remove_dir(&self.0);
-    }
+    Purpose::Freezer.is_missing()
 }
 
 /// What counts what goes wrong: to stand still is nothing of that.
@@ -257,13 +216,17 @@ const UNHARMED: [&str; 7] = [
 
 /// As a machine that sleeps: neither the agent nor what it observes does anything, and time goes on.
 fn frozen_with_its_load() {
+    Purpose::Freezer.versions().into_iter().for_each(frozen_with_its_load_in);
+}
+
+fn frozen_with_its_load_in(version: Version) {
     let site = Site::new();
     let agent = site.setup().start();
     let script = "i=0; while :; do /bin/true frozen-$i; i=$((i+1)); sleep 0.02; done";
     let load = Running::start(Command::new("sh").args(["-c", script]).stdin(Stdio::null()));
     agent.wait_for_export("frozen-20");
     let before = site.exec_id(load.pid());
-    let group = Group::new();
+    let group = Group::to_freeze(version);
     group.take(agent.pid());
     group.take(load.pid());
     let counted = || UNHARMED.map(|name| (name, agent.metric(name).unwrap()));
@@ -286,10 +249,14 @@ fn frozen_with_its_load() {
 
 /// Who is frozen is found by an agent that starts then, and is not gone before it is, though it has been killed.
 fn others_are_frozen() {
+    Purpose::Freezer.versions().into_iter().for_each(others_are_frozen_in);
+}
+
+fn others_are_frozen_in(version: Version) {
     let site = Site::new();
-    // Before the group: should this panic, that goes first and thaws it, for whoever is frozen cannot be killed.
+    // Before the group: should this panic, that goes first and thaws it, for whoever is frozen may not end.
     let sleeper = Running::start(Command::new("sleep").arg("1001").stdin(Stdio::null()));
-    let group = Group::new();
+    let group = Group::to_freeze(version);
     let pid = sleeper.pid();
     group.take(pid);
     group.freeze();
@@ -299,9 +266,12 @@ fn others_are_frozen() {
     let dying = thread::spawn(move || drop(sleeper));
     run_marked("meanwhile", 20);
     agent.wait_for_export("meanwhile-19");
-    assert!(is_running(&site, pid), "it was killed, and is there");
-    assert_eq!(site.exec_id(pid), name);
-    group.thaw();
+    // In version 2 it ends as it is.
+    if version == Version::One {
+        assert!(is_running(&site, pid), "it was killed, and is there");
+        assert_eq!(site.exec_id(pid), name);
+        group.thaw();
+    }
     dying.join().unwrap();
     wait_until(|| !is_running(&site, pid), || format!("{pid} is gone, and thought to run"));
     end(agent);

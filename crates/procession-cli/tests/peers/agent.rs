@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The node that it says it is on.
+pub(crate) const NODE: &str = "peer";
+
 /// How an agent is started: in a folder, which outlives it for who holds it.
 pub(crate) struct Setup {
     folder: Arc<TempDir>,
@@ -88,7 +91,7 @@ impl Setup {
         let [port, web] = free_ports();
         let words = [&*wrapper, &[env!("CARGO_BIN_EXE_procession").to_owned()]].concat();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("agent").args(["--no-runtimes", "--node-name", "peer"]);
+        command.args(&words[1..]).arg("agent").args(["--no-runtimes", "--node-name", NODE]);
         command.arg(format!("--server-address=unix://{}", folder.path().join("socket").display()));
         command.arg(format!("--server-address=localhost:{port}"));
         command.arg(format!("--metrics-server=localhost:{web}"));

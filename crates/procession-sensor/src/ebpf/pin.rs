@@ -140,7 +140,7 @@ impl PinDirectory {
     }
 
     /// Removes everything, and the directory itself. Returns whether there was anything.
-    fn remove_all(&self) -> Result<bool, EbpfError> {
+    pub(super) fn remove_all(&self) -> Result<bool, EbpfError> {
         let entries = self.entries()?;
         // The links first: without them the maps are not filled any more.
         let are_maps = |(name, _): &&(String, PathBuf)| name.starts_with("maps-");

@@ -198,22 +198,40 @@ impl RawSensor {
 
     fn try_load(config: &RawConfig) -> Result<(Self, Ring), EbpfError> {
         let btf = Btf::from_sys_fs().map_err(EbpfError::NoBtf)?;
-        let pins = config.pin.as_deref().map(PinDirectory::open).transpose()?;
-        let names = HOOKS.map(|(program, _)| program);
-        let mut standing = pins.as_ref().map(|pins| pins.take_stock(&names, OBJECT)).transpose()?.flatten();
-        let mut started = Start { btf: &btf, pins: pins.as_ref(), standing: standing.as_ref() }.run(config);
-        if let (Err(EbpfError::Map { .. }), Some(pins), Some(unreadable)) = (&started, &pins, &standing) {
-            // Somebody has made the ring one that cannot be read. Nobody would ever start here again.
-            pins.give_up(unreadable)?;
-            standing = None;
-            started = Start { btf: &btf, pins: Some(pins), standing: None }.run(config);
+        let Some(path) = &config.pin else {
+            return Start { btf: &btf, pins: None, standing: None }.run(config);
+        };
+        let pins = PinDirectory::open(path)?;
+        let ((sensor, ring), was_at_work) = Self::load_pinned(&btf, &pins, config)?;
+        Ok((Self { pins: Some(Arc::new(pins)), was_at_work, ..sensor }, ring))
+    }
+
+    /// Also says whether programs were at work there. Leaves nothing behind that does not work.
+    fn load_pinned(
+        btf: &Btf,
+        pins: &PinDirectory,
+        config: &RawConfig,
+    ) -> Result<((Self, Ring), bool), EbpfError> {
+        let hooks = HOOKS.map(|(program, _)| program);
+        let standing = pins.take_stock(&hooks, OBJECT)?;
+        let begin = |standing| Start { btf, pins: Some(pins), standing }.run(config);
+        if let Some(standing) = &standing {
+            match begin(Some(standing)) {
+                Ok(started) => return Ok((started, true)),
+                // Somebody has made the ring one that cannot be read. Nobody would ever start here again.
+                Err(EbpfError::Map { .. }) => pins.give_up(standing)?,
+                Err(error) => {
+                    // What was begun beside it goes.
+                    let _ = pins.take_stock(&hooks, OBJECT);
+                    return Err(error);
+                }
+            }
         }
-        if let (Err(_), Some(pins), None) = (&started, &pins, &standing) {
-            // Maps without programs are of no use to anybody.
-            let _ = pins.take_stock(&names, OBJECT);
-        }
-        let (sensor, ring) = started?;
-        Ok((Self { pins: pins.map(Arc::new), was_at_work: standing.is_some(), ..sensor }, ring))
+        let started = begin(None).inspect_err(|_| {
+            // Maps without programs are of no use to anybody, and an empty directory would tell of programs.
+            let _ = pins.remove_all();
+        })?;
+        Ok((started, false))
     }
 
     /// Whether programs have been recording into the ring since before this process.
