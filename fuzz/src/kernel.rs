@@ -1,7 +1,11 @@
 //! What the kernel writes, some of it in the words of processes: records, the ring, `/proc`, the proc connector; and
 //! names that are made of it.
 
-use procession::{Counted, ProcessKey, Table, TableConfig};
+use procession::reference::decode_arguments;
+use procession::{
+    Arguments, BootTime, Counted, Event, EventKind, Pid, ProcessKey, Program, Running, Subject, Table,
+    TableConfig,
+};
 use procession_kube::ContainerId;
 use procession_sensor::fuzzing;
 
@@ -68,6 +72,31 @@ pub fn bookmark(bytes: &[u8]) {
 /// The files of `/proc/PID`.
 pub fn proc_files(text: &[u8]) {
     memory::within(text, 4_096, 4, || fuzzing::proc_files(text));
+}
+
+/// `/proc/PID/cmdline`, which a process may fill with what it likes. It comes out of the table as it was; split into
+/// arguments nothing of it is lost; joined they are the text that the reference makes of them.
+pub fn arguments(cmdline: &[u8]) {
+    let key = ProcessKey::new(Pid(7), BootTime::from_nanos(100));
+    let program =
+        Program { binary: b"/bin/x", arguments: Arguments::complete(cmdline), ..Program::default() };
+    let running = Running { process: Subject::exact(key, key.start), program, ..Running::default() };
+    let mut table = Table::new(TableConfig::default());
+    let event = Event { time: BootTime::from_nanos(200), kind: EventKind::Running(running) };
+    let process = memory::within(cmdline, 64 << 10, 4, || table.apply(&event).process);
+    let process = process.and_then(|process| table.process(process)).expect("it is there");
+    let image = process.image.expect("it runs something");
+    let kept = image.arguments();
+    assert_eq!(kept, Arguments::complete(cmdline));
+
+    let terminated: Vec<_> = kept.iter().flat_map(|argument| [argument, &b"\0"[..]].concat()).collect();
+    // The last may lack its end.
+    assert_eq!(
+        terminated.strip_suffix(b"\0").unwrap_or_default(),
+        cmdline.strip_suffix(b"\0").unwrap_or(cmdline)
+    );
+    let others = terminated.iter().position(|byte| *byte == 0).map_or(&[][..], |end| &terminated[end + 1..]);
+    assert_eq!(decode_arguments(&[others, b"/w"].concat(), 0).arguments, kept.joined(true));
 }
 
 /// A message of the proc connector.

@@ -14,16 +14,24 @@
 mod filters;
 mod journal;
 mod kernel;
+#[cfg(feature = "program")]
+mod machine;
 mod memory;
 #[cfg(feature = "program")]
 mod program;
+#[cfg(feature = "program")]
+mod terminal;
 
 #[cfg(feature = "program")]
 pub use filters::{cel, events, field_paths, filters_json, passwd, re2, requests};
 pub use journal::{journal, journal_directory, pieces};
-pub use kernel::{bookmark, container_id, exec_id, netlink, proc_files, records, ring};
+pub use kernel::{arguments, bookmark, container_id, exec_id, netlink, proc_files, records, ring};
 #[cfg(feature = "program")]
-pub use program::{command_line, config, import, pod, questions, runtimes};
+pub use machine::{file_names, machine_files};
+#[cfg(feature = "program")]
+pub use program::{answers, command_line, config, import, pod, questions, runtimes};
+#[cfg(feature = "program")]
+pub use terminal::render;
 
 /// Makes a program of a function: a fuzzer, or without libFuzzer one that reads files.
 #[macro_export]

@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use procession::{Table, TableConfig};
 use procession_agent::Past;
+use procession_api::dynamic::{EVENT, Unknown, parse_json};
+use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::lineage_service_client::LineageServiceClient;
 use procession_api::proto::procession::v1::{
-    FollowRequest, GetLineageRequest, GetTreeRequest, ListProcessesRequest,
+    FollowRequest, FollowResponse, GetLedgerResponse, GetLineageRequest, GetLineageResponse,
+    GetStatusResponse, GetTreeRequest, GetTreeResponse, ListProcessesRequest, Process, Target, target,
 };
+use procession_api::proto::tetragon::GetEventsResponse;
 use procession_api::users::Users;
 use procession_cli::fuzzing as cli;
 use procession_journal::{Content, Journal, Reader};
@@ -94,7 +98,7 @@ pub fn runtimes(input: &[u8]) {
     });
     for info in told {
         assert_eq!(info.id, id);
-        assert!(!info.pid.is_some_and(|pid| pid == 0));
+        assert_ne!(info.pid, Some(0));
     }
 }
 
@@ -117,7 +121,7 @@ static ASKED: LazyLock<Asked> = LazyLock::new(|| {
 });
 
 /// No answer takes as long, however busy the machine is.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// A question about processes; the first byte says which. It is answered, or the client is told what is wrong with it.
 pub fn questions(input: &[u8]) {
@@ -169,4 +173,82 @@ async fn first<M>(mut stream: Streaming<M>) -> Result<(), Status> {
 async fn all<M>(mut stream: Streaming<M>) -> Result<(), Status> {
     while stream.message().await?.is_some() {}
     Ok(())
+}
+
+/// Of a recording with many processes, so many make a seed.
+const ENOUGH: usize = 8;
+
+/// What an agent answers that has the recording of the seeds, events of `lines` of JSON, and the two messages of `status`:
+/// answers as [`render`](crate::render) takes them, with names.
+///
+/// # Errors
+///
+/// The agent refuses.
+pub fn answers(lines: &str, status: &str) -> Result<Vec<(&'static str, Vec<u8>)>, Status> {
+    let (processes, tree, lineage) = ASKED.runtime.block_on(recorded_answers())?;
+    let events: Vec<GetEventsResponse> = lines.lines().map(|line| parsed(EVENT, line)).collect();
+    let follow = |item| FollowResponse { item: Some(item) };
+    let running = processes.iter().cloned().map(|process| follow(Item::Running(process)));
+    let snapshot: Vec<_> = running.chain(events.iter().cloned().map(|it| follow(Item::Event(it)))).collect();
+    Ok(vec![
+        ("events", answer(0, &events)),
+        ("compact", answer(1, &events)),
+        ("snapshot", answer(2, &snapshot)),
+        ("events_json", answer(3, &events)),
+        ("processes", answer(4, &processes)),
+        ("tree", answer(5, &tree)),
+        ("descendants", answer(6, &tree)),
+        ("why", answer(7, std::slice::from_ref(&lineage))),
+        ("status", of_status(8, status)),
+        ("dump", answer(9, &processes)),
+        ("tree_json", answer(11, &tree)),
+        ("why_json", answer(12, &[lineage])),
+        ("status_json", of_status(13, status)),
+    ])
+}
+
+type Answers = (Vec<Process>, Vec<GetTreeResponse>, GetLineageResponse);
+
+async fn recorded_answers() -> Result<Answers, Status> {
+    let mut client = ASKED.client.clone();
+    let list = ListProcessesRequest { with_ended: true, ..ListProcessesRequest::default() };
+    let mut stream = client.list_processes(list).await?.into_inner();
+    let mut processes = Vec::new();
+    while let Some(response) = stream.message().await? {
+        processes.extend(response.process);
+    }
+    let mut stream = client.get_tree(GetTreeRequest { root: None, with_ended: true }).await?.into_inner();
+    let mut tree = Vec::new();
+    while let Some(response) = stream.message().await? {
+        tree.push(response);
+    }
+    let deepest = processes.iter().max_by_key(|process| process.depth).and_then(|it| it.process.as_ref());
+    let name = deepest.map(|process| target::Name::ExecId(process.exec_id.clone()));
+    let request = GetLineageRequest { target: Some(Target { name }) };
+    let lineage = client.get_lineage(request).await?.into_inner();
+    processes.truncate(ENOUGH);
+    tree.truncate(ENOUGH);
+    Ok((processes, tree, lineage))
+}
+
+fn of_status(question: u8, lines: &str) -> Vec<u8> {
+    let (status, ledger) = lines.split_once('\n').expect("there are two lines");
+    let status: GetStatusResponse = parsed("procession.v1.GetStatusResponse", status);
+    let ledger: GetLedgerResponse = parsed("procession.v1.GetLedgerResponse", ledger);
+    let mut bytes = answer(question, &[status]);
+    ledger.encode_length_delimited(&mut bytes).expect("a vector has room");
+    bytes
+}
+
+fn parsed<M: Message + Default>(name: &str, line: &str) -> M {
+    parse_json(name, line, Unknown::Ignore).expect("it is such a message")
+}
+
+/// A question, no width, and messages with their lengths.
+fn answer(question: u8, messages: &[impl Message]) -> Vec<u8> {
+    let begin = vec![question, u8::MAX];
+    messages.iter().fold(begin, |mut bytes, message| {
+        message.encode_length_delimited(&mut bytes).expect("a vector has room");
+        bytes
+    })
 }

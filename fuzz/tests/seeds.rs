@@ -77,13 +77,16 @@ fn records() {
 
 targets! {
     INPUTS,
-    ring bookmark proc_files netlink container_id exec_id journal
+    ring bookmark proc_files arguments netlink container_id exec_id journal
 }
 
 targets! { SLOW, journal_directory }
 
 #[cfg(feature = "program")]
-targets! { INPUTS, passwd filters_json re2 cel field_paths requests events pod runtimes }
+targets! { INPUTS, passwd file_names filters_json re2 cel field_paths requests events pod runtimes }
+
+#[cfg(feature = "program")]
+targets! { INPUTS / 10, machine_files render }
 
 #[cfg(feature = "program")]
 targets! { SLOW, import config command_line questions }
@@ -94,12 +97,26 @@ fn a_journal_in_pieces_is_a_seed() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let whole = fs::read(directory.join("recorded.procession")).unwrap();
     let pieces = procession_fuzz::pieces(&whole);
-    let seed = directory.join("journal_directory/recorded");
-    if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
-        fs::write(&seed, &pieces).unwrap();
+    check_seed(&directory.join("journal_directory/recorded"), &pieces);
+}
+
+/// The same of these answers.
+#[cfg(feature = "program")]
+#[test]
+fn what_an_agent_answers_is_a_seed() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let events = ["exec", "exit", "rate_limit"];
+    let events = events.map(|name| fs::read_to_string(directory.join("events").join(name)).unwrap());
+    let status = fs::read_to_string(directory.join("status.jsonl")).unwrap();
+    for (name, answer) in procession_fuzz::answers(&events.concat(), &status).unwrap() {
+        check_seed(&directory.join("render").join(name), &answer);
     }
-    assert!(
-        fs::read(&seed).unwrap() == pieces,
-        "it is out of date: run this with PROCESSION_UPDATE_EXPECTED=1"
-    );
+}
+
+fn check_seed(seed: &Path, expected: &[u8]) {
+    if env::var_os("PROCESSION_UPDATE_EXPECTED").is_some() {
+        fs::write(seed, expected).unwrap();
+    }
+    let seed = fs::read(seed).unwrap_or_default();
+    assert!(seed == expected, "it is out of date: run this with PROCESSION_UPDATE_EXPECTED=1");
 }

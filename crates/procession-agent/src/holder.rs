@@ -26,7 +26,7 @@ fn pid_of_holder(path: &Path) -> Option<u32> {
 }
 
 /// The real one, which is the first number of the line `Uid:`.
-fn uid_of(status: &str) -> Option<u32> {
+pub(crate) fn uid_of(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn told(pid: Option<u32>) -> String {
 
 /// In lines as `1: FLOCK  ADVISORY  WRITE 1234 00:2c:5678 0 EOF`. The device is not compared: some file
 /// systems give other numbers of it here than elsewhere.
-fn pid_of_lock(locks: &str, inode: u64) -> Option<u32> {
+pub(crate) fn pid_of_lock(locks: &str, inode: u64) -> Option<u32> {
     let holder = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
         let [_, "FLOCK", _, "WRITE", pid, file, ..] = words[..] else { return None };
@@ -61,7 +61,7 @@ fn pid_of_lock(locks: &str, inode: u64) -> Option<u32> {
 }
 
 /// The inode of the socket that listens on `port`, in a table as `/proc/net/tcp`.
-fn socket_of_port(table: &str, port: u16) -> Option<u64> {
+pub(crate) fn socket_of_port(table: &str, port: u16) -> Option<u64> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();

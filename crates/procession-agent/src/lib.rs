@@ -46,6 +46,9 @@ mod control;
 mod detail;
 mod export;
 mod folders;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hold;
 mod holder;
 mod hub;

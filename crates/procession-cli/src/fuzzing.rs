@@ -4,8 +4,9 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub use crate::agent::fuzzing::config;
+pub use crate::agent::fuzzing::{config, memory_limit};
 use crate::args::Cli;
+pub use crate::client::fuzzing::{Answer, Shown, shown};
 pub use crate::import::fuzzing::{Imported, import};
 use crate::when::When;
 
@@ -20,4 +21,10 @@ pub fn time(text: &str) -> Option<i64> {
     let now = Timestamp::from_second(1_798_711_200).ok()?;
     let moment = text.parse::<When>().ok()?.resolve(now, &TimeZone::fixed(jiff::tz::offset(2))).ok()?;
     Some(moment.as_second())
+}
+
+/// By how many seconds this process's clock since boot differs from the kernel's, in the text of
+/// `/proc/PID/timens_offsets`. `None`: it is the same clock.
+pub fn boottime_offset(offsets: &str) -> Option<i64> {
+    crate::source::boottime_offset(offsets)
 }

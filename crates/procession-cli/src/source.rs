@@ -81,7 +81,7 @@ fn refuse_another_clock() -> anyhow::Result<()> {
 }
 
 /// Seconds, in lines such as `boottime  86400  0`. `None`: it is the same clock.
-fn boottime_offset(offsets: &str) -> Option<i64> {
+pub(crate) fn boottime_offset(offsets: &str) -> Option<i64> {
     let mut words = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_whitespace();
     let (seconds, nanos): (i64, u32) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     (seconds != 0 || nanos != 0).then_some(seconds)

@@ -1,5 +1,7 @@
 //! Blocks around any payload, for `fuzz/` and tests. No part of the API.
 
+use std::path::Path;
+
 use crate::block::{Kind, Packed, Parsed, unpack};
 use crate::writer::RawBlock;
 
@@ -25,4 +27,9 @@ pub fn taken_apart(file: &[u8]) -> Vec<(u8, u64, Vec<u8>)> {
         rest = after;
     }
     blocks
+}
+
+/// The number in the name of a file that is taken for one of a journal's. `None`: it is another's.
+pub fn number_in(name: &Path) -> Option<u64> {
+    crate::directory::number_of(name)
 }

@@ -34,7 +34,9 @@ impl Stamp {
     fn parse(text: &[u8]) -> Option<Self> {
         let text = str::from_utf8(text).ok().filter(|text| text.len() == STAMP_LENGTH)?;
         let time = DateTime::strptime(FORMAT, text).ok()?;
-        Offset::UTC.to_timestamp(time).ok().map(Self)
+        let stamp = Offset::UTC.to_timestamp(time).ok().map(Self)?;
+        // There are other ways to write a time, such as with a space for a zero; the file of that name is another's.
+        (stamp.to_string() == text).then_some(stamp)
     }
 }
 
@@ -126,6 +128,18 @@ impl BackupNames {
     }
 }
 
+/// The path that is written to and removed for what is taken for a backup because of its name. `None`: it is not.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn renamed(file: &Path, name: &OsStr) -> Option<PathBuf> {
+    let names = BackupNames::of(file).ok()?;
+    let (stamp, suffix) = names.parse(name)?;
+    Some(match suffix {
+        Suffix::None => names.plain(stamp),
+        Suffix::Compressed => names.compressed(stamp),
+        Suffix::Partial => names.partial(stamp),
+    })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suffix {
     None,
@@ -163,6 +177,11 @@ mod tests {
             "tetragon-2026-02-03T04-05-06.078.log.bz2",
             "tetragon-2026-02-03T04-05-06.078.txt",
             "tetragon-2026-13-03T04-05-06.078.log",
+            "tetragon-2026-02-03T04-05- 6.078.log",
+            "tetragon-2026-02- 3T04-05-06.078.log",
+            "tetragon-2026-02-3T04-05-06.0780.log",
+            "tetragon-+2026-2-03T04-05-06.078.log",
+            "tetragon-2026-02-03T04-05-60.078.log",
             "tetragon-other-2026-02-03T04-05-06.078.log",
             "other-2026-02-03T04-05-06.078.log",
         ] {

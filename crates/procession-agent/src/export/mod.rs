@@ -32,6 +32,8 @@ use governor::clock::MonotonicClock;
 use procession_api::proto::tetragon::GetEventsResponse;
 use tracing::dispatcher;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use backup::renamed;
 pub use counts::ExportCounts;
 
 use crate::stream::{EventLog, Form, ReaderKind};

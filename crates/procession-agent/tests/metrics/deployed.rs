@@ -66,6 +66,41 @@ fn the_documentation_has_every_metric() {
     assert!(page == expected, "docs/metrics.md is out of date: run this with PROCESSION_UPDATE_EXPECTED=1");
 }
 
+/// What the name of a metric has in it that tells of something missing, turned away or failed.
+const TROUBLE: [&str; 16] = [
+    "lost",
+    "missed",
+    "dropped",
+    "refused",
+    "errors",
+    "failed",
+    "failures",
+    "failing",
+    "skipped",
+    "evict",
+    "overflowed",
+    "displaced",
+    "inferred",
+    "incomplete",
+    "unplaced",
+    "released",
+];
+
+#[test]
+fn the_guide_for_operators_says_of_every_trouble_what_to_do() {
+    let page = read("docs/operators.md");
+    let named: HashSet<_> = metrics(&page).into_iter().collect();
+    let troubles =
+        families().map(|family| family.name).filter(|name| TROUBLE.iter().any(|it| name.contains(it)));
+    let troubles: Vec<_> = troubles.collect();
+    assert!(troubles.len() > 30, "{troubles:?}");
+    let missing: Vec<_> = troubles.iter().filter(|name| !named.contains(*name)).collect();
+    assert!(missing.is_empty(), "docs/operators.md does not say what to do about these: {missing:#?}");
+    let unknown = named.iter().filter(|name| !name.starts_with("process_") && family(name).is_none());
+    let unknown: Vec<_> = unknown.collect();
+    assert!(unknown.is_empty(), "docs/operators.md has metrics that there are not: {unknown:#?}");
+}
+
 /// The words of an expression that may be metrics.
 fn metrics(expression: &str) -> Vec<&str> {
     let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');

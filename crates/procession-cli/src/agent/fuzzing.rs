@@ -1,8 +1,10 @@
 //! The options of the agent, of texts in place of files, for `fuzz/`.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::layers::{Reading, of_texts};
+use super::memory::limit_of;
 use super::print::print;
 
 /// Options as a file, files of a drop-in directory and variables give them: NAME and VALUE with `=` between.
@@ -25,4 +27,10 @@ pub fn config(file: &str, others: &[&str]) {
 /// Without where each value comes from, and what is said about that.
 fn meaning(reading: &Reading) -> impl PartialEq + std::fmt::Debug + use<> {
     (reading.config.clone(), reading.pin_dir.clone())
+}
+
+/// The least limit of memory of the control group that a line of `/proc/PID/cgroup` names, and of those above it, where
+/// `mount` is in place of `/sys/fs/cgroup`.
+pub fn memory_limit(line: &str, mount: &Path) -> Option<u64> {
+    limit_of(line, mount)
 }

@@ -47,7 +47,7 @@ fn limit() -> Option<u64> {
 }
 
 /// `line` is as `4:memory:/a/b` (version 1) or `0::/a/b` (version 2).
-fn limit_of(line: &str, mount: &Path) -> Option<u64> {
+pub(super) fn limit_of(line: &str, mount: &Path) -> Option<u64> {
     let (_, rest) = line.split_once(':')?;
     let (controllers, path) = rest.split_once(':')?;
     let (mounts, file): (&[_], _) = match controllers {

@@ -155,6 +155,18 @@ pub(super) enum Told {
     Lost(u64),
 }
 
+impl Told {
+    /// `None`: it is of a later version.
+    pub(super) fn of(response: FollowResponse) -> Option<Self> {
+        Some(match response.item? {
+            Item::Event(event) => Self::Event(event),
+            Item::Running(process) => Self::Running(process),
+            Item::SnapshotEnd(_) => Self::SnapshotEnd,
+            Item::Lost(lost) => Self::Lost(lost.events),
+        })
+    }
+}
+
 /// A stream of it.
 enum Feed {
     Events(Streaming<GetEventsResponse>),
@@ -199,12 +211,8 @@ impl Feed {
             };
             let told = match response {
                 Err(status) => Err(status),
-                Ok(response) => match response.item {
-                    Some(Item::Event(event)) => Ok(Told::Event(event)),
-                    Some(Item::Running(process)) => Ok(Told::Running(process)),
-                    Some(Item::SnapshotEnd(_)) => Ok(Told::SnapshotEnd),
-                    Some(Item::Lost(lost)) => Ok(Told::Lost(lost.events)),
-                    // Of a later version.
+                Ok(response) => match Told::of(response) {
+                    Some(told) => Ok(told),
                     None => continue,
                 },
             };

@@ -10,6 +10,8 @@ mod descendants;
 mod dump;
 mod events;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod history;
 pub(crate) mod input;
 mod json;

@@ -19,7 +19,7 @@ use crate::render::{Sentence, duration, timestamp};
 use crate::summary::{count, thousands};
 
 /// Where it is said, behind the name of what it is about.
-const COLUMN: usize = 12;
+pub(super) const COLUMN: usize = 12;
 
 pub(super) async fn run(
     agent: &Agent,
@@ -158,7 +158,7 @@ fn memory(ledger: &GetLedgerResponse, lines: &mut Lines) {
              descendants, {tombstones} tombstones"
         ),
     );
-    if memory.dropped_early + memory.folded + memory.evicted_live > 0 {
+    if [memory.dropped_early, memory.folded, memory.evicted_live].iter().any(|count| *count > 0) {
         let [early, folded, evicted] =
             [memory.dropped_early, memory.folded, memory.evicted_live].map(thousands);
         lines.put(

@@ -395,6 +395,31 @@ memory      1.5 MiB of 48.0 MiB for the table
     assert!(told.contains("\nlast event  none yet\n") && told.contains("\nlost        none\n"), "{told}");
 }
 
+#[test]
+fn counts_that_no_agent_has_are_told_as_they_are() {
+    let most = v1::Account { received: u64::MAX, applied: u64::MAX, ..v1::Account::default() };
+    let reader = v1::ReaderAccount { lost: u64::MAX, ..v1::ReaderAccount::default() };
+    let memory = v1::Memory {
+        dropped_early: u64::MAX,
+        folded: u64::MAX,
+        evicted_live: u64::MAX,
+        ..v1::Memory::default()
+    };
+    let ledger = v1::GetLedgerResponse {
+        accounts: vec![most.clone(), most],
+        readers: vec![reader.clone(), reader],
+        memory: Some(memory),
+        ..v1::GetLedgerResponse::default()
+    };
+    let told = status::told(&a_status(), &ledger, &moment());
+    let most = "18,446,744,073,709,551,615";
+    assert!(
+        told.contains(&format!("! memory was short: {most} ended ones dropped early, {most} folded")),
+        "{told}"
+    );
+    assert!(told.contains(&format!("\nlost        {most} by readers that were too slow\n")), "{told}");
+}
+
 fn lines_of(draw: impl FnOnce(&mut List, &mut Vec<u8>), width: Option<usize>) -> String {
     let mut out = Vec::new();
     draw(&mut List::new(Palette::plain(), width), &mut out);
