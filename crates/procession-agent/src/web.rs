@@ -47,6 +47,9 @@ pub trait Observed: Send + Sync + 'static {
     fn health(&self) -> Health;
 }
 
+/// How long an observation may be silent until it is taken to hang. Even answers about the largest table take less.
+const HANGING: Duration = Duration::from_mins(1);
+
 /// Whether the agent does well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -162,13 +165,22 @@ impl Web {
 impl Health {
     /// What keeps the agent from going on, a sentence each: only a new start helps.
     pub fn defects(&self) -> Vec<String> {
-        if self.is_running { Vec::new() } else { vec!["the thread that observes has ended".into()] }
+        if !self.is_running {
+            vec!["the thread that observes has ended".into()]
+        } else if self.silence > HANGING {
+            vec![format!(
+                "the thread that observes has given no sign of life for {} s",
+                self.silence.as_secs()
+            )]
+        } else {
+            Vec::new()
+        }
     }
 
     /// What keeps the agent from being of use, a sentence each.
     pub fn obstacles(&self) -> Vec<String> {
         let mut obstacles = self.defects();
-        if self.is_running && self.silence > SILENCE {
+        if obstacles.is_empty() && self.silence > SILENCE {
             obstacles.push(format!("the source was last read {} s ago", self.silence.as_secs()));
         }
         obstacles.extend(self.obstacles.iter().cloned());

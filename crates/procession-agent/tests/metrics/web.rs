@@ -149,8 +149,15 @@ fn health_says_what_fails() {
     let (head, body) = server.get("/readyz");
     assert!(has_status(&head, 503), "{head}");
     assert_eq!(body, "the pods are not known\n");
+    set(Health { silence: Duration::from_secs(20), ..well.clone() });
+    assert_eq!(server.get("/readyz").1, "the source was last read 20 s ago\n");
+    assert!(has_status(&server.get("/healthz").0, 200), "it may have much to do");
     set(Health { silence: Duration::from_mins(2), ..well.clone() });
-    assert_eq!(server.get("/readyz").1, "the source was last read 120 s ago\n");
+    for path in ["/healthz", "/readyz"] {
+        let (head, body) = server.get(path);
+        let hangs = "the thread that observes has given no sign of life for 120 s\n";
+        assert!(has_status(&head, 503) && body == hangs, "{head} {body}");
+    }
     set(Health { is_running: false, ..well });
     for path in ["/healthz", "/readyz"] {
         let (head, body) = server.get(path);

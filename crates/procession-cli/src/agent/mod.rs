@@ -134,7 +134,10 @@ fn observe(
     while !agent.has_failed() {
         match life.next()? {
             Turn::Tick => {
-                life.is_well();
+                // Whoever hangs is not well: then the service manager starts another.
+                if agent.node().pulse().is_observing() {
+                    life.is_well();
+                }
                 pins.look();
             }
             Turn::Reload(config) => reload(&agent, config.as_deref(), log, &mut level),

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use serde_json::Value;
 
-use crate::agent::{Agent, run_marked};
+use crate::agent::{Agent, run_marked, wait_until};
 use crate::site::{Running, Site, Written, end};
 use crate::{Needs, Test};
 
@@ -75,6 +75,7 @@ fn is_set() {
     let wrong = Wrong::by(STEP);
     let second = Running::sleeper();
     run_marked("forward", MARKS);
+    wait_for_another_file(&site);
     drop(wrong);
     agent.wait_for_export("forward-9");
     let second_as = site.exec_id(second.pid());
@@ -126,6 +127,17 @@ fn is_set() {
 fn phase(agent: &Agent, name: &str) {
     run_marked(name, MARKS);
     agent.wait_for_export(&format!("{name}-{}", MARKS - 1));
+}
+
+/// Files are looked through for old ones when another is begun, some seconds after the last, and only by who has
+/// something to write.
+fn wait_for_another_file(site: &Site) {
+    let before = names(&site.journal());
+    let is_begun = || {
+        run_marked("meanwhile", 1);
+        names(&site.journal()) != before
+    };
+    wait_until(is_begun, || "no file is begun".to_owned());
 }
 
 fn names(journal: &Path) -> BTreeSet<String> {
