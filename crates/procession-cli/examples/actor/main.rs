@@ -6,6 +6,7 @@
 //! actor storm N --truth FILE     N times posix_spawn, from as many threads as there are processors
 //! actor soak RUN SEED FIRST OF   every OF-th act from FIRST on, for as long as it is asked to: see `soak`
 //! actor relabel TEXT             its arguments are shown as that, until standard input ends
+//! actor unserved DIR PADDING     a file at DIR that nobody serves lies over its arguments, until standard input ends
 //! actor freeze PIN               nobody can write the pinned BPF map any more
 //! actor --list                   the scenarios; `NAME root` where root is needed
 //! ```
@@ -68,6 +69,7 @@ mod storm;
 mod sys;
 mod threads;
 mod truth;
+mod unserved;
 
 use std::ffi::{CString, OsString};
 use std::fs::{self, OpenOptions};
@@ -100,6 +102,7 @@ fn main() -> Result<()> {
             show_as_arguments(text)?;
             Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(drop)?)
         }
+        ["unserved", mount, _] => unserved::perform(Path::new(mount), bounds_of_arguments()?),
         ["freeze", pin] => Ok(sys::freeze_map(&CString::new(pin)?)?),
         [name, "--truth", file] => {
             let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
@@ -109,7 +112,7 @@ fn main() -> Result<()> {
         }
         _ => bail!(
             "usage: actor SCENARIO --truth FILE | storm N --truth FILE | soak RUN SEED FIRST OF | relabel TEXT | \
-             freeze PIN | --list"
+             unserved DIR PADDING | freeze PIN | --list"
         ),
     }
 }
@@ -120,8 +123,8 @@ fn play(truth: &Path, perform: impl FnOnce(&mut Scene) -> Result<()>) -> Result<
     scene.write(truth).with_context(|| format!("cannot write {}", truth.display()))
 }
 
-/// Writes over the arguments in this process's own memory, from where `/proc/PID/cmdline` has them.
-fn show_as_arguments(text: &str) -> Result<()> {
+/// Where in memory this process has its arguments.
+fn bounds_of_arguments() -> Result<(u64, u64)> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     // Behind the name, which may have anything in it; `arg_start` and `arg_end` are the fields 48 and 49 of all.
     let (_, fields) = stat.rsplit_once(") ").context("the form of stat is not known")?;
@@ -129,6 +132,12 @@ fn show_as_arguments(text: &str) -> Result<()> {
     let (Some(Ok(begin)), Some(Ok(end))) = (bounds.next(), bounds.next()) else {
         bail!("it is not told where the arguments are")
     };
+    Ok((begin, end))
+}
+
+/// Writes over the arguments in this process's own memory, from where `/proc/PID/cmdline` has them.
+fn show_as_arguments(text: &str) -> Result<()> {
+    let (begin, end) = bounds_of_arguments()?;
     let mut shown = text.as_bytes().to_vec();
     ensure!((shown.len() as u64) < end - begin, "there is no room for that");
     shown.resize(usize::try_from(end - begin)?, 0);

@@ -511,6 +511,15 @@ pub(crate) struct Slot {
     pub(crate) status: AtomicI32,
 }
 
+/// Puts the begin of a file over memory of this process that nobody of it uses any more.
+pub(crate) fn map_over(file: &File, begin: usize, length: usize) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
+    let there = ptr::without_provenance_mut(begin);
+    // SAFETY: what was there are arguments, of which the standard library has taken copies.
+    let memory = unsafe { libc::mmap(there, length, libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+    if memory == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Memory that the actor shares with all that it forks, where they tell it what it cannot see.
 pub(crate) fn board() -> io::Result<&'static [Slot; 64]> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;

@@ -1,8 +1,9 @@
 //! Root against the agent: what it can stop, and what is told nevertheless.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
@@ -10,14 +11,15 @@ use rustix::process::Signal;
 
 use crate::Test;
 use crate::actor::actor;
-use crate::agent::{Place, shell};
+use crate::agent::{Place, Running, shell};
 
-pub(crate) const TESTS: [Test; 5] = [
+pub(crate) const TESTS: [Test; 6] = [
     ("blinding::a_stopped_agent_tells_later", a_stopped_agent_tells_later),
     ("blinding::pins_that_are_removed", pins_that_are_removed),
     ("blinding::a_killed_agent_and_its_programs", a_killed_agent_and_its_programs),
     ("blinding::no_map_silences_the_programs", no_map_silences_the_programs),
     ("blinding::a_frozen_ring_is_replaced", a_frozen_ring_is_replaced),
+    ("blinding::memory_that_nobody_serves", memory_that_nobody_serves),
 ];
 
 fn run_marked(mark: &str) {
@@ -132,4 +134,28 @@ fn a_frozen_ring_is_replaced() {
     let agent = place.start(&[]);
     place.exec_with("while-dead-again-mark");
     agent.stop();
+}
+
+/// Anybody can have memory that is a file of a FUSE filesystem, and never answer who reads it. Nothing of the agent
+/// does: neither as it starts, nor when it compares what it knows with what runs.
+fn memory_that_nobody_serves() {
+    let place = Place::new();
+    let mount = place.path("mount");
+    fs::create_dir(&mount).unwrap();
+    let mut unserved = Command::new(actor());
+    unserved.arg("unserved").arg(&mount).arg("x".repeat(64 << 10));
+    let mut unserved = Running(unserved.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut said = [0; 6];
+    unserved.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"ready\n");
+
+    for mark in ["found-by-a-walk-mark", "found-by-a-survey-mark"] {
+        let agent = place.start(&[]);
+        run_marked(mark);
+        place.exec_with(mark);
+        let answer = place.ask(&["why", &unserved.0.id().to_string()]);
+        let answer = String::from_utf8(answer.stdout).unwrap();
+        assert!(answer.contains("actor unserved"), "{answer}");
+        agent.stop();
+    }
 }
