@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 
 use crate::Test;
@@ -142,8 +143,9 @@ fn memory_that_nobody_serves() {
     let place = Place::new();
     let mount = place.path("mount");
     fs::create_dir(&mount).unwrap();
+    let mount = Mounted(mount);
     let mut unserved = Command::new(actor());
-    unserved.arg("unserved").arg(&mount).arg("x".repeat(64 << 10));
+    unserved.arg("unserved").arg(&mount.0).arg("x".repeat(64 << 10));
     let mut unserved = Running(unserved.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
     let mut said = [0; 6];
     unserved.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
@@ -157,5 +159,14 @@ fn memory_that_nobody_serves() {
         let answer = String::from_utf8(answer.stdout).unwrap();
         assert!(answer.contains("actor unserved"), "{answer}");
         agent.stop();
+    }
+}
+
+/// Whoever is killed leaves its filesystem mounted, and what waits for it.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::FORCE | UnmountFlags::DETACH);
     }
 }
