@@ -23,9 +23,14 @@ pub fn renewed(clock: WallClock) -> WallClock {
 /// clocks: one time has one date.
 pub(crate) fn is_step(one: WallClock, other: WallClock) -> bool {
     const STEP: Duration = Duration::from_millis(1);
+    apart(one, other) >= STEP
+}
+
+/// By how much somebody set the wall clock between one reading and another, forward or back.
+pub(crate) fn apart(one: WallClock, other: WallClock) -> Duration {
     let (one, other) = (one.at(BootTime::ZERO), other.at(BootTime::ZERO));
     let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
-    apart.unwrap_or(Duration::MAX) >= STEP
+    apart.unwrap_or(Duration::MAX)
 }
 
 /// The time since boot, sleep included.

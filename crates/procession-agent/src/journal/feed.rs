@@ -14,7 +14,7 @@ use super::medium::{End, State};
 use super::scribe::{Events, Job, Scribe, SharedProgress, Trouble};
 use super::stall::{Stall, Standing};
 use super::{JournalCounts, OpenJournal};
-use crate::clock::renewed;
+use crate::clock::{apart, renewed};
 
 /// How long an event waits until its block is sent.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -27,6 +27,9 @@ const LONGEST_BLOCK: usize = 4 << 20;
 /// Jobs that may wait to be written, and bytes of them. What finds no room is missing in the journal.
 const JOBS: usize = 128;
 const WAITING: usize = 16 << 20;
+
+/// A step of the wall clock with which another file begins.
+const STEP: Duration = Duration::from_secs(1);
 
 /// How long the end waits for what is left to be written.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -252,8 +255,11 @@ impl Feed {
         }
     }
 
+    /// A file is found by the date at its begin, so one does not go on through a step that anybody would notice.
     fn renew_clock(&mut self) {
-        self.recording.clock = renewed(self.recording.clock);
+        let now = renewed(self.recording.clock);
+        self.owes_state |= apart(self.recording.clock, now) >= STEP;
+        self.recording.clock = now;
     }
 }
 
