@@ -23,6 +23,9 @@ struct Signs {
 /// the whole table may take a while.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long it may be silent until it is taken to hang. Even answers about the largest table take less.
+pub(crate) const HANGING: Duration = Duration::from_mins(1);
+
 impl Pulse {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Signs {
@@ -51,6 +54,11 @@ impl Pulse {
     /// Whether the source is attached and read.
     pub fn is_observing(&self) -> bool {
         !self.is_over() && self.silence() < SILENCE
+    }
+
+    /// Whether it has given no sign of life for so long that only a new start helps.
+    pub fn is_hanging(&self) -> bool {
+        self.silence() > HANGING
     }
 
     /// How long ago the source was last read.

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::metrics::{EventMetrics, Format, Measurements, WebCounts, render};
-use crate::pulse::SILENCE;
+use crate::pulse::{HANGING, SILENCE};
 use crate::tcp;
 
 /// Where to listen.
@@ -46,9 +46,6 @@ pub trait Observed: Send + Sync + 'static {
     /// Whether it does well. Must not wait.
     fn health(&self) -> Health;
 }
-
-/// How long an observation may be silent until it is taken to hang. Even answers about the largest table take less.
-const HANGING: Duration = Duration::from_mins(1);
 
 /// Whether the agent does well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -58,7 +58,7 @@ static __always_inline struct task_state *make_state(struct task_struct *leader)
 static __always_inline bool begin_image(struct task_struct *leader, u64 now, u64 *before)
 {
 	struct task_state *state = make_state(leader);
-	u32 exec_id = leader->self_exec_id;
+	u64 exec_id = leader->self_exec_id;
 
 	*before = leader->start_boottime;
 	if (!state)

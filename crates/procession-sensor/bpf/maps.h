@@ -53,8 +53,9 @@ _Static_assert(sizeof(struct args_record) + ARGS_CHUNK <= __builtin_offsetof(str
 /* Per task, freed by the kernel with it. A task without state runs the image it was forked with. */
 struct task_state {
 	u64 image_start;
+	u64 exec_id;   /* the kernel's number of the exec that began the image; 0 = none that was seen */
 	u32 exit_sent; /* 0 or 1; only that of a group leader counts */
-	u32 exec_id;   /* the kernel's number of the exec that began the image; 0 = none that was seen */
+	u32 pad;
 };
 
 /*
@@ -83,7 +84,8 @@ struct {
 
 /*
  * Of what this CPU has told last. Two builds of the live programs are attached for a while when one takes
- * over from another, and each event is told by the one that claims it first. Events that leave no state with
+ * over from another, and each fork, exec and exit is told by the one that claims it first. A change may be
+ * told twice, and the second time is none. Events that leave no state with
  * a task are claimed here: the builds are called for the same event one right after the other.
  */
 struct claim {

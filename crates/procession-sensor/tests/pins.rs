@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::MapData;
 use aya::programs::links::{FdLink, PinnedLink};
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 20] = [
+const TESTS: [Test; 21] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -58,6 +58,7 @@ const TESTS: [Test; 20] = [
     ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
     ("a_walk_after_a_takeover_tells_what_runs", a_walk_after_a_takeover_tells_what_runs),
     ("a_survey_tells_of_all_that_runs", a_survey_tells_of_all_that_runs),
+    ("who_is_found_has_the_first_of_its_arguments", who_is_found_has_the_first_of_its_arguments),
     ("long_arguments_outlive_their_reader", long_arguments_outlive_their_reader),
     ("long_arguments_leave_room_for_events", long_arguments_leave_room_for_events),
     ("only_pins_of_its_own_are_fresh", only_pins_of_its_own_are_fresh),
@@ -564,13 +565,15 @@ fn two_builds_at_work_tell_each_event_once() {
     let mut shell = Command::new("sh").args(["-c", "for i in $(seq 200); do (:) done; :"]).spawn().unwrap();
     assert!(shell.wait().unwrap().success());
     let (mut forked, mut ended) = (Vec::new(), Vec::new());
-    let mut any = true;
-    while std::mem::take(&mut any) {
+    let mut is_over = false;
+    let end = Instant::now() + Duration::from_mins(1);
+    while !is_over {
+        assert!(Instant::now() < end, "the end of the shell is not told");
         let sink = &mut |event: &Event<'_>| {
-            any = true;
             both.told.extend(line(event));
             forked.extend(children(event, shell.id()));
             if let EventKind::Exit(exit) = &event.kind {
+                is_over |= exit.process.key.pid == Pid(shell.id());
                 ended.push(exit.process.key);
             }
         };
@@ -688,6 +691,33 @@ fn a_walk_after_a_takeover_tells_what_runs() {
     assert_eq!(reader.told, marks, "what was before the walk is not told after it");
     let counts = reader.source.kernel_counts().unwrap();
     assert!(counts.exec.attempted >= 3 && counts.exec.lost == 0);
+}
+
+/// All that run may have megabytes each.
+fn who_is_found_has_the_first_of_its_arguments() {
+    let mut reads = Command::new("sh");
+    reads.args(["-c", "read line", "sh", &"x".repeat(100_000)]).stdin(Stdio::piped());
+    let mut reads = reads.spawn().unwrap();
+    let whole = "sh\0-c\0read line\0sh\0\0".len() + 100_000;
+    let cmdline = format!("/proc/{}/cmdline", reads.id());
+    while fs::read(&cmdline).unwrap().len() < whole {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let mut found = None;
+    let pins = Pins::new();
+    pins.open()
+        .source
+        .walk(&mut |event| {
+            let EventKind::Running(running) = &event.kind else { panic!("{event:?}") };
+            if running.process.key.pid == Pid(reads.id()) {
+                let arguments = running.program.arguments;
+                found = Some((arguments.bytes.len(), arguments.total_len));
+            }
+        })
+        .unwrap();
+    drop(reads.stdin.take());
+    reads.wait().unwrap();
+    assert_eq!(found, Some((24 << 10, whole)));
 }
 
 fn a_survey_tells_of_all_that_runs() {

@@ -90,7 +90,9 @@ const ROOM: u32 = 4_000;
 impl PidMax {
     /// As low as it may be where this runs.
     pub(crate) fn low() -> Result<Self> {
-        Self::set(LOW.max(highest_pid()? + ROOM))
+        // Never more than it is.
+        let limit = fs::read_to_string(PID_MAX)?.trim().parse().context("the limit of pids is no number")?;
+        Self::set(LOW.max(highest_pid()? + ROOM).min(limit))
     }
 
     pub(crate) fn set(limit: u32) -> Result<Self> {

@@ -135,7 +135,7 @@ fn observe(
         match life.next()? {
             Turn::Tick => {
                 // Whoever hangs is not well: then the service manager starts another.
-                if agent.node().pulse().is_observing() {
+                if !agent.node().pulse().is_hanging() {
                     life.is_well();
                 }
                 pins.look();

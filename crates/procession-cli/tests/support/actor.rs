@@ -25,8 +25,13 @@ pub(crate) fn actor() -> &'static Path {
 /// are not those of this package alone: to build it again would be to build all that it depends on.
 fn is_current(actor: &Path) -> bool {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/actor");
-    let newest = fs::read_dir(sources).unwrap().map(|entry| changed(&entry.unwrap().path())).max();
-    changed(actor) > newest.flatten()
+    changed(actor) > newest(&sources)
+}
+
+/// When a file in the folder, or below, was changed last.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter_map(|path| if path.is_dir() { newest(&path) } else { changed(&path) }).max()
 }
 
 /// `None`: it is not there.

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use procession::{BootTime, Event, EventKind, Pid, ProcessKey, Subject};
+use procession::{Arguments, BootTime, Event, EventKind, Pid, ProcessKey, Subject};
 
 use crate::clock;
 use crate::error::{SourceError, chain};
@@ -82,6 +82,9 @@ const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// A kernel lists a new process, and lets it do an exec, some moments before the programs are called. So much
 /// older is what a survey can be sure about.
 const SETTLED: Duration = Duration::from_millis(20);
+
+/// The most bytes of arguments of a process that is found: a look may have to keep those of all that run.
+const FOUND_ARGUMENTS: usize = 24 << 10;
 
 /// How often to look for a moment in which no program is about to write.
 const LOOKS: usize = 200;
@@ -176,8 +179,13 @@ impl EbpfSource {
             self.reader.decode(record, &mut |event| {
                 let EventKind::Running(mut running) = event.kind else { return sink(event) };
                 let is_meant = |other: BootTime| other.as_ticks() == began;
-                let arguments = procfs.and_then(|procfs| details.arguments(procfs, id.subject.pid, is_meant));
-                running.program.arguments = arguments.unwrap_or(running.program.arguments);
+                if let Some(procfs) = procfs
+                    && let Some(bytes) = details.arguments(procfs, id.subject.pid, FOUND_ARGUMENTS, is_meant)
+                {
+                    // The kernel knows how many there are, also where some cannot be read.
+                    let total_len = running.program.arguments.total_len.max(bytes.len());
+                    running.program.arguments = Arguments { bytes, total_len };
+                }
                 sink(&Event { time: event.time, kind: EventKind::Running(running) });
             });
         }

@@ -218,8 +218,10 @@ impl RawSensor {
         if let Some(standing) = &standing {
             match begin(Some(standing)) {
                 Ok(started) => return Ok((started, true)),
-                // Somebody has made the ring one that cannot be read. Nobody would ever start here again.
-                Err(EbpfError::Map { .. }) => pins.give_up(standing)?,
+                // Nobody would ever start here again.
+                Err(EbpfError::Map { source, .. }) if is_unreadable_for_ever(&source) => {
+                    pins.give_up(standing)?
+                }
                 Err(error) => {
                     // What was begun beside it goes.
                     let _ = pins.take_stock(&hooks, OBJECT);
@@ -459,6 +461,13 @@ fn open_ring(ebpf: &Ebpf) -> Result<Ring, EbpfError> {
     let bytes = map.info().map_err(map_failed("events"))?.max_entries();
     let failed = |source| map_failed("events")(MapError::IoError(source));
     Ring::open(map.fd().as_fd(), bytes).map_err(failed)
+}
+
+/// Whether somebody has frozen the ring, or made it something else. Whatever else is wrong with it may pass, as a
+/// want of descriptors does.
+fn is_unreadable_for_ever(error: &MapError) -> bool {
+    let MapError::IoError(error) = error else { return false };
+    error.raw_os_error() == Some(libc::EPERM) || error.kind() == io::ErrorKind::InvalidData
 }
 
 fn map_failed(map: &'static str) -> impl Fn(MapError) -> EbpfError {

@@ -166,10 +166,6 @@ impl Details {
         read_path(process, "exe", target.as_ref(), &mut self.binary);
         let target = process.target("cwd").ok();
         read_path(process, "cwd", target.as_ref(), &mut self.cwd);
-        self.read_arguments(process);
-    }
-
-    fn read_arguments(&mut self, process: &ProcessDir) {
         // One byte more than wanted tells that there is more.
         if process.read("cmdline", LONGEST_ARGUMENTS + 1, &mut self.arguments).is_ok() {
             self.arguments_len = self.arguments.len();
@@ -177,20 +173,20 @@ impl Details {
         }
     }
 
-    /// Reads no more than the arguments of the process that has `pid` and began at a time that `is_meant`
-    /// recognises. `None`: it has gone, or has none.
+    /// Reads no more than the first `most` bytes of arguments of the process that has `pid` and began at a time
+    /// that `is_meant` recognises. `None`: it has gone, or has none.
     pub(crate) fn arguments(
         &mut self,
         procfs: &Procfs,
         pid: Pid,
+        most: usize,
         is_meant: impl FnOnce(BootTime) -> bool,
-    ) -> Option<Arguments<'_>> {
+    ) -> Option<&[u8]> {
         self.clear();
         let process = procfs.process(pid)?;
         process.stat(&mut self.scratch).filter(|stat| is_meant(stat.began))?;
-        self.read_arguments(&process);
-        (self.arguments_len > 0)
-            .then_some(Arguments { bytes: &self.arguments, total_len: self.arguments_len })
+        process.read("cmdline", most, &mut self.arguments).ok()?;
+        (!self.arguments.is_empty()).then_some(&self.arguments)
     }
 
     /// `None` when the links may not be read, as those of other users' processes.
