@@ -32,8 +32,9 @@ pub(crate) fn perform(mount: &Path, (begin, end): (u64, u64)) -> Result<()> {
     sys::map_over(&file, usize::try_from(first)?, usize::try_from(last - first)?)?;
     // Not at the end of the process, which would ask itself for leave when it answers no more.
     drop(file);
-    println!("ready");
-    io::stdout().flush()?;
+    let mut said = io::stdout();
+    said.write_all(b"ready\n")?;
+    said.flush()?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     // Whoever waits for an answer gets none, and waits no more.
     drop(session);

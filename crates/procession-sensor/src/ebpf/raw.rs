@@ -220,7 +220,7 @@ impl RawSensor {
                 Ok(started) => return Ok((started, true)),
                 // Nobody would ever start here again.
                 Err(EbpfError::Map { source, .. }) if is_unreadable_for_ever(&source) => {
-                    pins.give_up(standing)?
+                    pins.give_up(standing)?;
                 }
                 Err(error) => {
                     // What was begun beside it goes.
