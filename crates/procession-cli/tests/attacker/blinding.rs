@@ -14,14 +14,21 @@ use crate::Test;
 use crate::actor::actor;
 use crate::agent::{Place, Running, shell};
 
-pub(crate) const TESTS: [Test; 6] = [
+pub(crate) const TESTS: [Test; 5] = [
     ("blinding::a_stopped_agent_tells_later", a_stopped_agent_tells_later),
     ("blinding::pins_that_are_removed", pins_that_are_removed),
     ("blinding::a_killed_agent_and_its_programs", a_killed_agent_and_its_programs),
     ("blinding::no_map_silences_the_programs", no_map_silences_the_programs),
     ("blinding::a_frozen_ring_is_replaced", a_frozen_ring_is_replaced),
-    ("blinding::memory_that_nobody_serves", memory_that_nobody_serves),
 ];
+
+pub(crate) const UNSERVED: Test = ("blinding::memory_that_nobody_serves", memory_that_nobody_serves);
+
+/// Why no file system can be served from here.
+pub(crate) fn no_fuse() -> Option<String> {
+    let opened = fs::File::options().read(true).write(true).open("/dev/fuse");
+    opened.err().map(|error| format!("no file system of its own (/dev/fuse): {error}"))
+}
 
 fn run_marked(mark: &str) {
     assert!(Command::new("/bin/true").arg(mark).status().unwrap().success());

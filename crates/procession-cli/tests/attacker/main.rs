@@ -45,11 +45,16 @@ fn main() -> ExitCode {
         &blinding::TESTS,
     ];
     let mut tests: Vec<Test> = tests.into_iter().flatten().copied().collect();
-    let no_interpreters = disguise::no_interpreters();
-    if no_interpreters.is_none() {
-        tests.push(disguise::BY_INTERPRETER);
+    let mut missing = Vec::new();
+    let of_some_kernels =
+        [(disguise::BY_INTERPRETER, disguise::no_interpreters()), (blinding::UNSERVED, blinding::no_fuse())];
+    for (test, reason) in of_some_kernels {
+        match reason {
+            None => tests.push(test),
+            Some(reason) => missing.push(not_here(test.0, reason)),
+        }
     }
     let mut trials = gate("tests of attackers", unable.as_deref(), tests.iter().map(trial));
-    trials.extend(no_interpreters.map(|reason| not_here(disguise::BY_INTERPRETER.0, reason)));
+    trials.extend(missing);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
