@@ -26,6 +26,8 @@ use libtest_mimic::Arguments;
 use procession::{BootTime, Event, EventKind, Pid};
 use procession_sensor::{EbpfConfig, EbpfError, EbpfSource, Resumed, Source, SourceError, detach_all};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use trials::{Test, gate, trial};
 
 fn main() -> ExitCode {
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 21] = [
+const TESTS: [Test; 22] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -53,6 +55,7 @@ const TESTS: [Test; 21] = [
     ("programs_of_another_build_are_replaced", programs_of_another_build_are_replaced),
     ("two_builds_at_work_tell_each_event_once", two_builds_at_work_tell_each_event_once),
     ("of_two_builds_at_work_one_is_left", of_two_builds_at_work_one_is_left),
+    ("who_lacks_descriptors_leaves_what_is_at_work", who_lacks_descriptors_leaves_what_is_at_work),
     ("what_is_incomplete_is_begun_again", what_is_incomplete_is_begun_again),
     ("what_is_detached_is_gone", what_is_detached_is_gone),
     ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
@@ -607,6 +610,30 @@ fn of_two_builds_at_work_one_is_left() {
     let mut next = pins.open().resume(&bookmark);
     assert_eq!(pins.programs(), own, "one's own are kept");
     marks.extend(run_marks(5..10));
+    next.read();
+    assert_eq!(next.told, marks);
+}
+
+/// A want that may pass: the next one goes on as if nobody had tried.
+fn who_lacks_descriptors_leaves_what_is_at_work() {
+    let pins = Pins::new();
+    let bookmark = pins.open().begin().source.bookmark();
+    let marks = run_marks(0..5);
+    let usual = getrlimit(Resource::Nofile);
+    let open_files = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let mut refused = 0;
+    for more in 0.. {
+        // Wherever it gets to.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(open_files + more), ..usual }).unwrap();
+        let opened = EbpfSource::open(pins.config()).map(drop);
+        setrlimit(Resource::Nofile, usual).unwrap();
+        if opened.is_ok() {
+            break;
+        }
+        refused += 1;
+    }
+    assert!(refused > 5, "{refused}");
+    let mut next = pins.open().resume(&bookmark);
     next.read();
     assert_eq!(next.told, marks);
 }
