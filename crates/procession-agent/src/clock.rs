@@ -23,10 +23,7 @@ pub fn wall_clock() -> WallClock {
         if best.1 < CLOSE {
             break;
         }
-        let other = read();
-        if other.1 < best.1 {
-            best = other;
-        }
+        best = std::cmp::min_by_key(best, read(), |(_, took)| *took);
     }
     best.0
 }

@@ -343,9 +343,7 @@ impl Source for EbpfSource {
             let records = self.raw.walk().map_err(SourceError::io(WALK))?;
             let found = split(&records, &mut self.reader.malformed);
             let pids = found.iter().map(|(id, _)| id.subject.pid).collect();
-            // In a pid namespace /proc calls processes by other numbers than the kernel does.
-            let procfs =
-                own_pid_namespace().is_none().then(|| Procfs::open(Path::new("/proc"))).transpose()?;
+            let procfs = comparable_procfs()?;
             self.tell_found(&found, procfs.as_ref(), sink);
             if let Some(procfs) = procfs {
                 tell_hidden(&procfs, &pids, began, sink)?;
@@ -362,8 +360,7 @@ impl Source for EbpfSource {
     }
 
     fn still_runs(&self, process: Subject) -> bool {
-        // In a pid namespace /proc calls processes by other numbers than the kernel does.
-        let procfs = Procfs::open(Path::new("/proc")).ok().filter(|_| own_pid_namespace().is_none());
+        let procfs = comparable_procfs().ok().flatten();
         let stat = procfs.and_then(|procfs| procfs.stat(process.key.pid, &mut Vec::new()));
         stat.is_some_and(|stat| !stat.has_ended() && stat.began.as_ticks() == process.began.as_ticks())
     }
@@ -418,6 +415,11 @@ impl Source for EbpfSource {
 
 /// What a walk does, for errors.
 const WALK: &str = "walk over the running processes";
+
+/// `/proc`, where it calls processes by the numbers that the kernel does: not in a pid namespace.
+fn comparable_procfs() -> Result<Option<Procfs>, SourceError> {
+    own_pid_namespace().is_none().then(|| Procfs::open(Path::new("/proc"))).transpose()
+}
 
 /// Kernels can keep processes out of the iterator; such a one is known from `/proc` alone.
 ///

@@ -9,8 +9,8 @@
 //!
 //! A directory gets its name when all is in it, so programs whose directory has a name are at work. Several
 //! builds may be, for a moment or because a process died as one took over from another: each fork, exec
-//! and exit is told once (`bpf/maps.h`, `claims`). Without programs at work the maps are of no use: there was a time that they
-//! know nothing of.
+//! and exit is told once (`bpf/maps.h`, `claims`). Without programs at work the maps are of no use: there was
+//! a time that they know nothing of.
 //!
 //! Nothing in the maps says whether the programs work, so whoever may write these cannot make them stop.
 
