@@ -215,6 +215,8 @@ impl<R: io::Read + io::Seek> Reader<R> {
         let found = if is_whole { Ok(end) } else { self.find(header.offset + HEADER_BYTES as u64)? };
         self.is_over = found.is_err();
         self.offset = found.unwrap_or_else(|end| end);
+        // Its writer is done with what another block follows, however short the file is.
+        let why = if why == why::TORN && found.is_ok() { why::INTERRUPTED } else { why };
         Ok(self.damage(header.offset, why, Some(header.events.into())))
     }
 
