@@ -109,7 +109,8 @@ pub trait Source: Send {
         0
     }
 
-    /// Which changes between execs are not seen with this source here, and why: one line.
+    /// Which changes between execs are not seen with this source here, and which of its losses are not counted,
+    /// each with why: one line.
     fn unseen_changes(&self) -> Option<String> {
         None
     }

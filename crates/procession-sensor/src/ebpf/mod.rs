@@ -404,7 +404,11 @@ impl Source for EbpfSource {
         let refused = self.raw.changes_refused();
         let what: Vec<_> = refused.iter().map(|(what, _)| *what).collect();
         let line = |why| format!("changes of {} between execs are not seen: {why}", what.join(", "));
-        refused.first().map(|(_, error)| line(chain(error)))
+        let changes = refused.first().map(|(_, error)| line(chain(error)));
+        let line = |why| format!("how often the kernel skips the eBPF programs is not known: {why}");
+        let skips = self.raw.uncounted().map(|error| line(chain(&error)));
+        let lines: Vec<_> = changes.into_iter().chain(skips).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 
     fn kernel_counts(&self) -> Option<KernelCounts> {
