@@ -99,7 +99,8 @@ pub trait Source: Send {
         None
     }
 
-    /// Records so far that were not as they should be. Each of them is an event that is missing.
+    /// Records so far that were not as they should be. Each of them is an event that is missing. A ring that had to
+    /// be given up counts as one; the events that it held are reported as lost.
     fn malformed(&self) -> u64 {
         0
     }

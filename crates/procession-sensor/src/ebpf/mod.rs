@@ -64,6 +64,8 @@ pub struct EbpfSource {
     counted: Instant,
     /// Something is lost. It is told of when all that lies before this position has been.
     loss_at: Option<u64>,
+    /// How often the ring had been given up when that was last accounted for.
+    accounted: u64,
     /// What the last survey saw was written into the ring before this position.
     surveyed: u64,
     /// Programs that the kernel has skipped, when it was last asked.
@@ -97,9 +99,11 @@ impl EbpfSource {
         let (raw, ring) = RawSensor::load(&RawConfig { ring_bytes, pin, ..RawConfig::default() })?;
         release_loader_memory();
         let ring_id = raw.ring_id()?;
+        let accounted = ring.broken();
         let mut source = Self {
             raw,
             ring,
+            accounted,
             ring_id,
             reader: Reader::default(),
             counted: Instant::now(),
@@ -109,7 +113,7 @@ impl EbpfSource {
             skipped: 0,
         };
         if source.raw.was_at_work() {
-            let behind = source.counts_behind()?;
+            let (behind, _) = source.counts_behind()?;
             source.reader.begin_after(behind);
         }
         Ok(source)
@@ -123,11 +127,43 @@ impl EbpfSource {
             any = true;
             self.reader.hand_over(position, record, &self.raw, sink)?;
         }
+        self.tell_given_up(sink)?;
         if !any {
             self.reader.report_overdue(&self.raw, sink)?;
         }
         self.report_quiet_losses(sink)?;
         Ok(any)
+    }
+
+    /// Reports as lost what a ring held that was given up. Nothing in the order shows it: the next records have the
+    /// next numbers.
+    fn tell_given_up(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        let given_up = self.ring.broken();
+        if given_up == self.accounted {
+            return Ok(());
+        }
+        let (behind, is_settled) = self.counts_behind()?;
+        // Else at the next turn.
+        if is_settled {
+            self.accounted = given_up;
+            self.reader.tell_unread(&behind, sink);
+        }
+        Ok(())
+    }
+
+    /// Hands over what was written until now, unless a record is in the making for so long that it may never be
+    /// complete.
+    fn drain_to_end(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        let end = self.ring.produced();
+        for _ in 0..LOOKS {
+            if self.ring.position() >= end {
+                break;
+            }
+            if !self.drain(sink)? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
     }
 
     /// Reports what was lost where no record comes after it, behind the events that came before.
@@ -148,8 +184,9 @@ impl EbpfSource {
         self.reader.report_losses(&self.raw, clock::now(), sink)
     }
 
-    /// The kernel's counts without what lies ahead in the ring: of what others have read, or lost.
-    fn counts_behind(&self) -> Result<[u64; stat::COUNT], SourceError> {
+    /// The kernel's counts without what lies ahead in the ring: of what was read, or lost. Not so surely if programs
+    /// were writing all the while: then the second is false.
+    fn counts_behind(&self) -> Result<([u64; stat::COUNT], bool), SourceError> {
         let mut ahead = self.ring.ahead();
         let mut behind = [0; stat::COUNT];
         let mut counted = [0; stat::COUNT];
@@ -164,10 +201,10 @@ impl EbpfSource {
             // A program counts before it writes.
             std::thread::sleep(Duration::from_micros(20));
             if ahead.position() == self.ring.produced() && stats == self.raw.stats()? {
-                break;
+                return Ok((behind, true));
             }
         }
-        Ok(behind)
+        Ok((behind, false))
     }
 
     /// Hands over the records of a walk, each with the arguments that `/proc` has: the kernel side does not touch
@@ -194,7 +231,8 @@ impl EbpfSource {
     /// Passes over what is in the ring: a walk that begins now finds what came of it.
     fn begin_afresh(&mut self) -> Result<(), SourceError> {
         while self.ring.next().is_some() {}
-        let behind = self.counts_behind()?;
+        let (behind, _) = self.counts_behind()?;
+        self.accounted = self.ring.broken();
         self.reader.begin_after(behind);
         Ok(())
     }
@@ -321,6 +359,10 @@ impl Source for EbpfSource {
         {
             self.reader.pass_over(position, record);
         }
+        if self.ring.position() != mark.position {
+            // It is held up, or was given up: what lies ahead was read up to the mark nevertheless.
+            self.reader.read = mark.read;
+        }
         self.reader.continue_from(Losses::from(mark.base, mark.reported));
         Ok(Resumed::Continued)
     }
@@ -365,25 +407,17 @@ impl Source for EbpfSource {
         stat.is_some_and(|stat| !stat.has_ended() && stat.began.as_ticks() == process.began.as_ticks())
     }
 
-    /// With pins the programs go on.
+    /// With pins the programs go on, and so may another reader.
     fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         self.skipped = self.raw.skipped();
-        if self.raw.is_pinned() {
-            let end = self.ring.produced();
-            for _ in 0..LOOKS {
-                if self.ring.position() >= end {
-                    break;
-                }
-                if !self.drain(sink)? {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-        } else {
-            self.raw.detach();
-            // A program that was running when it was detached may still be writing its last record.
-            while self.drain(sink)? {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        self.raw.detach();
+        if !self.raw.is_pinned() {
+            // A program that was running when it was detached may still begin its last record.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.drain_to_end(sink)?;
+        if !self.raw.is_pinned() && self.ring.position() < self.ring.produced() {
+            self.reader.tell_unread(&self.raw.stats()?, sink);
         }
         self.reader.report_losses(&self.raw, clock::now(), sink)
     }

@@ -1,4 +1,5 @@
-//! On the real kernel: rings whose positions others have written, and losses that no record comes after.
+//! On the real kernel: rings whose positions others have written, which are given up, and losses that no record
+//! comes after.
 //!
 //! Needs root and eBPF. Without them it is said why nothing was tried; with
 //! `PROCESSION_REQUIRE_PRIVILEGED_TESTS` set, as in CI, that is a failure.
@@ -116,4 +117,139 @@ fn losses_are_told_without_a_record_that_comes_after_them() {
     }
     source.finish(&mut |event| told += losses_in(event)).unwrap();
     assert!(told <= lost(&source), "told {told} of {}", lost(&source));
+}
+
+/// What a source has told.
+#[derive(Debug, Default)]
+struct Told {
+    received: u64,
+    lost: u64,
+}
+
+impl Told {
+    fn take(&mut self, event: &Event<'_>) {
+        self.lost += losses_in(event);
+        self.received += u64::from(!matches!(event.kind, EventKind::Lost(_)));
+    }
+
+    fn poll(&mut self, source: &mut EbpfSource) {
+        source.poll(Duration::from_millis(20), &mut |event| self.take(event)).unwrap();
+    }
+
+    /// Whether each event that the kernel has counted was handed over, or told as lost. More never are.
+    fn is_balanced(&self, source: &EbpfSource) -> bool {
+        let counts = source.kernel_counts().unwrap();
+        let kinds = [counts.fork, counts.exec, counts.exit, counts.change];
+        let attempted: u64 = kinds.iter().map(|it| it.attempted).sum();
+        let told = self.received + self.lost;
+        assert!(told <= attempted, "{self:?} of {attempted}");
+        told == attempted
+    }
+
+    /// Reads until it [is balanced](Self::is_balanced): others do something all the while.
+    fn poll_until_balanced(&mut self, source: &mut EbpfSource) {
+        let end = Instant::now() + DEADLINE;
+        while !self.is_balanced(source) {
+            assert!(Instant::now() < end, "{self:?} of {:?}", source.kernel_counts());
+            self.poll(source);
+        }
+    }
+}
+
+fn run_true() {
+    assert!(Command::new("true").status().unwrap().success());
+}
+
+const SMALL_RING: u32 = 16 << 10;
+
+/// Has the kernel write over what `source` has not read.
+fn overrun(source: &EbpfSource) {
+    let end = Instant::now() + DEADLINE;
+    while source.ring.produced() - source.ring.position() <= SMALL_RING.into() {
+        assert!(Instant::now() < end, "the kernel does not take what it is given");
+        source.ring.give_up_to(usize::try_from(source.ring.produced()).unwrap());
+        run_true();
+    }
+}
+
+/// Of a ring that is given up each event is told as lost that it held.
+#[test]
+fn what_a_ring_held_that_is_given_up_is_lost_event_by_event() {
+    let Some(pins) = Pins::new() else { return };
+    detach_all(&pins.0).unwrap();
+    for config in [pins.config(SMALL_RING), EbpfConfig { ring_bytes: SMALL_RING, pin: None }] {
+        let mut source = EbpfSource::open(config).unwrap();
+        let mut told = Told::default();
+        for round in 1..4 {
+            run_true();
+            told.poll_until_balanced(&mut source);
+            let before = told.lost;
+            overrun(&source);
+            told.poll_until_balanced(&mut source);
+            assert!(told.lost >= before + 10, "{told:?}");
+            assert_eq!(source.malformed(), round, "how often it was given up");
+        }
+        // Without pins no program is at work any more, and all is settled.
+        overrun(&source);
+        source.finish(&mut |event| told.take(event)).unwrap();
+        assert!(
+            told.is_balanced(&source) || source.raw.is_pinned(),
+            "{told:?} of {:?}",
+            source.kernel_counts()
+        );
+    }
+}
+
+/// Where in a record is what looks like the begin of one that is still being written: the lower half of its time.
+fn looks_unfinished(source: &EbpfSource) -> u64 {
+    const BUSY: u32 = 1 << 31;
+    const HEADER: u64 = 8;
+    const TIME: usize = 8;
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let is_busy = |record: &[u8]| {
+            record[TIME..].first_chunk().is_some_and(|word| u32::from_le_bytes(*word) & BUSY != 0)
+        };
+        if let Some((position, _)) = source.ring.ahead().find(|(_, record)| is_busy(record)) {
+            return position + HEADER + TIME as u64;
+        }
+        assert!(Instant::now() < end, "no time has such a bit");
+        run_true();
+    }
+}
+
+/// The one who comes after waits for a record that is never complete, and gives up what its predecessor had read
+/// and what it had not.
+#[test]
+fn what_a_ring_holds_that_is_never_complete_is_lost_but_for_what_was_read() {
+    let Some(pins) = Pins::new() else { return };
+    detach_all(&pins.0).unwrap();
+    let mut before = EbpfSource::open(pins.config(1 << 20)).unwrap();
+    before.keep();
+    let place = looks_unfinished(&before);
+    let mut told = Told::default();
+    told.poll_until_balanced(&mut before);
+    let bookmark = before.bookmark();
+    before.ring.give_up_to(usize::try_from(place).unwrap());
+    drop(before);
+    run_true();
+    let mut after = EbpfSource::open(pins.config(1 << 20)).unwrap();
+    assert_eq!(after.resume(&bookmark).unwrap(), Resumed::Continued);
+    told.poll_until_balanced(&mut after);
+    assert!(told.lost >= 3, "{told:?}");
+    assert_eq!(after.malformed(), 1);
+}
+
+/// A record that is never complete holds up those behind it until the end: they are lost, not forgotten.
+#[test]
+fn what_a_record_holds_up_until_the_end_is_lost() {
+    let Some(pins) = Pins::new() else { return };
+    detach_all(&pins.0).unwrap();
+    let mut source = EbpfSource::open(EbpfConfig { ring_bytes: 1 << 20, pin: None }).unwrap();
+    let place = looks_unfinished(&source);
+    source.ring.go_to(usize::try_from(place).unwrap());
+    let mut told = Told::default();
+    source.finish(&mut |event| told.take(event)).unwrap();
+    assert!(told.is_balanced(&source), "{told:?} of {:?}", source.kernel_counts());
+    assert!(told.received == 0 && told.lost >= 3, "{told:?}");
 }
