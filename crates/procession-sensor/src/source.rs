@@ -186,6 +186,9 @@ pub struct KernelCounts {
     /// How often the kernel did not run the sensor although something happened. Each time an event
     /// may be missing of which there is no other trace, or it was a thread, which is not told of.
     pub skipped: u64,
+    /// How often there was no memory for what the sensor keeps of a task. Each time the start of a process's image
+    /// may be told as that of the process, or an exit twice.
+    pub storage_failed: u64,
 }
 
 /// One line of [`KernelCounts`].

@@ -68,7 +68,8 @@ pub struct EbpfSource {
     accounted: u64,
     /// What the last survey saw was written into the ring before this position.
     surveyed: u64,
-    /// Programs that the kernel has skipped, when it was last asked.
+    /// Programs that the kernel has skipped, and tasks of which a program could keep nothing, when the kernel was
+    /// last asked.
     doubts: u64,
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
@@ -171,8 +172,9 @@ impl EbpfSource {
         let now = Instant::now();
         if now.saturating_duration_since(self.counted) >= COUNT_EVERY {
             self.counted = now;
-            self.doubts = self.raw.skipped();
-            if self.loss_at.is_none() && self.reader.losses.has_news(&self.raw.stats()?) {
+            let stats = self.raw.stats()?;
+            self.doubts = self.raw.skipped().saturating_add(stats[stat::STORAGE_FAILED]);
+            if self.loss_at.is_none() && self.reader.losses.has_news(&stats) {
                 self.loss_at = Some(self.ring.produced());
             }
         }

@@ -8,6 +8,7 @@ use std::env;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use procession::{Event, EventKind};
 
 use super::*;
@@ -252,4 +253,26 @@ fn what_a_record_holds_up_until_the_end_is_lost() {
     source.finish(&mut |event| told.take(event)).unwrap();
     assert!(told.is_balanced(&source), "{told:?} of {:?}", source.kernel_counts());
     assert!(told.received == 0 && told.lost >= 3, "{told:?}");
+}
+
+/// Whether it did harm nobody knows: it is to be looked.
+#[test]
+fn what_programs_could_not_keep_of_tasks_is_a_doubt() {
+    let Some(pins) = Pins::new() else { return };
+    let mut source = EbpfSource::open(pins.config(1 << 20)).unwrap();
+    source.poll(Duration::ZERO, &mut |_| {}).unwrap();
+    let map = MapData::from_pin(source.raw.pins().unwrap().maps().join("stats")).unwrap();
+    let mut stats = PerCpuArray::<_, [u64; stat::COUNT]>::try_from(Map::PerCpuArray(map)).unwrap();
+    let mut counts = stats.get(&0, 0).unwrap().to_vec();
+    for counts in &mut counts {
+        counts[stat::STORAGE_FAILED] += 3;
+    }
+    let failed = 3 * counts.len() as u64;
+    stats.set(0, PerCpuValues::try_from(counts).unwrap(), 0).unwrap();
+    let end = Instant::now() + DEADLINE;
+    while source.doubts() < failed {
+        assert!(Instant::now() < end, "{} of {failed}", source.doubts());
+        source.poll(Duration::from_millis(100), &mut |_| {}).unwrap();
+    }
+    assert_eq!(source.kernel_counts().unwrap().storage_failed, failed);
 }
