@@ -225,7 +225,7 @@ impl Directory {
             segment.look();
             self.looked = Instant::now();
         }
-        if segment.is_gone() { Err(segment.gone()) } else { Ok(()) }
+        if segment.is_gone() { Err(segment.gone(self.files.gone_before_newest())) } else { Ok(()) }
     }
 
     /// The files are there, whatever becomes of this: who tried to make them again would fill the disk.
