@@ -290,9 +290,10 @@ impl Agent {
         &self.events
     }
 
-    /// Whether nothing is observed or told any more. [`stop`](Self::stop) says why.
+    /// Whether nothing is observed, told or exported any more. [`stop`](Self::stop) says why.
     pub fn has_failed(&self) -> bool {
-        self.node.pulse().is_over() || self.hub.is_finished()
+        let export_has_ended = self.exporter.as_ref().is_some_and(Exporter::has_ended);
+        self.node.pulse().is_over() || self.hub.is_finished() || export_has_ended
     }
 
     /// Stops. What has happened until now is told to clients and exported, as far as they take it within

@@ -22,9 +22,13 @@ struct Lab {
 
 impl Lab {
     fn new(script: Script, log: LogConfig) -> Self {
+        Self::with(script, |config| config.log = log)
+    }
+
+    fn with(script: Script, change: impl FnOnce(&mut AgentConfig)) -> Self {
         let directory = TempDir::new().unwrap();
         let mut config = AgentConfig::new("node").export_to(directory.path().join("events.log"));
-        config.log = log;
+        change(&mut config);
         let agent = Agent::start(Box::new(script), Box::new(NodeInventory::new()), config).unwrap();
         Self { directory, agent }
     }
@@ -90,5 +94,15 @@ fn an_event_larger_than_the_queue_is_exported() {
     may_end.store(true, Ordering::Release);
     until("the exit is exported", || settled() == 3);
     assert_eq!((export.counts().exported, export.counts().lost), (3, 0));
+    lab.agent.stop().unwrap();
+}
+
+#[test]
+fn an_agent_whose_export_has_broken_down_has_failed() {
+    let lab = Lab::with(Script::new([]), |config| {
+        config.export.as_mut().unwrap().filter = Box::new(|_| panic!("a filter that breaks down"));
+    });
+    until("it has failed", || lab.agent.has_failed());
+    assert!(lab.agent.export().unwrap().counts().exported == 0);
     lab.agent.stop().unwrap();
 }

@@ -88,18 +88,29 @@ impl<C: Clock + Clone> Worker<C> {
     /// Exports until the log ends, or until it is to end and nothing is left.
     pub(super) fn run(mut self) -> io::Result<()> {
         while self.step().is_continue() {}
+        let counters = Arc::clone(&self.shared.counters);
+        counters.works(true);
         if let Some(dropped) = self.limiter.rest() {
             self.notice(dropped);
         }
         // What is left then is counted.
         let _ = self.deliver();
-        self.finish()
+        let result = self.finish();
+        counters.is_over.store(true, Ordering::Relaxed);
+        result
     }
 
     /// Writes what comes next.
     fn step(&mut self) -> ControlFlow<()> {
         let patience = if self.end.is_some() { Duration::ZERO } else { TICK };
         let batch = self.reader.next_within(patience);
+        self.shared.counters.works(true);
+        let flow = self.work(batch);
+        self.shared.counters.works(false);
+        flow
+    }
+
+    fn work(&mut self, batch: Option<Batch>) -> ControlFlow<()> {
         self.change();
         let Some(batch) = batch else { return ControlFlow::Break(()) };
         if self.end.is_some() && batch.lost == 0 && batch.events.is_empty() {
@@ -188,7 +199,9 @@ impl<C: Clock + Clone> Worker<C> {
             if self.end.is_some_and(|end| Instant::now() >= end) {
                 return ControlFlow::Break(());
             }
+            self.shared.counters.works(false);
             self.shared.pause(pause);
+            self.shared.counters.works(true);
             self.change();
         }
         if self.trouble.is_there() {
