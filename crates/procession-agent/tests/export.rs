@@ -647,6 +647,25 @@ fn nothing_is_left_over_from_a_compression_that_was_broken_off() {
     assert_eq!(names, expected);
 }
 
+/// As an agent ends: its log does a while before the export is told to.
+#[test]
+fn backups_are_compressed_though_the_log_ends_first() {
+    let mut lab = Lab::new(|_, file| {
+        file.rotation = Rotation { max_size_bytes: 1, max_backups: 0, interval: None };
+        file.compress = true;
+    });
+    lab.append_long(15, 1_000_000);
+    lab.wait(|counts| counts.exported == 15);
+    lab.log.close();
+    // So long that it sees the end of the log.
+    thread::sleep(Duration::from_millis(20));
+    let finished = lab.finish();
+    finished.result.unwrap();
+    let names = files(finished.directory.path());
+    let is_compressed = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "gz");
+    assert_eq!((names.iter().filter(is_compressed).count(), names.len()), (14, 15), "{names:?}");
+}
+
 /// Not a test by itself: what the next one runs.
 const CHILD: &str = "PROCESSION_TEST_EXPORT_TO_STDOUT";
 

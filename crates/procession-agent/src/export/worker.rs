@@ -65,6 +65,18 @@ impl Shared {
         drop(self.news.wait_timeout_while(self.wanted(), pause, is_idle));
     }
 
+    /// By when it is to end. Waits until that is said: whoever holds the export says so when it lets go of it, at
+    /// the latest.
+    fn end(&self) -> Instant {
+        let mut wanted = self.wanted();
+        loop {
+            if let Some(end) = wanted.end {
+                return end;
+            }
+            wanted = self.news.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,7 +229,11 @@ impl<C: Clock + Clone> Worker<C> {
         let unwritten = (reader.read + reader.waiting).saturating_sub(counters.settled());
         counters.unwritten.store(unwritten, Ordering::Relaxed);
         let name = self.sink.name();
-        let finished = self.sink.finish(self.end.unwrap_or_else(Instant::now));
+        // The log may end a while before; what is done to backups goes on until then.
+        counters.works(false);
+        let end = self.shared.end();
+        counters.works(true);
+        let finished = self.sink.finish(end);
         if unwritten > 0 {
             return Err(io::Error::other(format!(
                 "{unwritten} events could not be exported to {name} before the end"
@@ -307,6 +323,7 @@ mod tests {
         assert_eq!(bench.lines(), [None, None, Some(3), None, None]);
         let counters = Arc::clone(&bench.worker.shared);
         bench.log.close();
+        counters.want(|wanted| wanted.end = Some(Instant::now()));
         let Bench { directory, log, clock, worker } = bench;
         worker.run().unwrap();
         let counts = counters.counters.counts();
