@@ -179,11 +179,14 @@ impl EventLog {
         counts
     }
 
-    /// How each reader does.
+    /// How each reader does; then, of each kind of which some are gone that have lost events, those together,
+    /// of whom there are no `readers`.
     pub fn readers(&self) -> Vec<(ReaderKind, ReaderCounts)> {
         let state = self.state();
         let readers = state.readers.iter().filter_map(Weak::upgrade);
-        readers.map(|reader| (reader.kind, reader.counts(&state))).collect()
+        let present = readers.map(|reader| (reader.kind, reader.counts(&state)));
+        let gone = [ReaderKind::Client, ReaderKind::Export].map(|kind| (kind, state.past[kind as usize]));
+        present.chain(gone.into_iter().filter(|(_, counts)| counts.lost > 0)).collect()
     }
 
     /// How much it keeps at most.
