@@ -69,7 +69,7 @@ fn what_is_found_is_exported_though_the_queue_has_room_for_little() {
         let all = u64::from(FOUND + 1);
         until("all is exported", || export.counts().exported + export.counts().lost >= all);
         assert_eq!((export.counts().exported, export.counts().lost), (all, 0), "{log:?}");
-        assert_eq!(lab.lines(), all as usize);
+        assert_eq!(lab.lines() as u64, all);
         lab.agent.stop().unwrap();
     }
 }
