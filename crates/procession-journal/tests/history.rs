@@ -237,7 +237,10 @@ fn what_cannot_be_read_is_told_with_the_answer() {
     let history = journal.history(Target::Pid(Pid(1)), None, 0).unwrap().damage;
     let descendants = journal.descendants_ever(Target::Pid(Pid(1)), usize::MAX).unwrap().damage;
     for damage in [history, descendants] {
-        assert_eq!(damage.iter().map(|damage| damage.events).collect::<Vec<_>>(), [Some(block.events.into())]);
+        assert_eq!(
+            damage.iter().map(|damage| damage.events).collect::<Vec<_>>(),
+            [Some(block.events.into())]
+        );
     }
 }
 
