@@ -398,3 +398,19 @@ fn a_block_that_is_not_known_hides_nothing_where_it_is_cut_short() {
         }
     }
 }
+
+/// Two blocks in a row, of the second of which not even the header can be trusted.
+#[test]
+fn what_stands_behind_a_damaged_block_is_damage_of_its_own() {
+    let original = Original::new();
+    for (hit, missing) in [(4, Some(6)), (5, None)] {
+        let mut changed = original.bytes.clone();
+        let place = |number: usize| usize::try_from(original.blocks[number].offset).unwrap();
+        changed[place(hit) + HEADER_BYTES] ^= 1;
+        changed[place(hit + 1)] ^= 1;
+        let read = original.check(&changed);
+        original.check_account(&read);
+        let told: Vec<_> = damage(&read).iter().map(|damage| damage.events).collect();
+        assert_eq!(told, [Some(if hit == 4 { 7 } else { 6 }), missing]);
+    }
+}
