@@ -149,7 +149,7 @@ fn check_descendants(journal: &Journal, pid: Pid) {
     }
     assert!(found.list.len() > 24 * 3, "{} descendants", found.list.len());
     assert!(found.list.iter().all(|found| found.ended.is_some()), "all have ended");
-    let [life] = &journal.history(Target::Key(found.list[0].process.key), None, usize::MAX).unwrap()[..]
+    let [life] = &journal.history(Target::Key(found.list[0].process.key), None, usize::MAX).unwrap().list[..]
     else {
         panic!("one process began the build")
     };

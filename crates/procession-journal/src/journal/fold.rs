@@ -69,8 +69,10 @@ pub struct Fold {
     latest: BootTime,
     /// Events in the damage since the last block, as far as is known.
     damaged: u64,
-    /// The last events were later than what is asked for. So is what is missing behind them.
+    /// The last events were later than what is asked for. So is what is missing behind them, if no earlier ones follow.
     is_past: bool,
+    /// What could not be read behind those.
+    later: Vec<Damage>,
     /// Whether the table has been told all that came before.
     is_whole: bool,
 }
@@ -122,6 +124,7 @@ impl Fold {
             }
             (Content::Damage(damage), _) if block.first > limit => self.pass_over_damage(block, damage),
             (Content::Damage(damage), _) if self.is_past && damage.is_hole() => {}
+            (Content::Damage(damage), _) if self.is_past => self.later.push(damage.clone()),
             (Content::Damage(damage), _) => self.take_damage(damage),
             _ => {}
         }
@@ -137,6 +140,7 @@ impl Fold {
         self.sequence = sequence;
         self.expected = sequence;
         self.damaged = 0;
+        self.later.clear();
         (self.is_past, self.is_whole) = (false, true);
     }
 
@@ -174,6 +178,7 @@ impl Fold {
             self.is_whole = sequence == 0;
         }
         self.recording = Some(recording.clone());
+        std::mem::take(&mut self.later).iter().for_each(|damage| self.take_damage(damage));
         self.is_whole &= sequence >= self.expected;
         let missing = sequence.saturating_sub(self.expected).max(self.damaged);
         (self.damaged, self.is_past) = (0, false);
