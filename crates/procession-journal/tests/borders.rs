@@ -8,9 +8,10 @@ mod support;
 use std::fs;
 use std::ops::Range;
 
-use procession::{Event, Table};
+use procession::{Applied, Event, Table};
 use procession_journal::{
-    Block, BlockBuilder, Content, Damage, Fold, Journal, Piece, RawBlock, Reader, Recording, Restored,
+    Block, BlockBuilder, Content, Damage, Fold, Header, Journal, Moment, Piece, RawBlock, Reader, Recording,
+    Restored, Witness, state_hash,
 };
 use support::{Machine, boot_id, clock, fold, recording};
 use tempfile::TempDir;
@@ -203,7 +204,7 @@ fn what_is_missing_later_is_not_missing_before() {
     lab.add(170, &[(170, 180), (190, 200)]);
     let time = |index: usize| lab.recording.clock.at(lab.events[index].time);
     let restored = lab.open().at(time(20)).unwrap();
-    assert_eq!((missing(&restored), restored.table.ledger().lost()), (vec![], lab.lost(&[0..21])));
+    assert_eq!((missing(&restored), restored.table.ledger().lost()), (vec![], lab.table(21).ledger().lost()));
     let restored = lab.open().at(time(199)).unwrap();
     let lost = lab.lost(&[0..180, 190..200]) + 10;
     assert_eq!((missing(&restored), restored.table.ledger().lost()), (vec![Some(10)], lost));
@@ -228,4 +229,79 @@ fn the_end_of_one_file_is_the_beginning_of_the_next() {
         before = reader.sequence();
     }
     assert_eq!((before, told), (Some(200), vec![Some(70)]));
+}
+
+/// The places of the events that are folded.
+#[derive(Default)]
+struct Places(Vec<u64>);
+
+impl Witness for Places {
+    fn applied(&mut self, moment: Moment<'_>, _applied: Applied) {
+        self.0.push(moment.sequence);
+    }
+}
+
+/// Changes the last byte of a block.
+fn damage_block(file: &mut [u8], block: &Header) {
+    file[usize::try_from(block.offset + block.bytes).unwrap() - 1] ^= 0x55;
+}
+
+fn headers(file: &[u8]) -> Vec<Header> {
+    let mut reader = Reader::new(std::io::Cursor::new(file)).unwrap();
+    std::iter::from_fn(|| reader.next_header().unwrap()).collect()
+}
+
+/// Where files were joined, the second begins anew, whatever became of its first blocks.
+#[test]
+fn a_joined_file_whose_head_and_checkpoint_are_damaged_is_folded() {
+    let lab = Lab::new();
+    let first = lab.content(0, &[(0, 100)]);
+    let mut second = lab.content(20, &[(20, 60)]);
+    for block in &headers(&second)[..2] {
+        damage_block(&mut second, block);
+    }
+    let file = [first, second].concat();
+    let (mut fold, mut places) = (Fold::default(), Places::default());
+    let mut reader = Reader::new(std::io::Cursor::new(&file)).unwrap();
+    while let Some(block) = reader.next().unwrap() {
+        fold.push(&block, &mut places);
+    }
+    assert_eq!(places.0, (1..=100).chain(21..=60).collect::<Vec<_>>());
+}
+
+#[test]
+fn two_boots_in_one_file_have_a_table_each() {
+    let mut lab = Lab::new();
+    let first = lab.content(0, &[(0, 150)]);
+    lab.recording = Recording { boot_id: boot_id(2), ..recording(clock(100_000)) };
+    let mut second = lab.content(0, &[(0, 60)]);
+    let checkpoint = headers(&second)[1];
+    damage_block(&mut second, &checkpoint);
+    lab.add_bytes(&[first, second].concat());
+    let latest = lab.open().latest().unwrap();
+    assert_eq!((latest.recording.boot_id, latest.sequence), (boot_id(2), 60));
+    assert_eq!(state_hash(&latest.table), state_hash(&lab.table(60)));
+}
+
+#[test]
+fn of_a_file_without_a_readable_block_all_events_are_missing() {
+    let mut lab = Lab::new();
+    let mut content = lab.content(0, &[(0, 50), (50, 70), (70, 100)]);
+    let blocks = headers(&content);
+    for block in &blocks {
+        damage_block(&mut content, block);
+    }
+    lab.add(100, &[(100, 110)]);
+    let mut told = |content: &[u8]| {
+        lab.add_bytes(content);
+        lab.files -= 1;
+        let [damage] = &lab.open().latest().unwrap().damage[..] else { panic!("one file is damaged") };
+        assert_eq!((damage.offset, damage.bytes), (0, content.len() as u64));
+        damage.events
+    };
+    assert_eq!(told(&content), Some(100));
+    // A block that its writer did not finish comes again.
+    assert_eq!(told(&content[..content.len() - 1]), Some(70));
+    content[usize::try_from(blocks.last().unwrap().offset).unwrap()] ^= 1;
+    assert_eq!(told(&content), None);
 }

@@ -177,22 +177,21 @@ pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
     let bytes = path.metadata().ok()?.len();
     let mut reader = open(path).ok()??;
     let first = next_damage(&mut reader).ok()??;
-    let mut events = first.events;
-    loop {
-        match next_damage(&mut reader) {
-            // What is torn comes again, and what is repeated was there before.
-            Ok(Some(damage)) if damage.is_torn() || damage.is_repeated() => {}
-            Ok(Some(damage)) => {
-                events = events.zip(damage.events).map(|(all, more)| all.saturating_add(more))
-            }
-            Ok(None) => break,
-            Err(_) => {
-                events = None;
-                break;
-            }
+    let behind = events_missing(&mut reader).ok().flatten();
+    let events = first.events.zip(behind).map(|(first, behind)| first.saturating_add(behind));
+    Some(Damage { bytes, events, ..first })
+}
+
+/// How many events are missing up to the end of a file. `None`: nobody knows.
+fn events_missing(reader: &mut Reader<File>) -> io::Result<Option<u64>> {
+    let mut missing = Some(0_u64);
+    while let Some(damage) = next_damage(reader)? {
+        // What is torn comes again, and what is repeated was there before.
+        if !damage.is_torn() && !damage.is_repeated() {
+            missing = missing.zip(damage.events).map(|(all, more)| all.saturating_add(more));
         }
     }
-    Some(Damage { bytes, events, ..first })
+    Ok(missing)
 }
 
 fn next_damage(reader: &mut Reader<File>) -> io::Result<Option<Damage>> {

@@ -269,11 +269,16 @@ impl<R: io::Read + io::Seek> Reader<R> {
     }
 
     /// Passes over a block that cannot be read. If another begins in it, a header that was forged is not to hide
-    /// those that follow.
+    /// those that follow. If none does, what stands where it ends is damage of its own: nobody knows what was in that.
     fn pass_over(&mut self, header: &Header, why: &'static str) -> io::Result<Block> {
         let (behind, is_whole) = self.behind(header)?;
-        let found = if is_whole && why != why::INTERRUPTED { Ok(behind) } else { self.find_behind(header)? };
-        Ok(self.go_on_at(found, header, why))
+        if is_whole && why != why::INTERRUPTED {
+            return Ok(self.go_on_at(Ok(behind), header, why));
+        }
+        let found = self.find_behind(header)?;
+        let end = header.offset.saturating_add(header.bytes);
+        let is_within = found.is_ok_and(|found| found < end) || found.is_err_and(|length| length <= end);
+        Ok(self.go_on_at(if is_within { found } else { Ok(end) }, header, why))
     }
 
     /// Goes on behind a block that cannot be read: where another was `found`, or else where the file ends.

@@ -365,7 +365,9 @@ fn a_head_of_which_the_header_alone_is_whole_begins_a_new_count() {
 fn a_file_behind_one_that_is_cut_short_is_found() {
     let [whole, next] = [file(&journal()[..2]), file(&journal())];
     let next_contents = Original::new().contents;
-    for length in 0..whole.len() {
+    // The head is long, and one byte of it is like the other.
+    let head = file(&journal()[..1]).len();
+    for length in (0..head).step_by(61).chain(head - 2..whole.len()) {
         let joined = [&whole[..length], &next].concat();
         let read = read(&joined);
         assert!(damage(&read).iter().all(|damage| !damage.is_torn()), "{length}: {read:?}");
@@ -396,5 +398,21 @@ fn a_block_that_is_not_known_hides_nothing_where_it_is_cut_short() {
             let [told] = damage(&read)[..] else { panic!("{stored}: {read:?}") };
             assert_eq!((told.why, told.bytes, told.events), (why, 64 + stored as u64, Some(3)));
         }
+    }
+}
+
+/// Two blocks in a row, of the second of which not even the header can be trusted.
+#[test]
+fn what_stands_behind_a_damaged_block_is_damage_of_its_own() {
+    let original = Original::new();
+    for (hit, missing) in [(4, Some(6)), (5, None)] {
+        let mut changed = original.bytes.clone();
+        let place = |number: usize| usize::try_from(original.blocks[number].offset).unwrap();
+        changed[place(hit) + HEADER_BYTES] ^= 1;
+        changed[place(hit + 1)] ^= 1;
+        let read = original.check(&changed);
+        original.check_account(&read);
+        let told: Vec<_> = damage(&read).iter().map(|damage| damage.events).collect();
+        assert_eq!(told, [Some(if hit == 4 { 7 } else { 6 }), missing]);
     }
 }
