@@ -41,6 +41,13 @@ pub(super) struct Open {
     pub(super) is_regular: bool,
 }
 
+impl Drop for Open {
+    /// The lock ends here, even where a program that is just being started has the file too, until its exec.
+    fn drop(&mut self) {
+        let _ = flock(&self.tail.medium, FlockOperation::Unlock);
+    }
+}
+
 /// The bits of `mode` that a file with events may have: nobody executes it, not everybody writes it,
 /// and its owner reads and writes it.
 pub(super) fn permitted(mode: u32) -> u32 {
@@ -226,6 +233,8 @@ mod tests {
         let path = directory.path().join("events.log");
         let first = open(&path, 0o644).unwrap();
         assert!(open(&path, 0o644).unwrap_err().to_string().contains("another program exports to it"));
+        // A program that is just being started has a copy.
+        let _copy = first.tail.medium.try_clone().unwrap();
         drop(first);
         let _locked = Locked::by_nobody(&path);
         open(&path, 0o644).unwrap();
