@@ -49,7 +49,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 pub(super) struct PinDirectory {
     path: PathBuf,
     /// Holds the lock, until the process ends in whatever way.
-    _lock: File,
+    lock: File,
 }
 
 /// Programs that are at work.
@@ -67,6 +67,13 @@ impl Standing {
     }
 }
 
+impl Drop for PinDirectory {
+    /// A program that is just being started has the lock too, until its exec.
+    fn drop(&mut self) {
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
 impl PinDirectory {
     /// Makes the directory, and the filesystem if it is missing at its usual place; locks it.
     pub(super) fn open(path: &Path) -> Result<Self, EbpfError> {
@@ -79,7 +86,7 @@ impl PinDirectory {
     fn lock(path: &Path) -> Result<Self, EbpfError> {
         let lock = File::open(path).map_err(|error| failed("open", path, error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(EbpfError::InUse { path: path.to_owned() }),
             Err(error) => Err(failed("lock", path, error.into())),
         }

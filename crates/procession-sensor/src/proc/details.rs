@@ -361,7 +361,9 @@ mod tests {
     fn a_running_program_that_was_deleted_keeps_its_name() {
         let directory = tempfile::TempDir::new().unwrap();
         let tool = directory.path().join("tool");
-        std::fs::copy("/bin/sleep", &tool).unwrap();
+        // Not by this process: one that another test is just starting would have it open to write, and keep it from being
+        // executed.
+        assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&tool).status().unwrap().success());
         let mut child = std::process::Command::new(&tool).arg("60").spawn().unwrap();
         std::fs::remove_file(&tool).unwrap();
         let mut details = Details::default();
