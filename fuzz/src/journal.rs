@@ -22,6 +22,8 @@ pub fn journal(file: &[u8]) {
     for block in read {
         assert_eq!(block.offset, end, "every byte is in one block");
         end += block.bytes;
+        let is_torn = matches!(&block.content, Content::Damage(damage) if damage.is_torn());
+        assert!(!is_torn || end == file.len() as u64, "what is torn is the end");
         check_block(&block.content);
     }
     assert_eq!(end, file.len() as u64);

@@ -84,6 +84,14 @@ pub struct Unread {
     pub before: Option<SystemTime>,
 }
 
+impl Unread {
+    /// Whether its writer was killed in the middle of it, and another has gone on: what was in it stands in the next
+    /// file, or that tells that it is missing.
+    pub fn comes_again(&self) -> bool {
+        self.damage.is_torn() && self.before.is_some()
+    }
+}
+
 /// The wall clock of a replay.
 #[derive(Clone, Debug)]
 pub struct RecordedClock(Arc<Shared>);
@@ -212,7 +220,9 @@ impl ReplaySource {
         position.boot = Some(wanted);
         (position.clock, position.first) = (Some(recording.clock), Some(block.first));
         self.note(block, recording.clock);
-        self.config.to.is_none_or(|to| recording.clock.at(block.first) <= to)
+        // A block without events tells when its writer began, and what happened before that may follow.
+        let is_placed = matches!(block.content, Content::Events(_));
+        !is_placed || self.config.to.is_none_or(|to| recording.clock.at(block.first) <= to)
     }
 
     fn note(&self, block: &Block, clock: WallClock) {

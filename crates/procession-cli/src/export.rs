@@ -95,6 +95,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         }
         exported => exported.map_err(occupied)?,
     };
+    journal::tell_damage(&args.journal, journal.unread());
     tell_of(&exported, &options.directory);
     Ok(ExitCode::SUCCESS)
 }

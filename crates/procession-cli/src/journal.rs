@@ -123,7 +123,7 @@ impl Asked {
     /// Says what makes it uncertain.
     pub(crate) fn tell_doubts(&self) {
         let lost = self.restored.table.ledger().lost();
-        damage(&self.path, &self.restored.damage);
+        tell_damage(&self.path, &self.restored.damage);
         tell_left_out(self.restored.names.left_out());
         if lost > 0 {
             summary::tell(format_args!(
@@ -166,7 +166,7 @@ fn not_then(path: &Path, error: JournalError) -> anyhow::Error {
 }
 
 /// Says which parts cannot be read.
-fn damage(path: &Path, damage: &[Damage]) {
+pub(crate) fn tell_damage(path: &Path, damage: &[Damage]) {
     // What is being written is torn at its end, and nothing is missing.
     let parts: Vec<_> = damage.iter().filter(|part| !part.is_torn()).collect();
     tell_unreadable(&parts, |part| unreadable(path, part), |part| part.events);
@@ -202,6 +202,7 @@ pub(crate) fn unreadable(path: &Path, part: &Damage) -> String {
     let place = path.display();
     let Damage { offset, bytes, why, events } = part;
     let missing = match events {
+        _ if part.is_repeated() => "nothing is missing for their sake".to_owned(),
         Some(0) => "no event was in them".to_owned(),
         Some(1) => "an event is missing".to_owned(),
         Some(count) => format!("up to {} events are missing", summary::thousands(*count)),

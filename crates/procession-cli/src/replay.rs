@@ -14,7 +14,7 @@ use procession_agent::{
 };
 use procession_api::users::Users;
 use procession_filter::Filter;
-use procession_journal::{Content, Journal, Piece, Recording, Restored};
+use procession_journal::{Content, Damage, Journal, JournalError, Piece, Recording, Restored};
 use procession_sensor::SourceError;
 
 use crate::args::{OutputArg, ReplayArgs, WrongOption};
@@ -41,7 +41,9 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let is_of_command = journal.recording().root.is_some() && !args.all;
     let is_for_programs = args.show.look.output == OutputArg::Json;
     let users = if is_for_programs { accounts.recorded_users() } else { accounts.users().clone() };
+    let whole_file = |damage: &Damage| Unread { damage: damage.clone(), after: None, before: None };
     let mut performance = Performance {
+        files: journal.unread().iter().map(whole_file).collect(),
         journal,
         args,
         is_of_command,
@@ -60,7 +62,9 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             .filter(|_| !performance.is_asked_to_stop())
             .map(|(boot, began)| Start { boot: Some(boot), time: Some(began) });
     }
-    journal::tell_unreadable(&performance.unread, |part| unread(args, part), |part| part.damage.events);
+    let unreadable = performance.files.into_iter().chain(performance.unread);
+    let unreadable: Vec<_> = unreadable.filter(|part| !part.comes_again()).collect();
+    journal::tell_unreadable(&unreadable, |part| unread(args, part), |part| part.damage.events);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,6 +113,9 @@ struct Performance<'a> {
     signals: Option<Signals>,
     from: Option<SystemTime>,
     to: Option<SystemTime>,
+    /// Files that cannot be read. Nobody knows of which boot they are.
+    files: Vec<Unread>,
+    /// What cannot be read of the boots that were shown.
     unread: Vec<Unread>,
     /// Whether it was said which names are missing.
     is_left_out_told: bool,
@@ -147,7 +154,8 @@ impl Performance<'_> {
         let unread = replay.unread();
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
-            tell(&account, &recording, scope, &Missing::of(&unread, account.malformed));
+            let missing = Missing::of(self.files.iter().chain(&unread), account.malformed);
+            tell(&account, &recording, scope, &missing);
             if self.args.select.change && account.ledger.account(Counted::Change).received == 0 {
                 summary::tell(format_args!("{NO_CHANGES}"));
             }
@@ -220,7 +228,12 @@ impl Performance<'_> {
             None if self.begins_with_a_checkpoint() => self.journal.span().0,
             None => return None,
         };
-        let restored = self.journal.at(time).ok()?;
+        let restored = match self.journal.at(time) {
+            // A file tells since when its agent has been at work, and that was in files that have gone.
+            Err(JournalError::OutOfRange { first, .. }) if first > time => self.journal.at(first),
+            restored => restored,
+        };
+        let restored = restored.ok()?;
         let is_same = start.boot.is_none_or(|boot| boot == restored.recording.boot_id);
         Some(restored).filter(|it| is_same && !Table::is_empty(&it.table))
     }

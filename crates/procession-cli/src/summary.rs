@@ -101,9 +101,10 @@ pub(crate) struct Missing {
 
 impl Missing {
     /// What was in parts that cannot be read, and so many events that were `passed_over`.
-    pub(crate) fn of(unread: &[Unread], passed_over: u64) -> Self {
+    pub(crate) fn of<'u>(unread: impl IntoIterator<Item = &'u Unread>, passed_over: u64) -> Self {
         let none = Self { passed_over, ..Self::default() };
-        unread.iter().fold(none, |missing, part| match part.damage.events {
+        let parts = unread.into_iter().filter(|part| !part.damage.is_repeated() && !part.comes_again());
+        parts.fold(none, |missing, part| match part.damage.events {
             Some(events) => Self { events: missing.events.saturating_add(events), ..missing },
             // What is being written is torn at its end.
             None => Self { is_unknown: missing.is_unknown || !part.damage.is_torn(), ..missing },

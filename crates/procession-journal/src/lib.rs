@@ -35,7 +35,7 @@ pub(crate) mod proto;
 
 pub use block::{Header, Kind, SYNC};
 pub use directory::{Directory, DirectoryConfig, Fsync};
-pub use history::{Descendant, Descendants, Happening, Life, Target, What};
+pub use history::{Descendant, Descendants, Happening, Life, Lives, Target, What};
 pub use journal::{Fold, Journal, JournalError, Moment, Piece, Restored, Witness};
 pub use names::{Container, LeftOut, Names, Pod};
 pub use reader::{Block, Content, Damage, Events, Reader};

@@ -10,10 +10,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use procession::{BootTime, Event, EventKind, Table, WallClock};
+use procession::{BootTime, Event, EventKind, Pid, Table, WallClock};
 use procession_journal::{
     Block, BlockBuilder, Container, Content, Damage, Header, Journal, JournalError, Kind, Piece, RawBlock,
-    Reader, Recording, Restored, state_hash,
+    Reader, Recording, Restored, Target, state_hash,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::{Machine, Random, Recorder, boot_id, clock, config, fold, recording};
@@ -588,6 +588,49 @@ fn reading_gives_each_event_once_and_in_order() {
 }
 
 #[test]
+fn reading_from_a_time_on_tells_of_what_is_damaged_from_then_on() {
+    let lab = Lab::record(17, 2_000);
+    let mut written = written(&files(lab.directory.path()));
+    written.retain(|block| block.header.events > 0);
+    let sixth = written.len() / 6;
+    let from = lab.recording.clock.at(written[3 * sixth].header.last);
+    let [early, late] = [sixth, 5 * sixth].map(|place| {
+        written[place].damage();
+        Some(u64::from(written[place].header.events))
+    });
+    let told = |from| {
+        let mut told = Vec::new();
+        let mut note = |piece: Piece<'_>| {
+            if let Piece::Block(Block { content: Content::Damage(damage), .. }) = piece {
+                told.push(damage.events);
+            }
+            true
+        };
+        lab.open().read(from, &mut note).unwrap();
+        told
+    };
+    assert_eq!((told(None), told(Some(from))), (vec![early, late], vec![late]));
+}
+
+/// Not even of which block it was can be said of one whose header is damaged.
+#[test]
+fn what_is_damaged_later_is_not_missing_before() {
+    let lab = Lab::record(18, 2_000);
+    let mut written = written(&files(lab.directory.path()));
+    written.retain(|block| block.header.events > 0);
+    let sixth = written.len() / 6;
+    let Written { file, header, .. } = &written[5 * sixth];
+    OpenOptions::new().write(true).open(file).unwrap().write_all_at(&[0], header.offset).unwrap();
+    let journal = lab.open();
+    let time = lab.recording.clock.at(written[3 * sixth].header.last);
+    let before = journal.at(time).unwrap();
+    assert_eq!(holes(&before.damage), []);
+    assert_state(&before, &lab.oracle(time), "before");
+    let latest = journal.latest().unwrap();
+    assert!(latest.damage.len() <= 1, "a checkpoint may have what was in it: {:?}", latest.damage);
+}
+
+#[test]
 fn reading_ends_when_it_is_enough() {
     let lab = Lab::record(11, 500);
     let mut seen = 0;
@@ -628,6 +671,12 @@ fn a_file_that_cannot_be_read_is_passed_over_where_others_can() {
     assert_state(&latest, &fold(lab.recording.table, &lab.events), "the others");
     assert_eq!(holes(&latest.damage), [None, None]);
     assert!(latest.damage.iter().all(|damage| !damage.is_torn()));
+    let journal = lab.open();
+    let history = journal.history(Target::Pid(Pid(1)), None, 0).unwrap();
+    let descendants = journal.descendants_ever(Target::Pid(Pid(1)), 100).unwrap();
+    for damage in [journal.unread(), &history.damage, &descendants.damage] {
+        assert_eq!(holes(damage), [None, None]);
+    }
 
     let alone = TempDir::new().unwrap();
     fs::create_dir(alone.path().join(unreadable)).unwrap();

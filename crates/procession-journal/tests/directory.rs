@@ -257,6 +257,25 @@ fn a_file_that_somebody_takes_away_is_missed() {
     assert!(number >= 6, "numbers go on: {number}");
 }
 
+/// What goes with the newest file is told too.
+#[test]
+fn a_whole_journal_that_somebody_takes_away_is_told_of() {
+    let above = TempDir::new().unwrap();
+    let path = above.path().join("journal");
+    let mut machine = Machine::new(1, 60);
+    let mut recorder = Recorder::new(config(&path), recording(clock(0)));
+    for _ in 0..3 {
+        recorder.begin();
+        record(&mut recorder, &mut machine, 20);
+    }
+    let (all, newest) = (files(&path), files(&path).pop().unwrap());
+    let older = bytes(&path) - newest.metadata().unwrap().len();
+    fs::remove_dir_all(&path).unwrap();
+    let error = record_until_refused(&mut recorder, &mut machine).to_string();
+    let told = format!("are gone, and so are {} older files of {older} bytes", all.len() - 1);
+    assert!(error.ends_with(&told), "{error}");
+}
+
 /// What somebody put in the place of the directory is looked at as what was there at the start.
 #[test]
 fn what_takes_its_place_must_be_as_good() {

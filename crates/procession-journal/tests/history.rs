@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use procession::{BootTime, Event, EventKind, Fact, FactKind, Pid, Process, ProcessKey, Subject};
-use procession_journal::{Journal, Life, Target, What};
+use procession_journal::{Journal, Life, Reader, Target, What};
 use support::{Machine, Name, Recorder, clock, config, recording};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ fn all_events_of_all_processes_that_had_a_pid_are_told() {
     let journal = lab.open();
     let mut lives = 0;
     for pid in (1..=40).map(Pid) {
-        let told = journal.history(Target::Pid(pid), None, usize::MAX).unwrap();
+        let told = journal.history(Target::Pid(pid), None, usize::MAX).unwrap().list;
         assert_eq!(told.iter().map(|life| name(&life.process)).collect::<Vec<_>>(), lab.had(pid), "{pid}");
         for life in &told {
             let of_life = |event: &&Event<'_>| {
@@ -116,7 +116,7 @@ fn any_image_names_its_process() {
     let mut asked = 0;
     for event in lab.events.iter().step_by(61) {
         let Some(subject) = subject(event) else { continue };
-        let told = journal.history(Target::Key(subject.key), None, 0).unwrap();
+        let told = journal.history(Target::Key(subject.key), None, 0).unwrap().list;
         let names: Vec<_> = told.iter().map(|life| name(&life.process)).collect();
         assert_eq!(names, [(subject.key.pid, subject.began)], "{}", subject.key);
         assert!(told[0].children.is_empty());
@@ -126,7 +126,7 @@ fn any_image_names_its_process() {
     }
     assert!(asked > 20, "{asked} asked");
     let nobody = ProcessKey::new(Pid(5), BootTime::from_nanos(77));
-    assert!(journal.history(Target::Key(nobody), None, 0).unwrap().is_empty());
+    assert!(journal.history(Target::Key(nobody), None, 0).unwrap().list.is_empty());
 }
 
 /// It is looked for from the last checkpoint before its fork on, not from the beginning.
@@ -137,8 +137,8 @@ fn a_process_has_one_history_whichever_way_it_is_asked_for() {
     let mut asked = 0;
     for event in lab.events.iter().step_by(67) {
         let Some(Subject { key, .. }) = subject(event) else { continue };
-        let by_key = journal.history(Target::Key(key), None, usize::MAX).unwrap();
-        let by_pid = journal.history(Target::Pid(key.pid), None, usize::MAX).unwrap();
+        let by_key = journal.history(Target::Key(key), None, usize::MAX).unwrap().list;
+        let by_pid = journal.history(Target::Pid(key.pid), None, usize::MAX).unwrap().list;
         let [life] = &by_key[..] else { panic!("{key}: {by_key:#?}") };
         let same = by_pid.iter().find(|other| name(&other.process) == name(&life.process));
         assert_eq!(format!("{life:#?}"), format!("{:#?}", same.unwrap()), "{key}");
@@ -164,7 +164,7 @@ fn who_owns_it_after_its_parent_exited_is_told() {
         .collect();
     let mut told = 0;
     for pid in (2..=40).map(Pid) {
-        for life in journal.history(Target::Pid(pid), None, 0).unwrap() {
+        for life in journal.history(Target::Pid(pid), None, 0).unwrap().list {
             let own = name(&life.process);
             let (_, parent) = lab.machine.parents.iter().find(|(other, _)| *other == own).unwrap();
             let outlived = parent.and_then(|parent| exits.get(&parent)).copied();
@@ -223,6 +223,28 @@ fn of_too_many_descendants_the_first_are_told_and_the_rest_counted() {
 }
 
 #[test]
+fn what_cannot_be_read_is_told_with_the_answer() {
+    let lab = Lab::record(7, 1_000);
+    let entries = fs::read_dir(lab.directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let first = entries.filter(|path| path.extension().is_some()).min().unwrap();
+    let mut reader = Reader::new(fs::File::open(&first).unwrap()).unwrap();
+    let headers = std::iter::from_fn(|| reader.next_header().unwrap());
+    let block = headers.filter(|header| header.events > 0).last().unwrap();
+    let mut bytes = fs::read(&first).unwrap();
+    bytes[usize::try_from(block.offset + block.bytes).unwrap() - 1] ^= 0x55;
+    fs::write(&first, bytes).unwrap();
+    let journal = lab.open();
+    let history = journal.history(Target::Pid(Pid(1)), None, 0).unwrap().damage;
+    let descendants = journal.descendants_ever(Target::Pid(Pid(1)), usize::MAX).unwrap().damage;
+    for damage in [history, descendants] {
+        assert_eq!(
+            damage.iter().map(|damage| damage.events).collect::<Vec<_>>(),
+            [Some(block.events.into())]
+        );
+    }
+}
+
+#[test]
 fn what_ran_before_the_journal_begins_is_told_as_known() {
     let lab = Lab::record(6, 3_000);
     let entries = fs::read_dir(lab.directory.path()).unwrap().map(|entry| entry.unwrap().path());
@@ -235,7 +257,7 @@ fn what_ran_before_the_journal_begins_is_told_as_known() {
     let at_first = journal.at(journal.span().0).unwrap();
     let mut known = 0;
     for pid in (1..=40).map(Pid) {
-        for life in journal.history(Target::Pid(pid), None, usize::MAX).unwrap() {
+        for life in journal.history(Target::Pid(pid), None, usize::MAX).unwrap().list {
             let first = &life.happenings[0].what;
             let was_there = at_first.table.get(ProcessKey::new(pid, life.process.began)).is_some()
                 || at_first.table.get_live(pid).is_some_and(|live| live.began() == life.process.began);
@@ -263,8 +285,8 @@ fn history_from_a_time_on_is_the_end_of_the_whole() {
     let journal = lab.open();
     let from = clock(0).at(lab.events[1_200].time);
     for pid in [1, 3, 9].map(Pid) {
-        let whole = journal.history(Target::Pid(pid), None, 0).unwrap();
-        let late = journal.history(Target::Pid(pid), Some(from), 0).unwrap();
+        let whole = journal.history(Target::Pid(pid), None, 0).unwrap().list;
+        let late = journal.history(Target::Pid(pid), Some(from), 0).unwrap().list;
         let of = |lives: &[Life]| -> Vec<_> {
             let facts = |life: &Life| -> Vec<Fact> {
                 let late = life.happenings.iter().filter(|happening| happening.time >= from);

@@ -43,6 +43,7 @@ pub(super) fn ever(args: &DescendantsArgs, screen: &mut Screen<'_>) -> anyhow::R
     let journal = journal::open(&path)?;
     let target = target_of(&args.process)?;
     let found = progress::told(&journal, || journal.descendants_ever(target, MOST))?;
+    journal::tell_damage(&path, &found.damage);
     if found.list.is_empty() {
         return Err(no_such(&args.process, &path));
     }

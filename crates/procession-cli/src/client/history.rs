@@ -32,7 +32,9 @@ pub(super) fn run(args: &HistoryArgs, screen: &mut Screen<'_>) -> anyhow::Result
     let path = args.journal.clone().unwrap_or_else(default_path);
     let journal = journal::open(&path)?;
     let target = target_of(&args.process)?;
-    let lives = progress::told(&journal, || journal.history(target, None, MOST_CHILDREN))?;
+    let found = progress::told(&journal, || journal.history(target, None, MOST_CHILDREN))?;
+    journal::tell_damage(&path, &found.damage);
+    let lives = found.list;
     if lives.is_empty() {
         return Err(no_such(&args.process, &path));
     }

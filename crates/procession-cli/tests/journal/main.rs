@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "whoever runs the tests is told what was skipped")]
 
 mod damage;
+mod holes;
 mod import;
 mod names;
 mod newer;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let unable = source.err().map(|error| error.to_string());
     let privileged = replay::TESTS.iter().chain(&past::TESTS).chain(&damage::TESTS).map(trial);
     let mut trials = gate("all tests of recordings of real processes", unable.as_deref(), privileged);
-    trials.extend(import::TESTS.iter().chain(&names::TESTS).chain(&newer::TESTS).map(trial));
+    let others = import::TESTS.iter().chain(&names::TESTS).chain(&newer::TESTS).chain(&holes::TESTS);
+    trials.extend(others.map(trial));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

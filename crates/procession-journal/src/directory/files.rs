@@ -150,6 +150,13 @@ impl Files {
         self.known.back().map_or(0, |newest| newest.bytes)
     }
 
+    /// How many of those before the newest somebody else has removed, and their bytes.
+    pub(super) fn gone_before_newest(&self) -> (usize, u64) {
+        let older = self.known.iter().rev().skip(1);
+        let gone = older.filter(|file| matches!(file.path.try_exists(), Ok(false)));
+        gone.fold((0, 0), |(files, bytes), file| (files + 1, bytes + file.bytes))
+    }
+
     /// Names the newest in an error.
     pub(super) fn explain_newest(&self, error: &io::Error) -> io::Error {
         let path = self.known.back().map_or(&self.directory, |newest| &newest.path);

@@ -85,11 +85,16 @@ impl Segment {
         self.is_gone
     }
 
-    /// That it is gone, and what with it.
-    pub(super) fn gone(&self) -> io::Error {
+    /// That it is gone, and what with it: `older` files of so many bytes.
+    pub(super) fn gone(&self, (older, bytes): (usize, u64)) -> io::Error {
         let (path, events) = (self.path.display(), self.events);
+        let also = match older {
+            0 => String::new(),
+            1 => format!(", and so is an older file of {bytes} bytes"),
+            _ => format!(", and so are {older} older files of {bytes} bytes"),
+        };
         let text = format!(
-            "somebody has removed or replaced the journal file {path}; the {events} events in it are gone"
+            "somebody has removed or replaced the journal file {path}; the {events} events in it are gone{also}"
         );
         io::Error::new(io::ErrorKind::NotFound, text)
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use procession::{Applied, Outcome, Process, Table};
 
 use crate::journal::{Moment, Witness};
+use crate::reader::Damage;
 use crate::recording::Recording;
 
 use super::Target;
@@ -35,6 +36,8 @@ pub struct Descendants {
     pub list: Vec<Descendant>,
     /// What the last block of each boot says that has any of them.
     pub recordings: Vec<Recording>,
+    /// What could not be read: some may be missing.
+    pub damage: Vec<Damage>,
 }
 
 impl Descendants {

@@ -13,11 +13,21 @@ use std::time::SystemTime;
 use procession::{Pid, ProcessKey};
 
 use crate::journal::{Boot, Journal, JournalError, Witness};
+use crate::reader::Damage;
 
 use descendants::Gathering;
 pub use descendants::{Descendant, Descendants};
 use life::Biography;
 pub use life::{Happening, Life, What};
+
+/// What [`Journal::history`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Lives {
+    /// Those of the earliest boot first, each boot's in order.
+    pub list: Vec<Life>,
+    /// What could not be read: something may be missing.
+    pub damage: Vec<Damage>,
+}
 
 /// Which process is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,16 +71,18 @@ impl Journal {
         target: Target,
         from: Option<SystemTime>,
         most_children: usize,
-    ) -> Result<Vec<Life>, JournalError> {
-        let mut lives = Vec::new();
+    ) -> Result<Lives, JournalError> {
+        let mut lives = Lives::default();
         for boot in self.boots().iter().filter(|boot| from.is_none_or(|from| from <= boot.span().1)) {
             let mut biography = Biography::new(target, most_children);
-            match from {
+            let damage = match from {
                 Some(from) => boot.follow(Some(boot.boot_time(from)?), &mut biography)?,
                 None => follow(boot, target, &mut biography)?,
-            }
-            lives.extend(biography.into_lives(from));
+            };
+            lives.damage.extend(damage);
+            lives.list.extend(biography.into_lives(from));
         }
+        lives.damage.extend_from_slice(self.unread());
         Ok(lives)
     }
 
@@ -85,15 +97,16 @@ impl Journal {
         let mut descendants = Descendants::default();
         for boot in self.boots() {
             let mut gathering = Gathering::new(target, most.saturating_sub(descendants.list.len()));
-            follow(boot, target, &mut gathering)?;
+            descendants.damage.extend(follow(boot, target, &mut gathering)?);
             gathering.add_to(&mut descendants, &boot.recording);
         }
+        descendants.damage.extend_from_slice(self.unread());
         Ok(descendants)
     }
 }
 
-/// Folds what may tell of `target`.
-fn follow(boot: &Boot, target: Target, witness: &mut dyn Witness) -> Result<(), JournalError> {
+/// Folds what may tell of `target`. What of that cannot be read.
+fn follow(boot: &Boot, target: Target, witness: &mut dyn Witness) -> Result<Vec<Damage>, JournalError> {
     match target {
         Target::Pid(_) => boot.follow(None, witness),
         Target::Key(key) => boot.follow_process(key, witness),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use procession::{BootTime, Entry, ProcessKey};
 
 use crate::names::Names;
-use crate::reader::{Block, Content};
+use crate::reader::{Block, Content, Damage};
 use crate::recording::Recording;
 
 use super::blocks::{Blocks, Item};
@@ -112,12 +112,12 @@ impl Boot {
         Ok(fold)
     }
 
-    /// Folds all from the first file on, or from the last checkpoint before `from`.
+    /// Folds all from the first file on, or from the last checkpoint before `from`. What of that cannot be read.
     pub(crate) fn follow(
         &self,
         from: Option<BootTime>,
         witness: &mut dyn Witness,
-    ) -> Result<(), JournalError> {
+    ) -> Result<Vec<Damage>, JournalError> {
         let begun = match from {
             Some(from) => self.begin(from)?,
             None => (Fold::default(), self.blocks()),
@@ -126,12 +126,12 @@ impl Boot {
     }
 
     /// Folds all that may tell of the process that had the image `key`: from the last checkpoint before it was
-    /// forked, where that is known, or else from the first file on.
+    /// forked, where that is known, or else from the first file on. What of that cannot be read.
     pub(crate) fn follow_process(
         &self,
         key: ProcessKey,
         witness: &mut dyn Witness,
-    ) -> Result<(), JournalError> {
+    ) -> Result<Vec<Damage>, JournalError> {
         match self.unborn(key).and_then(|time| self.begin(time)) {
             Ok(begun) => follow_on(begun, witness),
             // It is older than what is left of the journal.
@@ -189,15 +189,16 @@ fn checkpoint_time(block: &Block) -> BootTime {
     }
 }
 
-/// Folds all that follows a table to go on from.
+/// Folds all that follows a table to go on from. What of that cannot be read.
 fn follow_on(
     (mut fold, mut blocks): (Fold, Blocks<'_>),
     witness: &mut dyn Witness,
-) -> Result<(), JournalError> {
+) -> Result<Vec<Damage>, JournalError> {
     if let Some(recording) = &fold.recording {
         witness.restored(&fold.table, recording);
     }
-    go_on(&mut fold, &mut blocks, FOREVER, witness)
+    go_on(&mut fold, &mut blocks, FOREVER, witness)?;
+    Ok(fold.damage)
 }
 
 /// Folds what is left of `blocks`.

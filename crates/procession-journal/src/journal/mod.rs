@@ -135,6 +135,11 @@ impl Journal {
         })
     }
 
+    /// Files that cannot be opened or read: whatever is told lacks what is in them.
+    pub fn unread(&self) -> &[Damage] {
+        &self.unread
+    }
+
     /// How large its files are.
     pub fn bytes(&self) -> u64 {
         let files = self.files().filter_map(|(path, _)| path.metadata().ok());
@@ -186,12 +191,13 @@ impl Journal {
 
     fn restored(&self, boot: &Boot, limit: BootTime) -> Result<Restored, JournalError> {
         let mut restored = boot.restored(limit)?;
-        restored.damage.extend_from_slice(&self.unread);
+        restored.damage.extend_from_slice(self.unread());
         Ok(restored)
     }
 
     /// Hands over all that was recorded from `from` on until `visit` says that it is enough, by returning
-    /// `false`. Blocks that end before `from` are passed over; checkpoints are, always.
+    /// `false`. Blocks that end before `from` are passed over, and what is damaged in front of them;
+    /// checkpoints are, always.
     ///
     /// Each block says of which boot it is: a table is to be told the events of one boot only.
     ///
@@ -242,18 +248,33 @@ fn read(boot: &Boot, from: BootTime, visit: &mut dyn FnMut(Piece<'_>) -> bool) -
         _ => true,
     };
     let mut blocks = boot.blocks();
+    // When something was damaged is told by the events behind it.
+    let mut damaged = Vec::new();
     while let Some(item) = blocks.next(&mut { wants })? {
-        let Item::Block(block) = item else { continue };
-        let mut goes_on = visit(Piece::Block(&block));
-        if let Content::Events(events) = &block.content {
-            let unreadable = events.each(&mut |event| goes_on = goes_on && visit(Piece::Event(event)));
-            goes_on = goes_on && (unreadable == 0 || visit(Piece::PassedOver(unreadable)));
-        }
-        if !goes_on {
-            return Ok(false);
+        match item {
+            Item::Passed(header) if header.kind == Some(Kind::Events) => damaged.clear(),
+            Item::Passed(_) => {}
+            Item::Block(block) if matches!(block.content, Content::Damage(_)) => damaged.push(block),
+            Item::Block(block) => {
+                let is_placed = matches!(block.content, Content::Events(_));
+                let before = if is_placed { std::mem::take(&mut damaged) } else { Vec::new() };
+                if !before.iter().chain([&block]).all(|block| visit_block(block, visit)) {
+                    return Ok(false);
+                }
+            }
         }
     }
-    Ok(true)
+    Ok(damaged.iter().all(|block| visit_block(block, visit)))
+}
+
+/// Hands over a block, and the events in it. The result: whether there may be more.
+fn visit_block(block: &Block, visit: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    let mut goes_on = visit(Piece::Block(block));
+    if let Content::Events(events) = &block.content {
+        let unreadable = events.each(&mut |event| goes_on = goes_on && visit(Piece::Event(event)));
+        goes_on = goes_on && (unreadable == 0 || visit(Piece::PassedOver(unreadable)));
+    }
+    goes_on
 }
 
 /// The file, or the files of the directory.

@@ -171,14 +171,34 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> JournalError {
     JournalError::Io { path: path.into(), source }
 }
 
-/// What is wrong with a file in which no block can be read. `None`: it has gone, or there is nothing in it.
+/// What is wrong with a file in which no block can be read: at its beginning, and how many events are missing in all.
+/// `None`: it has gone, or there is nothing in it.
 pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
     let bytes = path.metadata().ok()?.len();
-    let block = open(path).ok()??.next().ok()??;
-    match block.content {
-        Content::Damage(damage) => Some(Damage { bytes, ..damage }),
-        _ => None,
+    let mut reader = open(path).ok()??;
+    let first = next_damage(&mut reader).ok()??;
+    let behind = events_missing(&mut reader).ok().flatten();
+    let events = first.events.zip(behind).map(|(first, behind)| first.saturating_add(behind));
+    Some(Damage { bytes, events, ..first })
+}
+
+/// How many events are missing up to the end of a file. `None`: nobody knows.
+fn events_missing(reader: &mut Reader<File>) -> io::Result<Option<u64>> {
+    let mut missing = Some(0_u64);
+    while let Some(damage) = next_damage(reader)? {
+        // What is torn comes again, and what is repeated was there before.
+        if !damage.is_torn() && !damage.is_repeated() {
+            missing = missing.zip(damage.events).map(|(all, more)| all.saturating_add(more));
+        }
     }
+    Ok(missing)
+}
+
+fn next_damage(reader: &mut Reader<File>) -> io::Result<Option<Damage>> {
+    Ok(reader.next()?.and_then(|block| match block.content {
+        Content::Damage(damage) => Some(damage),
+        _ => None,
+    }))
 }
 
 fn block_at(reader: &mut Reader<File>, offset: u64) -> io::Result<Option<Block>> {

@@ -1,6 +1,6 @@
 //! Events come back as they were, and what is written is what `prost` would write.
 
-use procession::{BootTime, Event, EventKind};
+use procession::{Applied, BootTime, Event, EventKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -9,7 +9,7 @@ use super::arbitrary::owned_event;
 use super::{block, file, read};
 use crate::codec::event::{event, put_event};
 use crate::codec::wire::Put;
-use crate::{Content, Journal, Piece, proto};
+use crate::{Content, Fold, Journal, Moment, Piece, Witness, proto};
 
 fn encoded(event: &Event<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -92,4 +92,26 @@ fn what_a_newer_version_may_tell_of_is_counted() {
         })
         .unwrap();
     assert_eq!(told, [0, 0, 2], "who reads a whole journal is told too");
+}
+
+#[derive(Default)]
+struct Places(Vec<u64>);
+
+impl Witness for Places {
+    fn applied(&mut self, moment: Moment<'_>, _applied: Applied) {
+        self.0.push(moment.sequence);
+    }
+}
+
+#[test]
+fn an_event_has_its_place_whatever_stands_before_it() {
+    let lost = Event { time: BootTime::from_nanos(5), kind: EventKind::Lost(9) };
+    let mut raw = crate::BlockBuilder::new(7);
+    raw.push(&lost);
+    raw.push_encoded(b"\xc2\x0c\x01x");
+    raw.push(&lost);
+    let blocks = read(&file(&[raw.take(&super::recording(), b"")]));
+    let mut places = Places::default();
+    Fold::default().push(&blocks[0], &mut places);
+    assert_eq!(places.0, [8, 10]);
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::arbitrary::owned_event;
 use super::{block, damage, file, read, recording};
-use crate::{Block, Content, RawBlock, state_hash};
+use crate::{Block, Content, Journal, RawBlock, state_hash};
 
 /// One step of a small machine, on which the same pids are used again and again. Some events contradict
 /// others.
@@ -209,4 +209,23 @@ fn a_large_table_comes_in_parts_of_which_none_may_be_missing() {
     let other = RawBlock::checkpoint(&earlier, &table.checkpoint(), 3, b"mark").collect::<Vec<_>>();
     let mixed = read(&file(&[&other[..1], &parts[1..]].concat()));
     assert_eq!(damage(&mixed).len(), parts.len() - 1, "parts of two checkpoints");
+}
+
+/// Whoever waits for the rest of a checkpoint comes by the head of the next file.
+#[test]
+fn a_file_behind_a_checkpoint_without_an_end_is_folded() {
+    let table = large_table();
+    let (recording, checkpoint) = (recording(), table.checkpoint());
+    let mut parts = RawBlock::checkpoint(&recording, &checkpoint, 15, b"mark");
+    let lost = |from: u64, to: u64| -> Vec<_> {
+        let event = |time| Event { time: BootTime::from_nanos(time), kind: EventKind::Lost(1) };
+        (from..to).map(event).collect()
+    };
+    let head = RawBlock::head(&recording);
+    let first = block(5, &lost(5, 15));
+    let blocks = [head.clone(), first, parts.next().unwrap(), head, block(0, &lost(20, 30))];
+    let kept = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(kept.path(), file(&blocks)).unwrap();
+    let latest = Journal::open(kept.path()).unwrap().latest().unwrap();
+    assert_eq!((latest.sequence, latest.table.ledger().lost()), (10, 20));
 }
