@@ -348,7 +348,7 @@ pub(super) const FAMILIES: &[Family] = &[
     counter(
         "procession_queue_dropped_facts_total",
         &[],
-        "Facts that were dropped because the queue to whoever presents them was full",
+        "Facts that nobody was told of: the queue to whoever presents them was full, or the table had no room for the process",
         |page, samples| samples.put(page.now.dropped),
     ),
     gauge("procession_log_events", &[], "Events that are kept for readers", |page, samples| {
@@ -418,7 +418,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Backups that could not be compressed or removed",
         |page, samples| samples.put(page.now.export.backup_errors),
     ),
-    gauge("procession_export_failing", &[], "1 while the export cannot write, else 0", |page, samples| {
+    gauge("procession_export_failing", &[], "1 while the export cannot write, or nothing comes of a write for ten seconds, else 0", |page, samples| {
         samples.put(u64::from(page.now.export.is_failing));
     }),
     gauge("procession_server_connections", &[], "Connections to the API that are open", |page, samples| {
