@@ -8,7 +8,6 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -25,7 +24,7 @@ use crate::control::{AgentControl, LogLevel};
 use crate::detail::Detail;
 use crate::export::{Envelope, ExportConfig, ExportHandle, ExportSink, Exporter, FileConfig};
 use crate::hold::HoldConfig;
-use crate::hub::{Hub, Witness};
+use crate::hub::{Telling, Witness};
 use crate::inventory::Inventory;
 use crate::journal::OpenJournal;
 use crate::metrics::{EventMetrics, EventMetricsConfig};
@@ -101,7 +100,7 @@ pub enum AgentError {
 pub struct Agent {
     node: Node,
     observation: Observation,
-    hub: JoinHandle<()>,
+    hub: Telling,
     exporter: Option<Exporter>,
     runtime: Runtime,
     servers: Vec<Serving>,
@@ -290,9 +289,10 @@ impl Agent {
         &self.events
     }
 
-    /// Whether nothing is observed or told any more. [`stop`](Self::stop) says why.
+    /// Whether nothing is observed, told or exported any more. [`stop`](Self::stop) says why.
     pub fn has_failed(&self) -> bool {
-        self.node.pulse().is_over() || self.hub.is_finished()
+        let export_has_ended = self.exporter.as_ref().is_some_and(Exporter::has_ended);
+        self.node.pulse().is_over() || self.hub.has_ended() || export_has_ended
     }
 
     /// Stops. What has happened until now is told to clients and exported, as far as they take it within
@@ -307,9 +307,7 @@ impl Agent {
         let account = observation.join();
         let end = Instant::now() + LAST_WORDS;
         // Messages of all that was told; then the log is closed, and who reads it comes to its end.
-        while !hub.is_finished() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(1));
-        }
+        let untold = hub.finish(end);
         node.log().close();
         let ended: Vec<_> = servers
             .into_iter()
@@ -329,8 +327,26 @@ impl Agent {
             let _ = ended.recv_deadline(end);
         }
         runtime.shutdown_background();
-        account
+        let dropped = tell_what_is_untold(untold);
+        account.map(|account| Account { dropped: account.dropped + dropped, ..account })
     }
+}
+
+/// Says how many events nobody was told of before the end, and returns that as far as it is known.
+fn tell_what_is_untold(untold: Option<u64>) -> u64 {
+    match untold {
+        Some(0) => {}
+        Some(events) => tracing::warn!(
+            events,
+            "there was no time to tell of all that happened before the end: clients and the export miss the last \
+             events. The journal, if there is one, has them"
+        ),
+        None => tracing::warn!(
+            "the thread that makes messages does not end: clients and the export may miss the last events. The \
+             journal, if there is one, has them"
+        ),
+    }
+    untold.unwrap_or_default()
 }
 
 /// What tells a server to end.
@@ -341,16 +357,11 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Makes messages of what is observed, and counts them in `events`, in a thread of its own.
-fn start_hub(
-    node: &Node,
-    events: &Arc<EventMetrics>,
-    observation: &mut Observation,
-) -> io::Result<JoinHandle<()>> {
+fn start_hub(node: &Node, events: &Arc<EventMetrics>, observation: &mut Observation) -> io::Result<Telling> {
     let events = Arc::clone(events);
     let witness: Witness = Box::new(move |event| events.observe(event));
-    let hub = Hub::new(node.clone(), witness);
     let (found, told) = (observation.take_found(), observation.told().clone());
-    thread::Builder::new().name("messages".to_owned()).spawn(move || hub.run(found, &told))
+    Telling::start(node.clone(), witness, found, told)
 }
 
 fn bind_web(runtime: &Runtime, config: WebConfig) -> Result<Web, AgentError> {

@@ -1,8 +1,7 @@
 //! The journal of a pipeline: every event in order, written by a thread of its own.
 //!
-//! * `feed` is the pipeline's side: it makes blocks, and never waits.
+//! * `feed` is the pipeline's side: it makes blocks, never waits, and sees when the thread hangs.
 //! * `scribe` is the thread: it writes them, and tries again when that fails.
-//! * `stall` sees when it hangs.
 //! * `medium` is where they go: a directory, or one file.
 //! * `roll` notes whose the containers are.
 //! * `redact` hides secrets before anything is written.
@@ -14,7 +13,6 @@ mod redact;
 mod restore;
 mod roll;
 mod scribe;
-mod stall;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -70,6 +70,7 @@ mod redaction;
 mod repair;
 mod replay;
 pub mod server;
+mod stall;
 mod stream;
 mod tally;
 mod tcp;

@@ -228,11 +228,12 @@ impl Work {
     }
 
     fn account(&self) -> Account {
+        let account = self.pipeline.account();
         Account {
             told: self.teller.counts(),
             inventory: self.teller.inventory().counts(),
-            dropped: self.queue.dropped,
-            ..self.pipeline.account()
+            dropped: account.dropped + self.queue.dropped,
+            ..account
         }
     }
 

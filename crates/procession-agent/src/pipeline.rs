@@ -77,6 +77,8 @@ struct State {
     is_walking: bool,
     journal: Option<Feed>,
     redactor: Redactor,
+    /// Events of whose process nothing was left to tell of.
+    untold: u64,
 }
 
 /// What a pipeline did.
@@ -94,7 +96,7 @@ pub struct Account {
     pub told: TellCounts,
     /// How those do who were asked.
     pub inventory: InventoryCounts,
-    /// Facts that were ready when the queue had no room.
+    /// Facts that nobody was told: the queue had no room, or the table none for the process.
     pub dropped: u64,
     /// Totals over the scope, where it is not everything.
     pub tally: Tally,
@@ -136,7 +138,8 @@ impl Pipeline {
             None => (Table::new(table), None),
         };
         let counter = Counter::default();
-        let state = State { table, selection, counter, root: None, is_walking: true, journal, redactor };
+        let state =
+            State { table, selection, counter, root: None, is_walking: true, journal, redactor, untold: 0 };
         let mut pipeline =
             Self { source, state, schedule: Schedule::default(), repaired: RepairCounts::default() };
         if let Some(journal) = &mut pipeline.state.journal {
@@ -405,7 +408,7 @@ impl Pipeline {
             malformed: self.source.malformed(),
             told: TellCounts::default(),
             inventory: InventoryCounts::default(),
-            dropped: 0,
+            dropped: self.state.untold,
             tally: self.state.counter.tally(self.table()),
             journal: self.state.journal.as_ref().map(Feed::counts),
             repair: self.repaired,
@@ -470,7 +473,14 @@ impl State {
         let has_started = kind == FactKind::Running && !self.is_walking;
         let kind = if has_started { FactKind::Exec } else { kind };
         let Selection { filter, lineage, .. } = &self.selection;
-        let Some(entry) = self.table.entry(id).filter(|_| filter.wants(kind)) else { return };
+        if !filter.wants(kind) {
+            return;
+        }
+        let Some(entry) = self.table.entry(id) else {
+            // Memory is so short that it went with its own event.
+            self.untold += 1;
+            return;
+        };
         let process = entry.snapshot();
         if filter.admits(kind, &process) {
             out(entry.fact(process, event.time, kind, *lineage));

@@ -12,7 +12,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::num::NonZeroU32;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
@@ -647,6 +647,25 @@ fn nothing_is_left_over_from_a_compression_that_was_broken_off() {
     assert_eq!(names, expected);
 }
 
+/// As an agent ends: its log does a while before the export is told to.
+#[test]
+fn backups_are_compressed_though_the_log_ends_first() {
+    let mut lab = Lab::new(|_, file| {
+        file.rotation = Rotation { max_size_bytes: 1, max_backups: 0, interval: None };
+        file.compress = true;
+    });
+    lab.append_long(15, 1_000_000);
+    lab.wait(|counts| counts.exported == 15);
+    lab.log.close();
+    // So long that it sees the end of the log.
+    thread::sleep(Duration::from_millis(20));
+    let finished = lab.finish();
+    finished.result.unwrap();
+    let names = files(finished.directory.path());
+    let is_compressed = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "gz");
+    assert_eq!((names.iter().filter(is_compressed).count(), names.len()), (14, 15), "{names:?}");
+}
+
 /// Not a test by itself: what the next one runs.
 const CHILD: &str = "PROCESSION_TEST_EXPORT_TO_STDOUT";
 
@@ -668,6 +687,59 @@ fn standard_output_gets_lines_and_no_file() {
     // The first line may follow what the test harness says.
     let lines: Vec<_> = text.lines().filter_map(|line| Some(parse(&line[line.find('{')?..]))).collect();
     assert_eq!(lines, events(0..5_000));
+}
+
+/// The child of the next test: it writes more than a pipe holds.
+fn export_to_who_reads_nothing() {
+    let said = Said::default();
+    let _guard = said.listen();
+    let log = EventLog::new(LogConfig::default());
+    let exporter = Exporter::start(&log, config(ExportSink::Stdout)).unwrap();
+    let handle = exporter.handle();
+    log.append((0..1_000).map(|number| Event::new(number, message(number, 1_000))));
+    wait(&handle, |counts| counts.is_failing);
+    wait_for("it is said", || said.count(FAILING) == 1);
+    eprintln!("\n{NOBODY_READS}");
+    wait(&handle, |counts| !counts.is_failing && counts.exported == 1_000);
+    wait_for("it is said", || said.count(RECOVERED) == 1);
+    log.close();
+    exporter.finish(PATIENCE).unwrap();
+    assert_eq!((said.count(FAILING), said.count(RECOVERED)), (1, 1), "each once");
+    assert_eq!((handle.counts().lost, handle.counts().write_errors), (0, 0));
+}
+
+const NOBODY_READS: &str = "nobody reads";
+
+#[test]
+fn an_output_that_nobody_reads_is_failing_until_somebody_does() {
+    if env::var_os(CHILD).is_some() {
+        return export_to_who_reads_nothing();
+    }
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "an_output_that_nobody_reads_is_failing_until_somebody_does", "--nocapture"]);
+    child.env(CHILD, "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut said: Vec<_> = errors.by_ref().take_while(|line| line != NOBODY_READS).collect();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    said.extend(errors);
+    assert!(child.wait().unwrap().success(), "{said:?}");
+    let lines: Vec<_> = text.lines().filter_map(|line| Some(parse(&line[line.find('{')?..]))).collect();
+    assert_eq!(lines, events(0..1_000));
+}
+
+#[test]
+fn an_export_that_has_broken_down_is_failing() {
+    let said = Said::default();
+    let _guard = said.listen();
+    let mut lab = Lab::new(|config, _| config.filter = Box::new(|_| panic!("a filter that breaks down")));
+    assert!(!lab.exporter.has_ended());
+    lab.append(1);
+    wait_for("it has ended", || lab.exporter.has_ended());
+    lab.wait(|counts| counts.is_failing);
+    wait_for("it is said", || said.count("the export has broken down") == 1);
+    assert!(lab.finish().result.is_err());
 }
 
 #[test]

@@ -95,6 +95,29 @@ fn long_arguments_that_find_no_room_are_counted() {
     assert_eq!(kinds.len() as u64 + account.dropped, 80);
 }
 
+/// The images of those who run take several times what the table may.
+#[test]
+fn what_a_table_without_memory_is_told_is_told_on_or_counted() {
+    const PROCESSES: u32 = 3_000;
+    let long = |pid: u32| {
+        let mut event = exec(pid, 1);
+        if let EventKind::Exec(exec) = &mut event.kind {
+            let bytes = format!("sh\0{pid:0>1000}\0").leak().as_bytes();
+            exec.program.arguments = Arguments { bytes, total_len: bytes.len() };
+        }
+        event
+    };
+    let live = (2..2 + PROCESSES).flat_map(|pid| [fork(1, pid).into(), long(pid).into()]);
+    let script =
+        Script { rest: (2..2 + PROCESSES).map(|pid| exit(pid, 0).into()).collect(), ..Script::new(live) };
+    let mut config = ObservationConfig { queue: usize::MAX, queue_bytes: usize::MAX, ..everything() };
+    config.table.budget = 0;
+    let played = play(script, config, NodeInventory::new());
+    let told = (played.found.len() + played.told.len()) as u64;
+    let account = played.account;
+    assert_eq!(told + account.dropped, account.ledger.received());
+}
+
 #[test]
 fn an_observation_that_is_dropped_comes_to_its_end() {
     let script = Script::new([]);

@@ -224,7 +224,7 @@ fn nobody_pays_for_a_slow_reader() {
         .log()
         .readers()
         .into_iter()
-        .filter(|(kind, counts)| *kind == ReaderKind::Client && counts.lost > 0)
+        .filter(|(kind, counts)| *kind == ReaderKind::Client && counts.readers > 0 && counts.lost > 0)
         .map(|(_, counts)| counts)
         .collect();
     let account = agent.stop().unwrap();

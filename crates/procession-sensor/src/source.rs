@@ -99,7 +99,8 @@ pub trait Source: Send {
         None
     }
 
-    /// Records so far that were not as they should be. Each of them is an event that is missing.
+    /// Records so far that were not as they should be. Each of them is an event that is missing. A ring that had to
+    /// be given up counts as one; the events that it held are reported as lost.
     fn malformed(&self) -> u64 {
         0
     }
@@ -109,7 +110,8 @@ pub trait Source: Send {
         0
     }
 
-    /// Which changes between execs are not seen with this source here, and why: one line.
+    /// Which changes between execs are not seen with this source here, and which of its losses are not counted,
+    /// each with why: one line.
     fn unseen_changes(&self) -> Option<String> {
         None
     }
@@ -184,6 +186,9 @@ pub struct KernelCounts {
     /// How often the kernel did not run the sensor although something happened. Each time an event
     /// may be missing of which there is no other trace, or it was a thread, which is not told of.
     pub skipped: u64,
+    /// How often there was no memory for what the sensor keeps of a task. Each time the start of a process's image
+    /// may be told as that of the process, or an exit twice.
+    pub storage_failed: u64,
 }
 
 /// One line of [`KernelCounts`].

@@ -9,6 +9,7 @@
 #[path = "support/trials.rs"]
 mod trials;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -27,6 +28,7 @@ use procession::{BootTime, Event, EventKind, Pid};
 use procession_sensor::{EbpfConfig, EbpfError, EbpfSource, Resumed, Source, SourceError, detach_all};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use trials::{Test, gate, trial};
 
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const TESTS: [Test; 22] = [
+const TESTS: [Test; 24] = [
     ("what_happens_between_two_readers_is_told_once", what_happens_between_two_readers_is_told_once),
     ("a_reader_may_be_killed_at_any_moment", a_reader_may_be_killed_at_any_moment),
     ("what_was_lost_while_nobody_read_is_told_first", what_was_lost_while_nobody_read_is_told_first),
@@ -56,6 +58,8 @@ const TESTS: [Test; 22] = [
     ("two_builds_at_work_tell_each_event_once", two_builds_at_work_tell_each_event_once),
     ("of_two_builds_at_work_one_is_left", of_two_builds_at_work_one_is_left),
     ("who_lacks_descriptors_leaves_what_is_at_work", who_lacks_descriptors_leaves_what_is_at_work),
+    ("who_may_do_little_counts_skips_of_all_programs", who_may_do_little_counts_skips_of_all_programs),
+    ("who_cannot_count_skips_says_so", who_cannot_count_skips_says_so),
     ("what_is_incomplete_is_begun_again", what_is_incomplete_is_begun_again),
     ("what_is_detached_is_gone", what_is_detached_is_gone),
     ("bookmarks_of_others_are_of_no_use", bookmarks_of_others_are_of_no_use),
@@ -99,13 +103,19 @@ impl Pins {
 
     /// The links of the programs, by name.
     fn links(&self) -> Vec<(String, FdLink)> {
-        let programs = self.0.join(&self.programs()[0]);
+        let programs = self.build();
         let names = fs::read_dir(&programs).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| name.into_string().unwrap()).filter(|name| !name.ends_with("-program"));
         let open = |name: String| {
             let link = PinnedLink::from_pin(programs.join(&name)).unwrap();
             (name, FdLink::from(link))
         };
-        names.map(|name| open(name.into_string().unwrap())).collect()
+        names.map(open).collect()
+    }
+
+    /// What the only build has pinned.
+    fn build(&self) -> PathBuf {
+        self.0.join(&self.programs()[0])
     }
 
     /// What is pinned seems to be of a build that is not this one.
@@ -636,6 +646,62 @@ fn who_lacks_descriptors_leaves_what_is_at_work() {
     let mut next = pins.open().resume(&bookmark);
     next.read();
     assert_eq!(next.told, marks);
+}
+
+/// As under the service manager, and in a container: what the units and manifests grant, and nothing else of root's.
+fn who_may_do_little_counts_skips_of_all_programs() {
+    let pins = Pins::new();
+    drop(pins.open());
+    let attached: BTreeSet<u32> =
+        pins.links().iter().map(|(_, link)| link.info().unwrap().program_id()).collect();
+    assert!(attached.len() >= 3, "{attached:?}");
+    let granted = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE;
+    thread::scope(|scope| {
+        // Capabilities are a thread's own, and end with it.
+        let taker = scope.spawn(|| {
+            let inheritable = CapabilitySet::empty();
+            set_capabilities(None, CapabilitySets { effective: granted, permitted: granted, inheritable })
+                .unwrap();
+            let next = pins.open();
+            assert_eq!(fresh(&next.source), None, "it takes over");
+            let counted = programs_with_count();
+            assert!(counted.is_superset(&attached), "{counted:?} of {attached:?}");
+            assert!(!says_unknown(&next.source), "{:?}", next.source.unseen_changes());
+        });
+        taker.join().unwrap();
+    });
+}
+
+/// The numbers of the programs that this process has open, and of which the kernel says how often it skipped them.
+fn programs_with_count() -> BTreeSet<u32> {
+    let descriptors = fs::read_dir("/proc/self/fdinfo").unwrap();
+    let infos = descriptors.filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
+    let number = |info: &str, name: &str| -> Option<u32> {
+        info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+    };
+    infos
+        .filter(|it| number(it, "recursion_misses:").is_some())
+        .filter_map(|it| number(&it, "prog_id:"))
+        .collect()
+}
+
+/// Whether `source` says that nobody counts how often a program is skipped.
+fn says_unknown(source: &EbpfSource) -> bool {
+    let unseen = source.unseen_changes();
+    unseen.is_some_and(|line| line.contains("how often the kernel skips the eBPF programs is not known"))
+}
+
+/// Somebody has removed a pin: 0 would be a lie.
+fn who_cannot_count_skips_says_so() {
+    let pins = Pins::new();
+    assert!(!says_unknown(&pins.open().source));
+    fs::remove_file(pins.build().join("on_fork-program")).unwrap();
+    let mut next = pins.open();
+    let unseen = next.source.unseen_changes().unwrap_or_default();
+    assert!(says_unknown(&next.source) && unseen.contains("/on_fork-program: "), "{unseen}");
+    let marks = run_marks(0..3);
+    next.read();
+    assert_eq!(next.told, marks, "it is at work all the same");
 }
 
 fn what_is_incomplete_is_begun_again() {

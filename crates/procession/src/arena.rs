@@ -171,18 +171,19 @@ impl FreeSlots {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
-        /// Against a plain map: what was inserted is found until it is removed.
+        /// Against a plain map: what was inserted is found until it is removed. The map is ordered, so that
+        /// the same actions choose the same slots again.
         #[test]
         fn behaves_like_a_map(actions in prop::collection::vec(any::<(bool, u16)>(), 0..2_000)) {
             let mut arena = Arena::default();
-            let mut model = HashMap::new();
+            let mut model = BTreeMap::new();
             for (insert, value) in actions {
                 if insert || model.is_empty() {
                     let slot = arena.insert(value).unwrap();
@@ -194,7 +195,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(arena.len(), model.len());
-            let found: HashMap<_, _> = arena.iter().map(|(slot, value)| (slot, *value)).collect();
+            let found: BTreeMap<_, _> = arena.iter().map(|(slot, value)| (slot, *value)).collect();
             prop_assert_eq!(&found, &model);
         }
     }

@@ -25,7 +25,7 @@ use procession::{
 use proptest::prelude::*;
 
 use checks::{Verdict, hold, is_sound, ledger_balances};
-use faults::{Fault, inject, is_true_or_marked};
+use faults::{Fault, inject, is_true_or_marked, subject};
 use machine::{Action, Machine, Source, Step, World, any_action};
 use script::show_event;
 use support::key;
@@ -184,25 +184,31 @@ fn chain_is_true_or_marked(machine: &Machine, entry: Entry<'_>, process: usize) 
 }
 
 /// What is presented as seen was told.
-fn what_was_not_told_is_marked(table: &Table, told: &[Event<'static>]) -> Verdict {
+fn what_was_not_told_is_marked(table: &Table, all: &[Event<'static>]) -> Verdict {
     let told = |what: fn(&EventKind<'_>) -> Option<ProcessKey>| -> HashSet<_> {
-        told.iter().filter_map(|event| what(&event.kind)).collect()
+        all.iter().filter_map(|event| what(&event.kind)).collect()
     };
     let forks = told(|kind| if let EventKind::Fork(it) = kind { Some(it.child.key) } else { None });
     let execs = told(|kind| if let EventKind::Exec(it) = kind { Some(it.process.key) } else { None });
-    let exits = told(|kind| if let EventKind::Exit(it) = kind { Some(it.process.key) } else { None });
     let changes = told(|kind| if let EventKind::Change(it) = kind { Some(it.process.key) } else { None });
+    // Whose begin is known to the nanosecond is no other process of the same pid.
+    let processes = |told: fn(&EventKind<'_>) -> bool| -> HashSet<_> {
+        let told = all.iter().filter(|event| told(&event.kind));
+        told.filter_map(|event| subject(&event.kind)).map(|it| (it.key.pid, it.began)).collect()
+    };
+    let ran = processes(|kind| matches!(kind, EventKind::Exec(_)));
+    let exited = processes(|kind| matches!(kind, EventKind::Exit(_)));
     for process in table.entries().map(Entry::snapshot) {
-        let key = process.key;
+        let (key, itself) = (process.key, (process.pid(), process.began));
         let was_told = match process.origin {
-            // Of one image of a process, the others' forks tell.
-            Origin::Fork => forks.contains(&key) || execs.iter().any(|it| it.pid == key.pid),
+            // Of one image of a process, the others' execs tell.
+            Origin::Fork => forks.contains(&key) || ran.contains(&itself),
             Origin::FirstExec | Origin::Exec => execs.contains(&key),
             Origin::Running | Origin::Found(_) | Origin::Inferred => true,
         };
         hold!(was_told, "{key} is {:?}", process.origin);
         let is_exit = matches!(process.end.map(|end| end.how), Some(EndKind::Exited(_)));
-        hold!(!is_exit || exits.iter().any(|it| it.pid == key.pid), "{key} was not seen to exit");
+        hold!(!is_exit || exited.contains(&itself), "{key} was not seen to exit");
         let seen =
             process.image.iter().flat_map(procession::Image::past).filter(|spell| spell.gap().is_none());
         // A fork shares the past of the one that forked it.

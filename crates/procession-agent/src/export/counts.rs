@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use prost_types::Timestamp;
 
 use super::outbox::Content;
+use crate::stall::Standing;
 
 /// The account of the export. Of events that were read, each is in one of `exported`, `rate_limited`,
 /// `filtered_out`, `failed_fields` and `lost`, or waits to be written.
@@ -32,7 +33,8 @@ pub struct ExportCounts {
     pub rotations: u64,
     /// Backups that could not be compressed or removed.
     pub backup_errors: u64,
-    /// Whether events cannot be written at the moment.
+    /// Whether events cannot be written at the moment: the last attempt has failed, nothing has come of one for
+    /// ten seconds, or the export has broken down.
     pub is_failing: bool,
 }
 
@@ -51,7 +53,15 @@ pub(super) struct Counters {
     pub(super) unwritten: AtomicU64,
     pub(super) rotations: AtomicU64,
     pub(super) backup_errors: AtomicU64,
+    /// The last attempt to write has failed.
     pub(super) is_failing: AtomicBool,
+    /// Nothing comes of what is being written.
+    pub(super) is_stalled: AtomicBool,
+    /// It has come to its end: a thread that has gone without that has broken down.
+    pub(super) is_over: AtomicBool,
+    /// Whether there is something to do, and how much was done so far.
+    is_at_work: AtomicBool,
+    steps: AtomicU64,
 }
 
 const NEVER: i64 = i64::MIN;
@@ -70,6 +80,10 @@ impl Default for Counters {
             rotations: AtomicU64::default(),
             backup_errors: AtomicU64::default(),
             is_failing: AtomicBool::default(),
+            is_stalled: AtomicBool::default(),
+            is_over: AtomicBool::default(),
+            is_at_work: AtomicBool::default(),
+            steps: AtomicU64::default(),
         }
     }
 }
@@ -82,6 +96,26 @@ impl Counters {
         count(&self.exported);
         if let Some(time) = time {
             self.last_exported.store(nanoseconds(time), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of whether there is something to do from now on.
+    pub(super) fn works(&self, is_at_work: bool) {
+        self.moved();
+        self.is_at_work.store(is_at_work, Ordering::Relaxed);
+    }
+
+    /// Takes note that something came of what is done.
+    pub(super) fn moved(&self) {
+        count(&self.steps);
+    }
+
+    /// How the thread that writes stands.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            done: get(&self.steps),
+            is_at_work: self.is_at_work.load(Ordering::Relaxed),
+            is_failing: self.is_failing.load(Ordering::Relaxed),
         }
     }
 
@@ -103,7 +137,7 @@ impl Counters {
             lost: get(&self.unwritten),
             rotations: get(&self.rotations),
             backup_errors: get(&self.backup_errors),
-            is_failing: self.is_failing.load(Ordering::Relaxed),
+            is_failing: [&self.is_failing, &self.is_stalled].iter().any(|it| it.load(Ordering::Relaxed)),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! * `worker` is the thread: filters, the rate limit, lines, what to do when a write fails.
 //! * `outbox` holds lines on their way and knows which of them are written.
 //! * `file` rotates, after `open` found the end of its last line; `backup` names backups, and `keeper` removes and compresses them in the background.
+//! * `watch` sees when the thread hangs or has broken down.
 //! * `limit`, `trouble`, `counts`: how many events may leave, what is said of failures, the account.
 
 mod backup;
@@ -18,16 +19,18 @@ mod open;
 mod outbox;
 mod sink;
 mod trouble;
+mod watch;
 mod worker;
 
+use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use governor::clock::MonotonicClock;
 use procession_api::proto::tetragon::GetEventsResponse;
 use tracing::dispatcher;
@@ -41,6 +44,7 @@ use limit::Limiter;
 use outbox::Outbox;
 use sink::Sink;
 use trouble::Trouble;
+use watch::Watch;
 use worker::{RateLimit, Shared, Worker};
 
 /// Says of an event whether it is exported.
@@ -121,6 +125,7 @@ pub struct Exporter {
     handle: ExportHandle,
     /// How it ended.
     ended: Receiver<io::Result<()>>,
+    thread: JoinHandle<()>,
 }
 
 /// Looks at the export, and changes it while it runs. Cheap to clone.
@@ -152,16 +157,24 @@ impl Exporter {
             trouble: Trouble::default(),
             end: None,
         };
+        let handle = ExportHandle { log: log.clone(), shared, rotation };
+        let (is_there, has_gone) = bounded(0);
+        Watch { name: worker.sink.name(), handle: handle.clone(), ended: has_gone }.start()?;
         let (end, ended) = bounded(1);
         let dispatch = dispatcher::get_default(Clone::clone);
         let run = move || {
+            let _is_there: Sender<Infallible> = is_there;
             let result = dispatcher::with_default(&dispatch, || worker.run());
             // Nobody may wait for it any more.
             let _ = end.send(result);
         };
-        thread::Builder::new().name("export".to_owned()).spawn(run)?;
-        let handle = ExportHandle { log: log.clone(), shared, rotation };
-        Ok(Self { handle, ended })
+        let thread = thread::Builder::new().name("export".to_owned()).spawn(run)?;
+        Ok(Self { handle, ended, thread })
+    }
+
+    /// Whether it exports nothing any more: the log has ended, or it has broken down.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// To look at it and to change it.

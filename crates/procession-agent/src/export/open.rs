@@ -71,9 +71,9 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<Open> {
         mend(&file, path, metadata.len())?;
         metadata = file.metadata()?;
     }
-    let length = if is_regular { metadata.len() } else { 0 };
+    let tail = if is_regular { Tail::new(file, metadata.len()) } else { Tail::of_stream(file) };
     Ok(Open {
-        tail: Tail::new(file, length),
+        tail,
         identity: identity(&metadata),
         // An agent that begins again does not put off the next rotation.
         since: metadata.created().unwrap_or_else(|_| SystemTime::now()),

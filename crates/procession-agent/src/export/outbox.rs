@@ -13,6 +13,10 @@ use super::counts::Counters;
 /// How long to wait for room in a pipe that its reader made non-blocking.
 const PIPE_PAUSE: Duration = Duration::from_millis(10);
 
+/// How much is written at once where somebody may read slowly: a write lasts until all of it was taken, and so it
+/// is seen that they do read.
+const AT_ONCE: usize = 16 << 10;
+
 /// What may stay allocated in any case.
 const KEPT_CAPACITY: usize = 1 << 20;
 
@@ -143,11 +147,19 @@ pub(super) struct Tail<M> {
     pub(super) length: u64,
     /// Bytes at the end that are the begin of the next line, when they could not be taken away.
     torn: usize,
+    /// How much it is given at once.
+    at_once: usize,
 }
 
 impl<M: Medium> Tail<M> {
+    /// The end of a file.
     pub(super) fn new(medium: M, length: u64) -> Self {
-        Self { medium, length, torn: 0 }
+        Self { medium, length, torn: 0, at_once: usize::MAX }
+    }
+
+    /// The end of what may be read slowly, such as a pipe.
+    pub(super) fn of_stream(medium: M) -> Self {
+        Self { at_once: AT_ONCE, ..Self::new(medium, 0) }
     }
 
     /// Whether it ends in the middle of a line.
@@ -164,7 +176,7 @@ impl<M: Medium> Tail<M> {
         counters: &Counters,
     ) -> io::Result<()> {
         let lines = &outbox.bytes[outbox.gone..][..bytes];
-        let (written, result) = append_all(&mut self.medium, &lines[self.torn..]);
+        let (written, result) = self.append_all(&lines[self.torn..], counters);
         self.length += written as u64;
         self.torn = outbox.take(self.torn + written, counters);
         if self.is_torn() && self.medium.cut(self.torn as u64).is_ok() {
@@ -173,20 +185,25 @@ impl<M: Medium> Tail<M> {
         }
         result
     }
-}
 
-fn append_all(medium: &mut impl Medium, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut written = 0;
-    while written < bytes.len() {
-        match medium.append(&bytes[written..]) {
-            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
-            Ok(more) => written += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PIPE_PAUSE),
-            Err(error) => return (written, Err(error)),
+    fn append_all(&mut self, bytes: &[u8], counters: &Counters) -> (usize, io::Result<()>) {
+        let mut written = 0;
+        while written < bytes.len() {
+            let next = &bytes[written..];
+            match self.medium.append(&next[..next.len().min(self.at_once)]) {
+                Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(PIPE_PAUSE);
+                    continue;
+                }
+                Err(error) => return (written, Err(error)),
+            }
+            counters.moved();
         }
+        (written, Ok(()))
     }
-    (written, Ok(()))
 }
 
 #[cfg(test)]
@@ -231,6 +248,17 @@ mod tests {
         let bytes = outbox.len();
         tail.append(outbox, bytes, &Counters::default()).unwrap();
         assert_eq!((tail.medium.content.len(), outbox.is_empty()), (length, true));
+    }
+
+    #[test]
+    fn who_reads_a_long_line_slowly_is_seen_to_read() {
+        let (mut outbox, counters) = (Outbox::default(), Counters::default());
+        let faulty = Faulty { content: Vec::new(), accepts: VecDeque::new(), can_cut: false };
+        let mut tail = Tail::of_stream(faulty);
+        outbox.push(&vec![b'a'; 10 * AT_ONCE + 1], Content::Notice);
+        let bytes = outbox.len();
+        tail.append(&mut outbox, bytes, &counters).unwrap();
+        assert_eq!((tail.medium.content.len(), counters.standing().done), (bytes, 11));
     }
 
     #[test]

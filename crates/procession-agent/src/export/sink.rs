@@ -33,7 +33,7 @@ impl Sink {
             }
             ExportSink::Stdout => {
                 let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-                Ok(Self::Stdout(Tail::new(stdout, 0), counters))
+                Ok(Self::Stdout(Tail::of_stream(stdout), counters))
             }
         }
     }

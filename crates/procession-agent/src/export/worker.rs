@@ -65,6 +65,18 @@ impl Shared {
         drop(self.news.wait_timeout_while(self.wanted(), pause, is_idle));
     }
 
+    /// By when it is to end. Waits until that is said: whoever holds the export says so when it lets go of it, at
+    /// the latest.
+    fn end(&self) -> Instant {
+        let mut wanted = self.wanted();
+        loop {
+            if let Some(end) = wanted.end {
+                return end;
+            }
+            wanted = self.news.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,18 +100,29 @@ impl<C: Clock + Clone> Worker<C> {
     /// Exports until the log ends, or until it is to end and nothing is left.
     pub(super) fn run(mut self) -> io::Result<()> {
         while self.step().is_continue() {}
+        let counters = Arc::clone(&self.shared.counters);
+        counters.works(true);
         if let Some(dropped) = self.limiter.rest() {
             self.notice(dropped);
         }
         // What is left then is counted.
         let _ = self.deliver();
-        self.finish()
+        let result = self.finish();
+        counters.is_over.store(true, Ordering::Relaxed);
+        result
     }
 
     /// Writes what comes next.
     fn step(&mut self) -> ControlFlow<()> {
         let patience = if self.end.is_some() { Duration::ZERO } else { TICK };
         let batch = self.reader.next_within(patience);
+        self.shared.counters.works(true);
+        let flow = self.work(batch);
+        self.shared.counters.works(false);
+        flow
+    }
+
+    fn work(&mut self, batch: Option<Batch>) -> ControlFlow<()> {
         self.change();
         let Some(batch) = batch else { return ControlFlow::Break(()) };
         if self.end.is_some() && batch.lost == 0 && batch.events.is_empty() {
@@ -188,7 +211,9 @@ impl<C: Clock + Clone> Worker<C> {
             if self.end.is_some_and(|end| Instant::now() >= end) {
                 return ControlFlow::Break(());
             }
+            self.shared.counters.works(false);
             self.shared.pause(pause);
+            self.shared.counters.works(true);
             self.change();
         }
         if self.trouble.is_there() {
@@ -204,7 +229,11 @@ impl<C: Clock + Clone> Worker<C> {
         let unwritten = (reader.read + reader.waiting).saturating_sub(counters.settled());
         counters.unwritten.store(unwritten, Ordering::Relaxed);
         let name = self.sink.name();
-        let finished = self.sink.finish(self.end.unwrap_or_else(Instant::now));
+        // The log may end a while before; what is done to backups goes on until then.
+        counters.works(false);
+        let end = self.shared.end();
+        counters.works(true);
+        let finished = self.sink.finish(end);
         if unwritten > 0 {
             return Err(io::Error::other(format!(
                 "{unwritten} events could not be exported to {name} before the end"
@@ -294,6 +323,7 @@ mod tests {
         assert_eq!(bench.lines(), [None, None, Some(3), None, None]);
         let counters = Arc::clone(&bench.worker.shared);
         bench.log.close();
+        counters.want(|wanted| wanted.end = Some(Instant::now()));
         let Bench { directory, log, clock, worker } = bench;
         worker.run().unwrap();
         let counts = counters.counters.counts();

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ use procession_sensor::Source;
 
 use super::medium::{End, State};
 use super::scribe::{Events, Job, Scribe, SharedProgress, Trouble};
-use super::stall::{Stall, Standing};
 use super::{JournalCounts, OpenJournal};
 use crate::clock::{apart, renewed};
+use crate::stall::{News, Stall, Standing};
 
 /// How long an event waits until its block is sent.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -52,6 +53,8 @@ pub(crate) struct Feed {
     owes_state: bool,
     /// How often the state was sent: each time another file begins.
     parts: u64,
+    /// Where it is written.
+    place: PathBuf,
     stall: Stall,
 }
 
@@ -90,7 +93,8 @@ impl Feed {
             sent: Sent::default(),
             owes_state: true,
             parts: 0,
-            stall: Stall::new(place),
+            place,
+            stall: Stall::default(),
         })
     }
 
@@ -145,7 +149,16 @@ impl Feed {
             is_failing: progress.counts.is_failing,
         };
         drop(progress);
-        self.stall.note(now, standing);
+        let path = self.place.display();
+        match self.stall.note(now, standing) {
+            Some(News::DoesNotAnswer) => tracing::warn!(
+                %path,
+                "the journal's disk does not answer: see what is wrong with it. Events wait for a while, and are \
+                 missing in the journal then"
+            ),
+            Some(News::WrittenAgain) => tracing::info!(%path, "the journal is written again"),
+            None => {}
+        }
     }
 
     /// Whether the file is full. One that a state under way is to end is not full anew.
@@ -283,7 +296,8 @@ mod tests {
             sent: Sent::default(),
             owes_state: true,
             parts: 0,
-            stall: Stall::new("journal".into()),
+            place: "journal".into(),
+            stall: Stall::default(),
         };
         (feed, to_write)
     }

@@ -24,7 +24,7 @@ pub struct ServerCounts {
     pub streams: u64,
     /// Streams of events that were begun so far.
     pub streams_begun: u64,
-    /// Events that were not told because a field filter failed on them.
+    /// Events, and processes that run, that were not told because a field filter failed on them.
     pub unfiltered: u64,
 }
 

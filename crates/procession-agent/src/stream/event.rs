@@ -91,7 +91,7 @@ impl Event {
     }
 
     /// About how many bytes it takes, its encodings included.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         // The message and its encoding, and the same with fields left out.
         const COPIES: usize = 4;
         size_of::<Self>() + COPIES * self.message.encoded_len()

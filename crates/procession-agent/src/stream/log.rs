@@ -17,7 +17,8 @@ use super::Event;
 pub struct LogConfig {
     /// The most events that may wait for the slowest reader.
     pub events: usize,
-    /// The most bytes that they may take, about.
+    /// The most bytes that they may take, about. The newest is kept however large it is: it may take more
+    /// alone.
     pub bytes: usize,
 }
 
@@ -25,6 +26,12 @@ impl Default for LogConfig {
     /// What the reference keeps for each client, for all of them; and 64 MiB.
     fn default() -> Self {
         Self { events: 10_000, bytes: 64 << 20 }
+    }
+}
+
+impl LogConfig {
+    fn has_room_for(self, events: usize, bytes: usize) -> bool {
+        events <= self.events && bytes <= self.bytes
     }
 }
 
@@ -129,7 +136,8 @@ impl EventLog {
         Reader { log: self.clone(), account }
     }
 
-    /// Appends events, and lets go of the oldest as far as there is no room.
+    /// Appends events, and lets go of the oldest as far as there is no room. The newest stays, however large
+    /// it is: whoever keeps up is told of it.
     pub fn append(&self, events: impl IntoIterator<Item = Event>) {
         let events = events.into_iter().map(|event| {
             let bytes = event.bytes();
@@ -142,11 +150,8 @@ impl EventLog {
         for (event, bytes) in events {
             state.bytes += bytes;
             state.events.push_back((event, bytes));
-            while state.events.len() > self.0.config.events || state.bytes > self.0.config.bytes {
-                let Some((event, bytes)) = state.events.pop_front() else { break };
-                state.bytes -= bytes;
-                state.start += 1;
-                dropped.push(event);
+            while state.events.len() > 1 && !self.0.config.has_room_for(state.events.len(), state.bytes) {
+                dropped.extend(state.drop_oldest());
             }
         }
         drop(state);
@@ -174,11 +179,14 @@ impl EventLog {
         counts
     }
 
-    /// How each reader does.
+    /// How each reader does; then, of each kind of which some are gone that have lost events, those together,
+    /// of whom there are no `readers`.
     pub fn readers(&self) -> Vec<(ReaderKind, ReaderCounts)> {
         let state = self.state();
         let readers = state.readers.iter().filter_map(Weak::upgrade);
-        readers.map(|reader| (reader.kind, reader.counts(&state))).collect()
+        let present = readers.map(|reader| (reader.kind, reader.counts(&state)));
+        let gone = [ReaderKind::Client, ReaderKind::Export].map(|kind| (kind, state.past[kind as usize]));
+        present.chain(gone.into_iter().filter(|(_, counts)| counts.lost > 0)).collect()
     }
 
     /// How much it keeps at most.
@@ -186,11 +194,14 @@ impl EventLog {
         self.0.config
     }
 
-    /// How many events it keeps, about: fewer than it may if they are large.
-    pub(crate) fn room(&self) -> u64 {
-        let (state, config) = (self.state(), self.0.config);
-        let is_short = state.bytes >= config.bytes / 2;
-        if is_short { state.events.len() as u64 } else { config.events as u64 }
+    /// Whether events that take so many bytes can be appended, and nothing is let go of that a reader of this
+    /// kind has yet to read. Once all is read there is room for any.
+    pub(crate) fn has_room(&self, kind: ReaderKind, events: usize, bytes: usize) -> bool {
+        let state = self.state();
+        let unread = state.unread(kind);
+        let unread_bytes: usize =
+            state.events.range(state.events.len() - unread..).map(|(_, bytes)| bytes).sum();
+        unread == 0 || self.0.config.has_room_for(unread + events, unread_bytes + bytes)
     }
 
     /// Events and bytes that are kept.
@@ -214,6 +225,20 @@ impl State {
     /// The position of the event that is appended next.
     fn end(&self) -> u64 {
         self.start + self.events.len() as u64
+    }
+
+    fn drop_oldest(&mut self) -> Option<Arc<Event>> {
+        let (event, bytes) = self.events.pop_front()?;
+        self.bytes -= bytes;
+        self.start += 1;
+        Some(event)
+    }
+
+    /// How many events the slowest reader of a kind has yet to read.
+    fn unread(&self, kind: ReaderKind) -> usize {
+        let readers = self.readers.iter().filter_map(Weak::upgrade).filter(|reader| reader.kind == kind);
+        let waiting = readers.map(|reader| reader.counts(self).waiting).max().unwrap_or_default();
+        usize::try_from(waiting).unwrap_or(usize::MAX).min(self.events.len())
     }
 
     /// What the reader has not read yet. `None`: nothing.

@@ -67,6 +67,33 @@ fn a_log_keeps_as_many_bytes_as_it_may() {
     assert_eq!(log.kept(), (3, 3 * bytes));
 }
 
+/// An event with a name so long.
+fn long_event(sequence: u64, length: usize) -> Event {
+    let message = GetEventsResponse { node_name: "x".repeat(length), ..GetEventsResponse::default() };
+    Event::new(sequence, message)
+}
+
+#[test]
+fn an_event_larger_than_the_log_is_read_by_who_keeps_up() {
+    let log = EventLog::new(LogConfig { events: 100, bytes: 3 * event(0).bytes() });
+    let mut reader = log.reader(ReaderKind::Client);
+    log.append([event(0), event(1)]);
+    assert_eq!(sequences(&read(&mut reader)), [0, 1]);
+    let large = long_event(2, 10_000);
+    let bytes = large.bytes();
+    assert!(bytes > log.config().bytes);
+    log.append([large]);
+    assert_eq!(log.kept(), (1, bytes), "it alone is kept");
+    let batch = read(&mut reader);
+    assert_eq!((batch.lost, sequences(&batch)), (0, vec![2]));
+    log.append([event(3)]);
+    assert_eq!(log.kept(), (1, event(3).bytes()), "it makes room for the next");
+    let batch = read(&mut reader);
+    assert_eq!((batch.lost, sequences(&batch)), (0, vec![3]));
+    let expected = ReaderCounts { readers: 1, read: 4, lost: 0, waiting: 0 };
+    assert_eq!(log.counts(ReaderKind::Client), expected);
+}
+
 #[tokio::test]
 async fn a_task_is_woken() {
     let log = log(10);
@@ -148,5 +175,38 @@ proptest! {
         }).collect::<Vec<_>>());
         let counts = log.counts(ReaderKind::Client);
         prop_assert_eq!((counts.read, counts.lost), (read_by_all, lost_by_all));
+    }
+
+    /// Whatever they take: the newest that fit, and always the last.
+    #[test]
+    fn bytes_that_are_kept_are_those_of_the_newest_events(
+        room in 0..20_000_usize,
+        rounds in prop::collection::vec((prop::collection::vec(0..6_000_usize, 0..5), any::<bool>()), 1..30),
+    ) {
+        let log = EventLog::new(LogConfig { events: 6, bytes: room });
+        let mut reader = log.reader(ReaderKind::Client);
+        let (mut sizes, mut taken) = (Vec::new(), 0);
+        for (lengths, is_read) in rounds {
+            let first = sizes.len();
+            let events: Vec<_> = (first..).zip(lengths).map(|(i, length)| long_event(i as u64, length)).collect();
+            sizes.extend(events.iter().map(Event::bytes));
+            log.append(events);
+            let fits = |kept: &usize| {
+                let bytes: usize = sizes[sizes.len() - kept..].iter().sum();
+                *kept <= 1 || (*kept <= 6 && bytes <= room)
+            };
+            let kept = (0..=sizes.len()).take_while(fits).last().unwrap_or_default();
+            let start = sizes.len() - kept;
+            prop_assert_eq!(log.kept(), (kept, sizes[start..].iter().sum()));
+            if is_read {
+                let batch = read(&mut reader);
+                let lost = start.saturating_sub(taken);
+                prop_assert_eq!(batch.lost, lost as u64);
+                let next = taken + lost + batch.events.len();
+                prop_assert_eq!(sequences(&batch), numbers((taken + lost) as u64..next as u64));
+                taken = next;
+            }
+            prop_assert_eq!(log.counts(ReaderKind::Client).waiting, (sizes.len() - taken.max(start)) as u64);
+        }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn measurements() -> Measurements {
         change: count(404, 4),
         arguments: count(505, 5),
         skipped: 61,
+        storage_failed: 62,
     };
     let pods = Status {
         phase: Phase::Synced,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use procession::ProcessKey;
 use procession_agent::server::ServerConfig;
+use procession_agent::{LogConfig, ReaderKind};
 use procession_api::proto::procession::v1::target::Name;
 use procession_api::proto::procession::v1::{
     GetLedgerRequest, GetLineageRequest, GetStatusRequest, GetTreeRequest, GetTreeResponse,
@@ -166,6 +167,28 @@ async fn the_account_and_the_status_are_told() {
     assert!(status.is_observing && status.last_event.is_some() && status.started.is_some());
     assert_eq!(status.shortcomings.len(), 1);
     drop(stream);
+}
+
+#[tokio::test]
+async fn what_clients_lost_who_have_gone_is_told() {
+    let log = LogConfig { events: 10, ..LogConfig::default() };
+    let lab = Lab::plan(Plan { log, ..Plan::default() }).await;
+    let log = lab.node.log();
+    let [slow, fast] = [(); 2].map(|()| log.reader(ReaderKind::Client));
+    let append = |events: std::ops::Range<u64>| log.append(events.map(|event| crate::lab::exec(event, 1)));
+    append(0..25);
+    drop(slow);
+    append(25..30);
+    let ledger = lab.lineage().await.get_ledger(GetLedgerRequest {}).await.unwrap().into_inner();
+    let readers: Vec<_> =
+        ledger.readers.iter().map(|it| (it.name.as_str(), it.read, it.lost, it.waiting)).collect();
+    assert_eq!(readers, [("grpc", 0, 20, 10), ("grpc (gone)", 0, 15, 0)]);
+    drop(fast);
+    let ledger = lab.lineage().await.get_ledger(GetLedgerRequest {}).await.unwrap().into_inner();
+    assert_eq!(
+        ledger.readers.iter().map(|it| (it.name.as_str(), it.lost)).collect::<Vec<_>>(),
+        [("grpc (gone)", 35)]
+    );
 }
 
 /// A node with so many processes that nobody is sent all of them without reading.

@@ -16,6 +16,7 @@ use super::events::{Presenter, Told};
 use super::words::Moment;
 use super::{processes, status, tree, why};
 use crate::args::{Cli, Command};
+use crate::render::tests::hostile_text;
 use crate::render::{List, Palette};
 
 /// 12:00:00 of a day.
@@ -625,54 +626,100 @@ fn the_host_is_what_is_in_no_container() {
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
-/// Any characters, of which many control something.
-fn hostile_text() -> impl Strategy<Value = String> {
-    let character = prop_oneof![any::<char>(), (0_u32..0xa0).prop_map(|code| char::from_u32(code).unwrap())];
-    proptest::collection::vec(character, 0..12).prop_map(String::from_iter)
+/// What names and texts an agent may tell of a process.
+#[derive(Clone, Debug)]
+struct Hostile {
+    binary: String,
+    arguments: String,
+    user: String,
+    namespace: String,
+    /// Without, it is in a container of no pod.
+    pod: Option<String>,
+    container: String,
+    docker: String,
+    signal: String,
+    flags: String,
+}
+
+fn any_hostile() -> impl Strategy<Value = Hostile> {
+    let has_pod = any::<bool>();
+    let texts = prop::array::uniform9(hostile_text());
+    (texts, has_pod).prop_map(
+        |([binary, arguments, user, namespace, pod, container, docker, signal, flags], has_pod)| {
+            let pod = has_pod.then_some(pod);
+            Hostile { binary, arguments, user, namespace, pod, container, docker, signal, flags }
+        },
+    )
+}
+
+impl Hostile {
+    /// The same with `x` for each control character.
+    fn tamed(&self) -> Self {
+        let tame = |text: &String| text.replace(char::is_control, "x");
+        Self {
+            binary: tame(&self.binary),
+            arguments: tame(&self.arguments),
+            user: tame(&self.user),
+            namespace: tame(&self.namespace),
+            pod: self.pod.as_ref().map(tame),
+            container: tame(&self.container),
+            docker: tame(&self.docker),
+            signal: tame(&self.signal),
+            flags: tame(&self.flags),
+        }
+    }
+
+    fn process(&self) -> tetragon::Process {
+        let pod = self.pod.as_deref().unwrap_or_default();
+        let process = process(7, &self.binary, &self.arguments, 0);
+        let process = of_user(5, &self.user, in_pod(&self.namespace, pod, &self.container, process));
+        let process = tetragon::Process { flags: self.flags.clone(), ..process };
+        if self.pod.is_some() {
+            return process;
+        }
+        tetragon::Process { pod: None, docker: self.docker.clone(), ..process }
+    }
+
+    fn entry(&self) -> v1::Process {
+        ended(5, end::How::Signal(self.signal.clone()), seen(self.process()))
+    }
+
+    /// What all commands make of it that do not look at the width of a terminal.
+    fn told(&self) -> String {
+        let (process, entry) = (self.process(), self.entry());
+        let mut all = String::new();
+        for options in ["--tree --ancestors", "-o compact", "-o json"] {
+            let told = [
+                Told::Running(seen(process.clone())),
+                Told::Event(exec(process.clone(), Some(process.clone()))),
+                Told::Event(exit(process.clone(), &self.signal, 0, 1)),
+            ];
+            all += &shown(&mut presenter(options), told);
+        }
+        let lineage = chain(vec![(Self_, entry.clone()), (Previous, entry.clone()), (Parent, entry)]);
+        all + &why::Story { lineage: &lineage, owners: [].into(), moment: moment() }.told()
+            + &self.listed(None)
+    }
+
+    fn listed(&self, width: Option<usize>) -> String {
+        let entry = self.entry();
+        let table =
+            lines_of(|list, out| processes::table(std::slice::from_ref(&entry), &moment(), list, out), width);
+        let answer = v1::GetTreeResponse { process: Some(entry.clone()), level: 0 };
+        table + &lines_of(|list, out| tree::Tree::of(vec![answer]).draw(list, out), width)
+    }
 }
 
 proptest! {
     #[test]
-    fn no_line_and_no_sentence_holds_a_raw_control_character(
-        binary in hostile_text(),
-        arguments in hostile_text(),
-        user in hostile_text(),
-        namespace in hostile_text(),
-        pod in hostile_text(),
-        container in hostile_text(),
-        docker in hostile_text(),
-        signal in hostile_text(),
-        flags in hostile_text(),
-        has_pod in any::<bool>(),
-    ) {
-        let hostile = tetragon::Process {
-            flags,
-            ..of_user(5, &user, in_pod(&namespace, &pod, &container, process(7, &binary, &arguments, 0)))
-        };
-        let hostile = if has_pod { hostile } else { tetragon::Process { pod: None, docker, ..hostile } };
-        let entry = ended(5, end::How::Signal(signal.clone()), seen(hostile.clone()));
-        let mut all = String::new();
-        for options in ["--tree --ancestors", "-o compact", "-o json"] {
-            let told = [
-                Told::Running(seen(hostile.clone())),
-                Told::Event(exec(hostile.clone(), Some(hostile.clone()))),
-                Told::Event(exit(hostile.clone(), &signal, 0, 1)),
-            ];
-            all += &shown(&mut presenter(options), told);
-        }
-        let lineage = chain(vec![(Self_, entry.clone()), (Previous, entry.clone()), (Parent, entry.clone())]);
-        all += &why::Story { lineage: &lineage, owners: [].into(), moment: moment() }.told();
-        for width in [None, Some(40)] {
-            all += &lines_of(
-                |list, out| processes::table(std::slice::from_ref(&entry), &moment(), list, out),
-                width,
-            );
-            all += &lines_of(|list, out| {
-                tree::Tree::of(vec![v1::GetTreeResponse { process: Some(entry.clone()), level: 0 }]).draw(list, out);
-            }, width);
-        }
+    fn no_line_and_no_sentence_holds_a_raw_control_character(hostile in any_hostile()) {
+        let told = hostile.told();
+        let all = told.clone() + &hostile.listed(Some(40));
         prop_assert!(!all.contains(|c: char| c.is_control() && c != '\n'), "{all:?}");
         let json = all.lines().filter(|line| line.starts_with('{')).count();
         prop_assert!(json >= 3, "{all:?}");
+        // Nor does a line end where a name says so.
+        let tamed = hostile.tamed().told();
+        prop_assert_eq!(told.lines().count(), tamed.lines().count(), "{:?} {:?}", told, tamed);
     }
 }

@@ -119,4 +119,4 @@ impl MessageForm {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -555,17 +555,23 @@ fn without_colours(line: &str) -> String {
     text
 }
 
+/// Any characters, of which many control something.
+pub(crate) fn hostile_text() -> impl Strategy<Value = String> {
+    let character = prop_oneof![any::<char>(), (0_u32..0xa0).prop_map(|code| char::from_u32(code).unwrap())];
+    prop::collection::vec(character, 0..12).prop_map(String::from_iter)
+}
+
 proptest! {
     #[test]
     fn no_line_holds_a_raw_control_character(
-        binary: Vec<u8>,
-        arguments: Vec<u8>,
-        cwd: Vec<u8>,
-        comm: Vec<u8>,
-        executable: Vec<u8>,
-        is_kernel_thread: bool,
-        name: String,
-        pod: Option<String>,
+        binary in any::<Vec<u8>>(),
+        arguments in any::<Vec<u8>>(),
+        cwd in any::<Vec<u8>>(),
+        comm in any::<Vec<u8>>(),
+        executable in any::<Vec<u8>>(),
+        is_kernel_thread in any::<bool>(),
+        name in hostile_text(),
+        pod in prop::option::of(hostile_text()),
     ) {
         let program = Program {
             nature: if is_kernel_thread { Nature::KernelThread } else { Nature::User },

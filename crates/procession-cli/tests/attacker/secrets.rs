@@ -112,9 +112,12 @@ fn of_the_configuration_are_not_told() {
         command.env("PROCESSION_LOG", "trace");
         let agent = place.spawn(command);
         place.until("the API server is missed", || place.log().contains("trying again"));
-        let print = place.command(&["--print-config"]).stdout(Stdio::piped()).output().unwrap();
         let mut outputs = outputs(&place, std::process::id());
-        outputs.push(("print-config".to_owned(), print.stdout));
+        assert!(outputs.iter().any(|(name, bytes)| name == "log" && holds(bytes, "TRACE")), "it is traced");
+        // Only now: another command begins another log.
+        let mut print = place.command(&["--print-config"]);
+        let print = print.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        outputs.push(("print-config".to_owned(), [print.stdout, print.stderr].concat()));
         for (name, bytes) in &outputs {
             for secret in [TOKEN, ADDRESS] {
                 assert!(!holds(bytes, secret), "{secret} is in {name}: {}", String::from_utf8_lossy(bytes));

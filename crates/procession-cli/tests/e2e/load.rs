@@ -8,6 +8,7 @@ use procession_agent::{Account, NodeInventory, Observation, ObservationConfig, S
 use procession_filter::{Filter, Kinds};
 use procession_sensor::{EbpfConfig, SourceKind, open};
 
+use crate::observer::Observer;
 use crate::scenarios::read;
 use crate::truth::Event;
 
@@ -38,8 +39,9 @@ fn fifty_thousand_and_none_is_lost() -> Result<(), Failed> {
     Err(format!("{losses:?}").into())
 }
 
-/// Runs `processes` processes under a sensor of its own.
+/// Runs `processes` processes under a sensor of its own, and no other.
 fn storm(processes: u64, ring_bytes: u32) -> Account {
+    Observer::end();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("truth");
     let source = open(SourceKind::Ebpf, EbpfConfig { ring_bytes, ..EbpfConfig::default() }).unwrap();

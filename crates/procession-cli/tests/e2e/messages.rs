@@ -212,7 +212,9 @@ fn who_waits_at_a_terminal_is_told() {
 fn what_still_runs_does_not_end_with_the_recording() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a.journal");
-    let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
+    // What is killed before its exec was never `sleep`.
+    let script =
+        "sleep 1000 >/dev/null 2>&1 & until grep -qx sleep /proc/$!/comm; do sleep 0.01; done; echo $!";
     let said = Said::by(procession(["record"]).arg(&file).args(["--", "sh", "-c", script]));
     let pid = said.out.trim().to_owned();
     kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use procession::{Fact, FactKind, LineageDetail, Pid};
@@ -14,10 +14,23 @@ use procession_sensor::{EbpfConfig, SourceKind, open};
 pub(crate) struct Observer(Observation);
 
 impl Observer {
-    /// The one of this process: loading the sensor once is enough.
-    pub(crate) fn get() -> MutexGuard<'static, Self> {
-        static OBSERVER: OnceLock<Mutex<Observer>> = OnceLock::new();
-        OBSERVER.get_or_init(|| Mutex::new(Self::start())).lock().unwrap_or_else(PoisonError::into_inner)
+    /// The one of this process, while there is one: loading the sensor once is enough.
+    fn current() -> MutexGuard<'static, Option<Self>> {
+        static CURRENT: Mutex<Option<Observer>> = Mutex::new(None);
+        CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `command`, and returns what its descendants did, in the order in which it was seen.
+    pub(crate) fn run(command: &mut Command) -> Vec<Fact> {
+        Self::current().get_or_insert_with(Self::start).watch(command)
+    }
+
+    /// Ends the one of this process, so that what comes now is not seen twice.
+    pub(crate) fn end() {
+        if let Some(Self(observation)) = Self::current().take() {
+            observation.stop();
+            observation.join().unwrap();
+        }
     }
 
     fn start() -> Self {
@@ -35,8 +48,7 @@ impl Observer {
         Self(Observation::start(source, config, Box::new(NodeInventory::new())).unwrap())
     }
 
-    /// Runs `command`, and returns what its descendants did, in the order in which it was seen.
-    pub(crate) fn run(&self, command: &mut Command) -> Vec<Fact> {
+    fn watch(&self, command: &mut Command) -> Vec<Fact> {
         let mut child = command.spawn().unwrap();
         let actor = Pid(child.id());
         let status = child.wait().unwrap();

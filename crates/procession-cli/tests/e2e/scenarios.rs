@@ -31,7 +31,7 @@ pub(crate) fn trials(has_changes: bool) -> Vec<Trial> {
 fn play(scenario: &str, has_changes: bool) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("truth");
-    let facts = Observer::get().run(Command::new(crate::actor()).arg(scenario).arg("--truth").arg(&file));
+    let facts = Observer::run(Command::new(crate::actor()).arg(scenario).arg("--truth").arg(&file));
     let mut truth = read(&file);
     truth.retain(|event| has_changes || !matches!(event, Event::Change(_)));
     assert!(!truth.is_empty(), "{scenario} does something");

@@ -90,11 +90,11 @@ fn a_token_that_expires_while_watching(site: &Site, server: &Server) {
 fn a_watch_without_bookmarks_is_begun_again(site: &Site, server: &Server) {
     server.bookmark_every(Duration::from_hours(1));
     // Far longer than from one bookmark to the next, in the end.
-    let config = WatchConfig { silence: Duration::from_secs(1), ..site.config() };
+    let config = WatchConfig { silence: Duration::from_secs(4), ..site.config() };
     let pods = PodWatcher::start(config).unwrap();
     synced(&pods);
     let detail = degraded(&pods, Reason::Silent);
-    assert!(detail.contains("1s"), "{detail}");
+    assert!(detail.contains("4s"), "{detail}");
     until_so("another list", || pods.stats().lists >= 2);
     assert!(pods.stats().silences >= 2 && pods.stats().watches >= 2, "first it went on where it was");
     assert!(
@@ -140,11 +140,12 @@ fn a_server_that_does_not_speak_tls(site: &Site, _: &Server) {
 
 fn bookmarks_keep_a_quiet_watch_alive(site: &Site, server: &Server) {
     server.bookmark_every(Duration::from_millis(100));
-    let config = WatchConfig { silence: Duration::from_secs(2), ..site.config() };
-    let pods = PodWatcher::start(config).unwrap();
+    // A busy machine may keep a bookmark waiting for long.
+    let silence = Duration::from_secs(10);
+    let pods = PodWatcher::start(WatchConfig { silence, ..site.config() }).unwrap();
     synced(&pods);
     let before = pods.status();
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(silence + Duration::from_secs(2));
     let after = pods.status();
     assert!(after.last_heard > before.last_heard && after.last_event == before.last_event);
     assert_eq!((pods.stats().silences, pods.stats().watches), (0, 1));

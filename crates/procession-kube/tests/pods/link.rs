@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,19 +27,25 @@ enum Way {
 pub(crate) struct Link {
     pub(crate) port: u16,
     way: watch::Sender<Way>,
+    /// Keeps the port while nobody listens: a socket that is bound to it and never listens itself. Others who
+    /// ask for any port are not given this one.
+    _keeper: TcpSocket,
 }
 
 impl Link {
     /// A way to `server`. Nothing is accepted before it is [mended](Self::mend).
     pub(crate) fn new(server: SocketAddr) -> io::Result<Self> {
-        // The port is known by now, and free.
-        let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let keeper = TcpSocket::new_v4()?;
+        // So that the link can listen beside it.
+        keeper.set_reuseaddr(true)?;
+        keeper.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let port = keeper.local_addr()?.port();
         let (way, changes) = watch::channel(Way::Cut);
         thread::Builder::new().name("link".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(port, server, changes));
         })?;
-        Ok(Self { port, way })
+        Ok(Self { port, way, _keeper: keeper })
     }
 
     /// Returns when it is open.
@@ -71,7 +77,7 @@ async fn run(port: u16, server: SocketAddr, mut way: watch::Receiver<Way>) {
     // An error here says that the link was dropped.
     while way.wait_for(|way| *way != Way::Cut).await.is_ok() {
         // What is declared last goes first: when nothing is accepted any more, nothing passes.
-        let listener = listen(port).await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let mut connections = JoinSet::new();
         let passing = way.clone();
         loop {
@@ -84,17 +90,6 @@ async fn run(port: u16, server: SocketAddr, mut way: watch::Receiver<Way>) {
                     Err(_) => return,
                 },
             }
-        }
-    }
-}
-
-/// The port was free and is this link's, but for a connection of somebody else's that chance gave
-/// it meanwhile, and that does not last.
-async fn listen(port: u16) -> TcpListener {
-    loop {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-            Ok(listener) => return listener,
-            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
 }

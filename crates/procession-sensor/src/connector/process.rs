@@ -51,6 +51,10 @@ impl Process {
         self.threads = threads.into_iter().collect();
     }
 
+    pub(super) const fn threads(&self) -> &HashSet<Pid> {
+        &self.threads
+    }
+
     pub(super) fn thread_began(&mut self, tid: Pid) {
         self.threads.insert(tid);
     }

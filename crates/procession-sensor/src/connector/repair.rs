@@ -5,11 +5,12 @@
 //! poll, and only when the queue is empty, because losses mean that the machine is busy.
 //!
 //! An empty queue matters for truth, too: a process that is gone although the queue holds no exit of it
-//! may have exited just now. So it counts as gone only when the queue has been emptied again.
+//! may have exited just now. So it counts as gone only when the queue has been emptied again. So it is with the
+//! threads of a process: what a notice tells that is on its way need not be repaired, and must not be.
 
 use procession::{BootTime, Pid};
 
-use super::tracker::Tracker;
+use super::tracker::{ThreadsAmiss, Tracker};
 use crate::clock;
 use crate::error::SourceError;
 use crate::source::Sink;
@@ -24,6 +25,8 @@ pub(super) struct Repair {
     suspects: Vec<Pid>,
     /// Processes that were not there in the last step.
     missing: Vec<(Pid, BootTime)>,
+    /// Threads that were not as they were thought to be in the last step.
+    amiss: Vec<ThreadsAmiss>,
 }
 
 impl Repair {
@@ -33,7 +36,7 @@ impl Repair {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_requested && self.suspects.is_empty() && self.missing.is_empty()
+        !self.is_requested && self.suspects.is_empty() && self.missing.is_empty() && self.amiss.is_empty()
     }
 
     /// Goes on with the comparison. To be called when the queue has been emptied.
@@ -42,6 +45,9 @@ impl Repair {
             if tracker.began(pid) == Some(began) {
                 tracker.tell_gone(pid, clock::now(), sink);
             }
+        }
+        for threads in self.amiss.drain(..) {
+            tracker.mend_threads(&threads, clock::now(), sink);
         }
         if std::mem::take(&mut self.is_requested) {
             self.suspects = suspects(tracker)?;
@@ -55,7 +61,9 @@ impl Repair {
 
     fn compare(&mut self, pid: Pid, tracker: &mut Tracker, sink: Sink<'_>) {
         match (tracker.began(pid), tracker.really_began(pid)) {
-            (Some(thought), Some(real)) if thought.as_ticks() == real.as_ticks() => {}
+            (Some(thought), Some(real)) if thought.as_ticks() == real.as_ticks() => {
+                self.amiss.extend(tracker.threads_amiss(pid));
+            }
             (Some(thought), _) => self.missing.push((pid, thought)),
             (None, Some(_)) => tracker.tell_missed(pid, clock::now(), sink),
             (None, None) => {}

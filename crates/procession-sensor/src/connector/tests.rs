@@ -238,11 +238,6 @@ fn a_repair_finds_who_came_and_who_went() {
     fake.process(8, &FakeStat { start: 950, ..FakeStat::default() });
     let mut repair = Repair::default();
     repair.request();
-    let step = |repair: &mut Repair, tracker: &mut Tracker| {
-        let mut told = Vec::new();
-        repair.step(tracker, &mut |event| told.push(short(&event.kind))).unwrap();
-        told
-    };
     assert_eq!(step(&mut repair, &mut tracker), ["running 8"]);
     assert_eq!(step(&mut repair, &mut tracker), ["gone 7 went"]);
     assert!(repair.is_idle());
@@ -255,7 +250,119 @@ fn a_repair_finds_who_came_and_who_went() {
     assert!(step(&mut repair, &mut tracker).is_empty());
 }
 
+/// What a step of a repair tells.
+fn step(repair: &mut Repair, tracker: &mut Tracker) -> Vec<String> {
+    let mut told = Vec::new();
+    repair.step(tracker, &mut |event| told.push(short(&event.kind))).unwrap();
+    told
+}
+
+/// All of a repair, while no notices come.
+fn repair(tracker: &mut Tracker) -> Vec<String> {
+    let mut repair = Repair::default();
+    repair.request();
+    let mut told = Vec::new();
+    while !repair.is_idle() {
+        told.extend(step(&mut repair, tracker));
+    }
+    told
+}
+
+/// Process 7 has these threads, each with its state.
+fn have_threads(fake: &FakeProc, threads: &[(u32, char)]) {
+    let state = threads.iter().find(|(tid, _)| *tid == 7).map_or('Z', |(_, state)| *state);
+    // A leader that has exited stays, and counts.
+    let count = threads.iter().filter(|(tid, _)| *tid != 7).count() + 1;
+    let stat = FakeStat { state, threads: count.try_into().unwrap(), start: 900, ..FakeStat::default() };
+    let _ = std::fs::remove_dir_all(fake.path().join("7"));
+    fake.process(7, &stat);
+    for (tid, state) in threads.iter().chain([&(7, state)]) {
+        fake.directory(&format!("7/task/{tid}"));
+        let stat = FakeStat { state: *state, start: 900, ..FakeStat::default() };
+        fake.file(7, &format!("task/{tid}/stat"), &stat.line(*tid));
+    }
+}
+
+#[test]
+fn a_repair_finds_which_threads_came_and_went() {
+    let (fake, mut tracker) = host();
+    have_threads(&fake, &[(7, 'S'), (8, 'S')]);
+    walk(&mut tracker);
+    // The end of 8 is lost, and the begin of 9.
+    have_threads(&fake, &[(7, 'S'), (9, 'S')]);
+    assert_eq!(repair(&mut tracker), [""; 0]);
+    let now = clock::now();
+    assert_eq!(follow(&mut tracker, now, &[exit(7, 7, 0)]), [""; 0], "9 still runs");
+    assert_eq!(follow(&mut tracker, now, &[exit(9, 7, 0)]), ["exit 7 sh exit 0"]);
+}
+
+#[test]
+fn a_thread_that_is_seen_by_its_tracer_alone_has_ended() {
+    let (fake, mut tracker) = host();
+    have_threads(&fake, &[(7, 'S'), (8, 'S')]);
+    walk(&mut tracker);
+    have_threads(&fake, &[(7, 'S'), (8, 'Z')]);
+    assert_eq!(repair(&mut tracker), [""; 0]);
+    assert_eq!(follow(&mut tracker, clock::now(), &[exit(7, 7, 0)]), ["exit 7 sh exit 0"]);
+}
+
+#[test]
+fn a_process_of_which_no_thread_runs_is_gone() {
+    let (fake, mut tracker) = host();
+    have_threads(&fake, &[(7, 'S'), (8, 'S')]);
+    walk(&mut tracker);
+    have_threads(&fake, &[(7, 'Z'), (8, 'Z')]);
+    assert_eq!(repair(&mut tracker), ["gone 7 sh"]);
+}
+
+/// In `/proc` an exec of a thread is done at once; its notices come one after the other.
+#[test]
+fn what_is_in_the_queue_is_not_repaired() {
+    let (fake, mut tracker) = host();
+    have_threads(&fake, &[(7, 'S'), (8, 'S'), (9, 'S')]);
+    walk(&mut tracker);
+    have_threads(&fake, &[(7, 'S')]);
+    let mut repair = Repair::default();
+    repair.request();
+    assert_eq!(step(&mut repair, &mut tracker), [""; 0]);
+    let now = clock::now();
+    let told = follow(&mut tracker, now, &[exit(7, 7, 9), exit(8, 7, 9), exec(7)]);
+    assert_eq!(told, ["exec 7 sh"], "9 has become the leader");
+    assert_eq!(step(&mut repair, &mut tracker), [""; 0]);
+    assert!(repair.is_idle());
+    assert_eq!(follow(&mut tracker, now.after(BootTime::TICK), &[exit(7, 7, 0)]), ["exit 7 sh exit 0"]);
+}
+
 proptest! {
+    /// Whichever notices are lost: after the repair it ends with the last of those that really run, not before.
+    #[test]
+    fn after_a_repair_a_process_ends_with_its_last_thread(
+        steps in vec((7u32..13, any::<bool>(), any::<bool>()), 0..40),
+    ) {
+        let (fake, mut tracker) = host();
+        have_threads(&fake, &[(7, 'S')]);
+        walk(&mut tracker);
+        let now = clock::now();
+        let mut living = std::collections::BTreeSet::from([7]);
+        for (tid, begins, is_lost) in steps {
+            let notice = match begins {
+                // The leader begins with the process only, and one thread is always left.
+                true if tid != 7 && living.insert(tid) => thread(7, tid),
+                false if living.len() > 1 && living.remove(&tid) => exit(tid, 7, 0),
+                _ => continue,
+            };
+            if !is_lost {
+                follow(&mut tracker, now, &[notice]);
+            }
+        }
+        let threads: Vec<_> = living.iter().map(|tid| (*tid, 'S')).collect();
+        have_threads(&fake, &threads);
+        repair(&mut tracker);
+        let ends: Vec<_> = living.iter().map(|tid| follow(&mut tracker, now, &[exit(*tid, 7, 0)]).len()).collect();
+        let (last, others) = ends.split_last().unwrap();
+        prop_assert_eq!((*last, others.iter().sum::<usize>()), (1, 0), "{:?}", living);
+    }
+
     #[test]
     fn any_notices_are_survived_and_ends_are_told_once(notices in vec((any_notice(), 0u64..2_000), 0..60)) {
         let (_fake, mut tracker) = host();

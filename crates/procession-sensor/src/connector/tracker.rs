@@ -1,6 +1,6 @@
 //! From notices to events.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use procession::{
@@ -27,6 +27,17 @@ pub(super) struct Tracker {
     changes: Vec<(Pid, BootTime)>,
     details: Details,
     buffer: Vec<u8>,
+}
+
+/// What of the threads of a process is not as `/proc` has it.
+#[derive(Debug)]
+pub(super) struct ThreadsAmiss {
+    process: Pid,
+    began: BootTime,
+    /// Those that are thought to live, and do not.
+    ended: HashSet<Pid>,
+    /// Those that nobody knows.
+    begun: HashSet<Pid>,
 }
 
 impl Tracker {
@@ -115,6 +126,50 @@ impl Tracker {
     /// Tells of the end of a process whose exit was lost.
     pub(super) fn tell_gone(&mut self, pid: Pid, time: BootTime, sink: Sink<'_>) {
         self.exit(Task { tid: pid, process: pid }, Pid(0), None, time, sink);
+    }
+
+    /// What of the threads of `pid` is not as thought. `None`: nothing, or it cannot be known.
+    ///
+    /// Also what a notice tells that is still to come is amiss.
+    pub(super) fn threads_amiss(&mut self, pid: Pid) -> Option<ThreadsAmiss> {
+        let process = self.processes.get(&pid)?;
+        let stat = self.procfs.stat(pid, &mut self.buffer)?;
+        if stat.has_ended() || stat.began.as_ticks() != process.began.as_ticks() {
+            return None;
+        }
+        let real = if stat.threads > 1 {
+            let directory = self.procfs.process(pid)?;
+            let listed = Some(directory.threads()).filter(|threads| !threads.is_empty())?;
+            let buffer = &mut self.buffer;
+            // A tracer may keep one that has ended. Of one that is gone meanwhile the notice comes.
+            let mut runs = |tid: &Pid| {
+                directory.stat_of_thread(*tid, buffer).is_none_or(|stat| !stat.leader_has_exited())
+            };
+            listed.into_iter().filter(|tid| runs(tid)).collect()
+        } else {
+            HashSet::from([pid])
+        };
+        let (ended, begun) = (process.threads() - &real, &real - process.threads());
+        let is_amiss = !ended.is_empty() || !begun.is_empty();
+        is_amiss.then_some(ThreadsAmiss { process: pid, began: process.began, ended, begun })
+    }
+
+    /// Puts right what was amiss `before` and still is, though the queue has been emptied in between: a notice of
+    /// it would have come.
+    pub(super) fn mend_threads(&mut self, before: &ThreadsAmiss, time: BootTime, sink: Sink<'_>) {
+        let Some(now) = self.threads_amiss(before.process).filter(|now| now.began == before.began) else {
+            return;
+        };
+        let Some(process) = self.processes.get_mut(&now.process) else { return };
+        for tid in &before.begun & &now.begun {
+            process.thread_began(tid);
+        }
+        for tid in &before.ended & &now.ended {
+            process.thread_ended(tid);
+        }
+        if process.threads().is_empty() {
+            self.tell_gone(now.process, time, sink);
+        }
     }
 
     fn remember(&mut self, sighting: &Sighting) {

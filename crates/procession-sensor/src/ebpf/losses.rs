@@ -77,6 +77,7 @@ impl Losses {
             change: count(stat::CHANGE, stat::CHANGE_LOST),
             arguments: count(stat::ARGS, stat::ARGS_LOST),
             skipped,
+            storage_failed: since(stat::STORAGE_FAILED),
         }
     }
 }
@@ -104,6 +105,15 @@ mod tests {
         let subject = ProcessKey::new(Pid(7), BootTime::ZERO);
         let time = BootTime::ZERO;
         RecordId { kind: kind::FORK, len: 0, time, cpu, seq, subject, began: time }
+    }
+
+    #[test]
+    fn what_was_counted_before_belongs_to_others() {
+        let (mut base, mut stats) = ([0; stat::COUNT], [0; stat::COUNT]);
+        (base[stat::STORAGE_FAILED], base[stat::FORK]) = (2, 10);
+        (stats[stat::STORAGE_FAILED], stats[stat::FORK]) = (5, 14);
+        let counts = Losses::after(base).counts(&stats, 7);
+        assert_eq!((counts.storage_failed, counts.fork.attempted, counts.skipped), (3, 4, 7));
     }
 
     #[test]

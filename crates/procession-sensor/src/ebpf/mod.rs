@@ -64,9 +64,12 @@ pub struct EbpfSource {
     counted: Instant,
     /// Something is lost. It is told of when all that lies before this position has been.
     loss_at: Option<u64>,
+    /// How often the ring had been given up when that was last accounted for.
+    accounted: u64,
     /// What the last survey saw was written into the ring before this position.
     surveyed: u64,
-    /// Programs that the kernel has skipped, when it was last asked.
+    /// Programs that the kernel has skipped, and tasks of which a program could keep nothing, when the kernel was
+    /// last asked.
     doubts: u64,
     /// What the kernel said of skipped programs when they were detached.
     skipped: u64,
@@ -97,9 +100,11 @@ impl EbpfSource {
         let (raw, ring) = RawSensor::load(&RawConfig { ring_bytes, pin, ..RawConfig::default() })?;
         release_loader_memory();
         let ring_id = raw.ring_id()?;
+        let accounted = ring.broken();
         let mut source = Self {
             raw,
             ring,
+            accounted,
             ring_id,
             reader: Reader::default(),
             counted: Instant::now(),
@@ -109,7 +114,7 @@ impl EbpfSource {
             skipped: 0,
         };
         if source.raw.was_at_work() {
-            let behind = source.counts_behind()?;
+            let (behind, _) = source.counts_behind()?;
             source.reader.begin_after(behind);
         }
         Ok(source)
@@ -123,6 +128,7 @@ impl EbpfSource {
             any = true;
             self.reader.hand_over(position, record, &self.raw, sink)?;
         }
+        self.tell_given_up(sink)?;
         if !any {
             self.reader.report_overdue(&self.raw, sink)?;
         }
@@ -130,13 +136,45 @@ impl EbpfSource {
         Ok(any)
     }
 
+    /// Reports as lost what a ring held that was given up. Nothing in the order shows it: the next records have the
+    /// next numbers.
+    fn tell_given_up(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        let given_up = self.ring.broken();
+        if given_up == self.accounted {
+            return Ok(());
+        }
+        let (behind, is_settled) = self.counts_behind()?;
+        // Else at the next turn.
+        if is_settled {
+            self.accounted = given_up;
+            self.reader.tell_unread(&behind, sink);
+        }
+        Ok(())
+    }
+
+    /// Hands over what was written until now, unless a record is in the making for so long that it may never be
+    /// complete.
+    fn drain_to_end(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
+        let end = self.ring.produced();
+        for _ in 0..LOOKS {
+            if self.ring.position() >= end {
+                break;
+            }
+            if !self.drain(sink)? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+
     /// Reports what was lost where no record comes after it, behind the events that came before.
     fn report_quiet_losses(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         let now = Instant::now();
         if now.saturating_duration_since(self.counted) >= COUNT_EVERY {
             self.counted = now;
-            self.doubts = self.raw.skipped();
-            if self.loss_at.is_none() && self.reader.losses.has_news(&self.raw.stats()?) {
+            let stats = self.raw.stats()?;
+            self.doubts = self.raw.skipped().saturating_add(stats[stat::STORAGE_FAILED]);
+            if self.loss_at.is_none() && self.reader.losses.has_news(&stats) {
                 self.loss_at = Some(self.ring.produced());
             }
         }
@@ -148,8 +186,9 @@ impl EbpfSource {
         self.reader.report_losses(&self.raw, clock::now(), sink)
     }
 
-    /// The kernel's counts without what lies ahead in the ring: of what others have read, or lost.
-    fn counts_behind(&self) -> Result<[u64; stat::COUNT], SourceError> {
+    /// The kernel's counts without what lies ahead in the ring: of what was read, or lost. Not so surely if programs
+    /// were writing all the while: then the second is false.
+    fn counts_behind(&self) -> Result<([u64; stat::COUNT], bool), SourceError> {
         let mut ahead = self.ring.ahead();
         let mut behind = [0; stat::COUNT];
         let mut counted = [0; stat::COUNT];
@@ -164,10 +203,10 @@ impl EbpfSource {
             // A program counts before it writes.
             std::thread::sleep(Duration::from_micros(20));
             if ahead.position() == self.ring.produced() && stats == self.raw.stats()? {
-                break;
+                return Ok((behind, true));
             }
         }
-        Ok(behind)
+        Ok((behind, false))
     }
 
     /// Hands over the records of a walk, each with the arguments that `/proc` has: the kernel side does not touch
@@ -194,7 +233,8 @@ impl EbpfSource {
     /// Passes over what is in the ring: a walk that begins now finds what came of it.
     fn begin_afresh(&mut self) -> Result<(), SourceError> {
         while self.ring.next().is_some() {}
-        let behind = self.counts_behind()?;
+        let (behind, _) = self.counts_behind()?;
+        self.accounted = self.ring.broken();
         self.reader.begin_after(behind);
         Ok(())
     }
@@ -321,6 +361,10 @@ impl Source for EbpfSource {
         {
             self.reader.pass_over(position, record);
         }
+        if self.ring.position() != mark.position {
+            // It is held up, or was given up: what lies ahead was read up to the mark nevertheless.
+            self.reader.read = mark.read;
+        }
         self.reader.continue_from(Losses::from(mark.base, mark.reported));
         Ok(Resumed::Continued)
     }
@@ -365,25 +409,17 @@ impl Source for EbpfSource {
         stat.is_some_and(|stat| !stat.has_ended() && stat.began.as_ticks() == process.began.as_ticks())
     }
 
-    /// With pins the programs go on.
+    /// With pins the programs go on, and so may another reader.
     fn finish(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         self.skipped = self.raw.skipped();
-        if self.raw.is_pinned() {
-            let end = self.ring.produced();
-            for _ in 0..LOOKS {
-                if self.ring.position() >= end {
-                    break;
-                }
-                if !self.drain(sink)? {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-        } else {
-            self.raw.detach();
-            // A program that was running when it was detached may still be writing its last record.
-            while self.drain(sink)? {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        self.raw.detach();
+        if !self.raw.is_pinned() {
+            // A program that was running when it was detached may still begin its last record.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.drain_to_end(sink)?;
+        if !self.raw.is_pinned() && self.ring.position() < self.ring.produced() {
+            self.reader.tell_unread(&self.raw.stats()?, sink);
         }
         self.reader.report_losses(&self.raw, clock::now(), sink)
     }
@@ -404,7 +440,11 @@ impl Source for EbpfSource {
         let refused = self.raw.changes_refused();
         let what: Vec<_> = refused.iter().map(|(what, _)| *what).collect();
         let line = |why| format!("changes of {} between execs are not seen: {why}", what.join(", "));
-        refused.first().map(|(_, error)| line(chain(error)))
+        let changes = refused.first().map(|(_, error)| line(chain(error)));
+        let line = |why| format!("how often the kernel skips the eBPF programs is not known: {why}");
+        let skips = self.raw.uncounted().map(|error| line(chain(&error)));
+        let lines: Vec<_> = changes.into_iter().chain(skips).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 
     fn kernel_counts(&self) -> Option<KernelCounts> {

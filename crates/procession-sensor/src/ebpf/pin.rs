@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/                        locked by the process that reads
 //!     maps-LAYOUT/            events, stats, tasks, claims
-//!     programs-HASH/          the links of one build of the programs
+//!     programs-HASH/          one build of the programs: of each its link, by its name, and NAME-program
 //!     making/                 either of them, not yet complete
 //! ```
 //!
@@ -12,10 +12,16 @@
 //! and exit is told once (`bpf/maps.h`, `claims`). Without programs at work the maps are of no use: there was
 //! a time that they know nothing of.
 //!
+//! The links keep programs at work. The programs themselves are pinned to be looked at: without CAP_SYS_ADMIN a
+//! program cannot be had from its link.
+//!
 //! Nothing in the maps says whether the programs work, so whoever may write these cannot make them stop.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +35,9 @@ use crate::record::layout::LAYOUT_VERSION;
 
 /// The maps that outlive the programs.
 pub(super) const MAPS: [&str; 4] = ["events", "stats", "tasks", "claims"];
+
+/// What is pinned of a build: links alone at first, then programs too. A build in another form is another build.
+const FORM: u64 = 2;
 
 /// Where a BPF filesystem belongs.
 const STANDARD_MOUNT: &str = "/sys/fs/bpf";
@@ -124,7 +133,7 @@ impl PinDirectory {
         self.finish(&self.maps())
     }
 
-    /// What was begun is complete: the links of `object`.
+    /// What was begun is complete: links and programs of `object`.
     pub(super) fn finish_links(&self, object: &[u8]) -> Result<(), EbpfError> {
         self.finish(&self.path.join(format!("programs-{:016x}", hash(object))))
     }
@@ -219,7 +228,37 @@ fn standing(name: &str, path: &Path) -> Option<Standing> {
 }
 
 fn hash(object: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(object)
+    xxhash_rust::xxh3::xxh3_64_with_seed(object, FORM)
+}
+
+/// Where the program `name` is pinned whose link is in `links`. Names in a BPF filesystem have no dots.
+pub(super) fn program(links: &Path, name: &str) -> PathBuf {
+    links.join(format!("{name}-program"))
+}
+
+/// What BPF_OBJ_GET reads (`union bpf_attr`, `linux/bpf.h`).
+#[repr(C)]
+struct ObjectGet {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+/// Opens what is pinned at `path`. The loader library also opens the kernel's types that a program was fitted to,
+/// which only CAP_SYS_ADMIN may.
+pub(super) fn open_object(path: &Path) -> io::Result<OwnedFd> {
+    const BPF_OBJ_GET: libc::c_int = 7;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let get = ObjectGet { path: path.as_ptr() as u64, descriptor: 0, flags: 0 };
+    #[expect(unsafe_code, reason = "bpf(2) has no safe interface for this")]
+    // SAFETY: the kernel reads `get`, of whose size it is told, and the string that it names, which ends with NUL.
+    // Both live until it returns. It writes nothing.
+    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of_val(&get)) };
+    let descriptor = i32::try_from(descriptor).ok().filter(|it| *it >= 0);
+    let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
+    #[expect(unsafe_code, reason = "a descriptor from a system call")]
+    // SAFETY: the kernel has opened it for us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 fn ensure_filesystem(path: &Path) -> Result<(), EbpfError> {
@@ -255,6 +294,11 @@ mod tests {
         let path = Path::new("/sys/fs/bpf/x/programs");
         let found = standing(&format!("programs-{:016x}", hash(b"object")), path).unwrap();
         assert!(found.is_from(b"object") && !found.is_from(b"another"));
+        let without_programs = format!("programs-{:016x}", xxhash_rust::xxh3::xxh3_64(b"object"));
+        assert!(
+            !standing(&without_programs, path).unwrap().is_from(b"object"),
+            "a form that has no programs"
+        );
         assert_eq!(&*found.links, path);
         for other in ["making", "maps-1", "programs-", "programs-x", "programs-12-1"] {
             assert!(standing(other, path).is_none(), "{other}");

@@ -4,16 +4,17 @@
 //! All that depends on the loader library is in this file.
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, Read};
 use std::iter;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::pin::PinError;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramFd, loaded_programs};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramFd};
 use aya::util::{KernelVersion, nr_cpus};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -179,7 +180,7 @@ pub(crate) struct RawSensor {
     walk_refused: Option<EbpfError>,
     changes_refused: Vec<(&'static str, EbpfError)>,
     /// The live programs, if another process has loaded them.
-    taken_over: Vec<ProgramFd>,
+    taken_over: Vec<TakenOver>,
     /// Those that are pinned: whoever removes the pins detaches nothing while this process works.
     links: Vec<FdLink>,
     /// Keeps other processes off the pins.
@@ -302,9 +303,19 @@ impl RawSensor {
     /// that CPU. They do so when a program is preempted, which those at functions can be, and from 7.0
     /// on the others too; most count it.
     pub(crate) fn skipped(&self) -> u64 {
+        self.skips().filter_map(Result::ok).sum()
+    }
+
+    /// Why [`Self::skipped`] leaves a program out, if so.
+    pub(crate) fn uncounted(&self) -> Option<EbpfError> {
+        self.skips().find_map(Result::err)
+    }
+
+    /// Of each of the live programs how often it was skipped.
+    fn skips(&self) -> impl Iterator<Item = Result<u64, EbpfError>> {
         let names = HOOKS.map(|(name, _)| name).into_iter().chain(CHANGES.map(|(name, ..)| name));
-        let loaded = names.filter_map(|name| descriptor(self.ebpf.program(name)?));
-        loaded.chain(&self.taken_over).filter_map(skips_of).sum()
+        let loaded = names.filter_map(|name| Some(skips_of(descriptor(self.ebpf.program(name)?)?)));
+        loaded.chain(self.taken_over.iter().map(TakenOver::skips))
     }
 
     /// The counts of [`stat`], summed over all CPUs.
@@ -322,11 +333,38 @@ impl RawSensor {
     }
 }
 
+/// A program that another process has loaded.
+struct TakenOver {
+    pin: PathBuf,
+    opened: io::Result<OwnedFd>,
+}
+
+impl TakenOver {
+    fn open(pin: PathBuf) -> Self {
+        Self { opened: pin::open_object(&pin), pin }
+    }
+
+    fn skips(&self) -> Result<u64, EbpfError> {
+        match &self.opened {
+            Ok(program) => skips_of(program),
+            // It would be the same another time.
+            Err(error) => Err(pin_failed("open the pinned program", &self.pin, copy(error))),
+        }
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
 /// How often the kernel skipped a program. aya has no name for this count, but the kernel prints it.
-fn skips_of(program: &ProgramFd) -> Option<u64> {
-    let descriptor = program.as_fd().as_raw_fd();
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+fn skips_of(program: impl AsFd) -> Result<u64, EbpfError> {
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()));
+    let count = fs::read_to_string(&path).and_then(|info| {
+        let count = info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());
+        count.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    });
+    count.map_err(|error| pin_failed("read the count of skips in", &path, error))
 }
 
 /// From the object to programs at work.
@@ -424,11 +462,10 @@ impl Start<'_> {
                 Err(error) => sensor.changes_refused.push((what, error)),
             }
         }
-        let names = HOOKS.map(|(program, _)| program).into_iter().chain(there.into_iter().map(|it| it.0));
-        let links = names.filter_map(|name| PinnedLink::from_pin(standing.links.join(name)).ok());
-        let links: Vec<FdLink> = links.map(FdLink::from).collect();
-        sensor.taken_over = attached_programs(&links);
-        sensor.links.extend(links);
+        for name in HOOKS.map(|(program, _)| program).into_iter().chain(there.into_iter().map(|it| it.0)) {
+            sensor.links.extend(PinnedLink::from_pin(standing.links.join(name)).map(FdLink::from));
+            sensor.taken_over.push(TakenOver::open(pin::program(&standing.links, name)));
+        }
     }
 }
 
@@ -440,13 +477,6 @@ fn object_failed(source: aya::EbpfError) -> EbpfError {
         };
     }
     EbpfError::Object(Box::new(source))
-}
-
-/// The programs of links. One that cannot be had is left out: they are here to be counted only.
-fn attached_programs(links: &[FdLink]) -> Vec<ProgramFd> {
-    let ids: Vec<u32> = links.iter().filter_map(|link| Some(link.info().ok()?.program_id())).collect();
-    let loaded = loaded_programs().filter_map(Result::ok);
-    loaded.filter(|program| ids.contains(&program.id())).filter_map(|program| program.fd().ok()).collect()
 }
 
 fn events(ebpf: &Ebpf) -> &MapData {
@@ -515,7 +545,8 @@ fn attach_hook(
     let program = program::<BtfTracePoint>(ebpf, name).map_err(attach_failed)?;
     let id = program.attach().map_err(attach_failed)?;
     let Some(links) = links else { return Ok(None) };
-    pin_link(program.take_link(id).map_err(attach_failed)?.into(), &links.join(name)).map(Some)
+    let link = program.take_link(id).map_err(attach_failed)?;
+    pin_attached(ebpf, name, link.into(), links).map(Some)
 }
 
 fn load_change(ebpf: &mut Ebpf, name: &'static str, function: &str, btf: &Btf) -> Result<(), EbpfError> {
@@ -544,16 +575,33 @@ fn attach_change(
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     let link = link.map_err(|source| function_failed("attach", name, source))?;
-    link.zip(links).map(|(link, links)| pin_link(link, &links.join(name))).transpose()
+    link.zip(links).map(|(link, links)| pin_attached(ebpf, name, link, links)).transpose()
 }
 
-fn pin_link(link: FdLink, path: &Path) -> Result<FdLink, EbpfError> {
-    let source = match link.pin(path) {
-        Ok(link) => return Ok(link.into()),
-        Err(PinError::SyscallError(error)) => error.io_error,
-        Err(error) => io::Error::other(error),
-    };
-    Err(EbpfError::Pins { operation: "pin a program at", path: path.to_owned(), source })
+/// The program goes first: where its link is, it is too.
+fn pin_attached(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    link: FdLink,
+    links: &Path,
+) -> Result<FdLink, EbpfError> {
+    let (of_program, of_link) = (pin::program(links, name), links.join(name));
+    // Left by a process that came no further.
+    let _ = fs::remove_file(&of_program);
+    let failed = |path, source| pin_failed("pin a program at", path, io_error_of(source));
+    any_program(ebpf, name).pin(&of_program).map_err(|error| failed(&of_program, error))?;
+    link.pin(&of_link).map(FdLink::from).map_err(|error| failed(&of_link, error))
+}
+
+fn io_error_of(error: PinError) -> io::Error {
+    match error {
+        PinError::SyscallError(error) => error.io_error,
+        error => io::Error::other(error),
+    }
+}
+
+fn pin_failed(operation: &'static str, path: &Path, source: io::Error) -> EbpfError {
+    EbpfError::Pins { operation, path: path.to_owned(), source }
 }
 
 /// A refusal cannot be for want of a capability: those at tracepoints need the same ones.

@@ -96,6 +96,15 @@ impl Reader {
         }
     }
 
+    /// Reports as lost what was recorded by the counts `behind` and never read.
+    pub(super) fn tell_unread(&mut self, behind: &[u64; stat::COUNT], sink: Sink<'_>) {
+        let recorded = recorded(behind);
+        let unread = recorded.saturating_sub(std::mem::replace(&mut self.read, recorded));
+        if unread > 0 {
+            sink(&Event { time: clock::now(), kind: EventKind::Lost(unread) });
+        }
+    }
+
     pub(super) fn report_losses(
         &mut self,
         raw: &RawSensor,

@@ -169,6 +169,12 @@ impl Ring {
         self.memory.consume(position);
     }
 
+    /// Reads on at `position`, wherever that is.
+    #[cfg(test)]
+    pub(super) fn go_to(&mut self, position: usize) {
+        self.position = position;
+    }
+
     /// Waits until the kernel wakes the reader, at most for `timeout`. A wake-up since the last call counts.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -179,7 +185,7 @@ impl Ring {
         }
     }
 
-    /// How often the ring was not as a ring is; what it held was passed over.
+    /// How often the ring was not as a ring is; what it held was passed over, however much that was.
     pub(crate) fn broken(&self) -> u64 {
         self.broken
     }

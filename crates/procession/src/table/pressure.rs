@@ -132,8 +132,8 @@ pub enum Retention {
 }
 
 impl Table {
-    /// Bytes of memory in use. After each call that changes the table it is within the budget,
-    /// unless handles keep more than that.
+    /// Bytes of memory in use. After each event it is within the budget, unless handles keep more than
+    /// that.
     pub fn memory(&self) -> usize {
         self.nodes.bytes()
             + self.bodies.bytes()

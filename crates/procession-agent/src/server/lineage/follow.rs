@@ -40,11 +40,11 @@ pub(super) async fn follow(
     let place = shared.turns.place().await?;
     let snapshot = snapshots.take(shared, &place, scope).await?;
     feed.skip_to(snapshot.sequence);
-    let (node, mut room) = (shared.node.clone(), Room::new(room));
+    let (node, counters, mut room) = (shared.node.clone(), shared.counters.clone(), Room::new(room));
     let encoding = worked_out(move || {
         let _place = place;
         let mut encoded = Vec::new();
-        for process in snapshot.encode(node.presenter().node_name(), feed.subscription()) {
+        for process in snapshot.encode(node.presenter().node_name(), feed.subscription(), &counters) {
             room.take(process.0.len())?;
             encoded.push(process);
         }

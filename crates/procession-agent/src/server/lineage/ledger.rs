@@ -42,8 +42,10 @@ fn reader((kind, counts): (ReaderKind, ReaderCounts)) -> v1::ReaderAccount {
         ReaderKind::Client => "grpc",
         ReaderKind::Export => "export",
     };
-    let ReaderCounts { read, lost, waiting, .. } = counts;
-    v1::ReaderAccount { name: name.to_owned(), read, lost, waiting }
+    let ReaderCounts { readers, read, lost, waiting } = counts;
+    // What those lost who have gone since is lost all the same.
+    let presence = if readers == 0 { " (gone)" } else { "" };
+    v1::ReaderAccount { name: format!("{name}{presence}"), read, lost, waiting }
 }
 
 fn journal(counts: &JournalCounts) -> v1::JournalAccount {

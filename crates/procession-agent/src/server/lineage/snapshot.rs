@@ -9,10 +9,12 @@ use procession::Entry;
 use procession_api::Encoded;
 use procession_api::proto::procession::v1::follow_response::Item;
 use procession_api::proto::procession::v1::{FollowResponse, Process};
+use procession_api::proto::tetragon::GetEventsResponse;
 use procession_api::proto::tetragon::get_events_response::Event;
 use tonic::Status;
 
 use super::super::bound::Shared;
+use super::super::counters::ServerCounters;
 use super::super::scan::{Eye, Scope, Seen};
 use super::super::subscription::Subscription;
 use super::super::turns::Place;
@@ -72,8 +74,9 @@ impl Snapshot {
         &self,
         node_name: &str,
         subscription: &mut Subscription,
+        counters: &ServerCounters,
     ) -> impl Iterator<Item = Encoded> {
-        self.processes.iter().filter_map(|process| process.encode(node_name, subscription))
+        self.processes.iter().filter_map(|process| process.encode(node_name, subscription, counters))
     }
 }
 
@@ -82,7 +85,12 @@ impl Sight {
         Self { seen, is_running, whole: OnceLock::new() }
     }
 
-    fn encode(&self, node_name: &str, subscription: &mut Subscription) -> Option<Encoded> {
+    fn encode(
+        &self,
+        node_name: &str,
+        subscription: &mut Subscription,
+        counters: &ServerCounters,
+    ) -> Option<Encoded> {
         let event = self.seen.as_event(node_name);
         if !subscription.admits(&event) || !self.is_running {
             return None;
@@ -91,7 +99,11 @@ impl Sight {
         if subscription.fields.is_empty() {
             return Some(self.whole.get_or_init(|| encode(process)).clone());
         }
-        let Some(Event::ProcessExec(exec)) = subscription.fields.apply(&event).ok()?.event else {
+        let Ok(GetEventsResponse { event: Some(Event::ProcessExec(exec)), .. }) =
+            subscription.fields.apply(&event)
+        else {
+            // As with an event: nothing of it may be told.
+            counters.unfiltered();
             return None;
         };
         process.process = exec.process;

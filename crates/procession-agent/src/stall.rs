@@ -1,15 +1,14 @@
-//! A disk that does not answer: the thread that writes hangs in the system, and can say nothing itself.
+//! A disk or a reader that does not answer: the thread that writes hangs in the system, and can say nothing
+//! itself.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long nothing may come of what is to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was seen of the thread that writes.
-#[derive(Debug)]
-pub(super) struct Stall {
-    place: PathBuf,
+#[derive(Debug, Default)]
+pub(crate) struct Stall {
     /// Since when it has been seen at work without anything coming of it, and how much it had done by then.
     since: Option<Instant>,
     done: u64,
@@ -20,43 +19,27 @@ pub(super) struct Stall {
 
 /// How the thread that writes stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// How much it has done, attempts that failed included.
-    pub(super) done: u64,
+    pub(crate) done: u64,
     /// Whether it is to write something at this moment: between two attempts it is not.
-    pub(super) is_at_work: bool,
+    pub(crate) is_at_work: bool,
     /// Whether its last attempt has failed.
-    pub(super) is_failing: bool,
+    pub(crate) is_failing: bool,
 }
 
 /// What a person is to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+pub(crate) enum News {
+    /// Nothing comes of what is to be written.
     DoesNotAnswer,
+    /// It is written again.
     WrittenAgain,
 }
 
 impl Stall {
-    pub(super) fn new(place: PathBuf) -> Self {
-        Self { place, since: None, done: 0, is_there: false, is_within_trouble: false }
-    }
-
-    /// Takes note of how the thread stands. Says once that nothing comes of its work, and that this is over.
-    pub(super) fn note(&mut self, now: Instant, standing: Standing) {
-        match self.news(now, standing) {
-            Some(News::DoesNotAnswer) => tracing::warn!(
-                path = %self.place.display(),
-                "the journal's disk does not answer: see what is wrong with it. Events wait for a while, and are \
-                 missing in the journal then"
-            ),
-            Some(News::WrittenAgain) => {
-                tracing::info!(path = %self.place.display(), "the journal is written again");
-            }
-            None => {}
-        }
-    }
-
-    fn news(&mut self, now: Instant, standing: Standing) -> Option<News> {
+    /// Takes note of how the thread stands. Tells once that nothing comes of its work, and that this is over.
+    pub(crate) fn note(&mut self, now: Instant, standing: Standing) -> Option<News> {
         let Standing { done, is_at_work, is_failing } = standing;
         if !is_at_work || done != self.done {
             (self.since, self.done) = (is_at_work.then_some(now), done);
@@ -73,7 +56,7 @@ impl Stall {
     }
 
     /// Whether nothing comes of what is to be written.
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.is_there
     }
 }
@@ -90,12 +73,12 @@ mod tests {
 
     impl Watch {
         fn new() -> Self {
-            Self { stall: Stall::new("journal".into()), start: Instant::now() }
+            Self { stall: Stall::default(), start: Instant::now() }
         }
 
         fn see(&mut self, seconds: u64, done: u64, is_at_work: bool, is_failing: bool) -> Option<News> {
             let standing = Standing { done, is_at_work, is_failing };
-            self.stall.news(self.start + Duration::from_secs(seconds), standing)
+            self.stall.note(self.start + Duration::from_secs(seconds), standing)
         }
     }
 
