@@ -177,7 +177,9 @@ impl Fold {
             self.is_whole = sequence == 0;
         }
         self.recording = Some(recording.clone());
-        std::mem::take(&mut self.later).iter().for_each(|damage| self.take_damage(damage));
+        for damage in std::mem::take(&mut self.later) {
+            self.take_damage(&damage);
+        }
         self.is_whole &= sequence >= self.expected;
         let missing = sequence.saturating_sub(self.expected).max(self.damaged);
         (self.damaged, self.is_past) = (0, false);
