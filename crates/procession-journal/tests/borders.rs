@@ -46,8 +46,13 @@ impl Lab {
     }
 
     fn block(&self, from: usize, to: usize) -> RawBlock {
-        let mut builder = BlockBuilder::new(from as u64);
-        self.events[from..to].iter().for_each(|event| builder.push(event));
+        self.block_behind(from, from..to)
+    }
+
+    /// A block that so many events came before.
+    fn block_behind(&self, before: usize, events: Range<usize>) -> RawBlock {
+        let mut builder = BlockBuilder::new(before as u64);
+        self.events[events].iter().for_each(|event| builder.push(event));
         builder.take(&self.recording, b"")
     }
 
@@ -208,6 +213,17 @@ fn what_is_missing_later_is_not_missing_before() {
     let restored = lab.open().at(time(199)).unwrap();
     let lost = lab.lost(&[0..180, 190..200]) + 10;
     assert_eq!((missing(&restored), restored.table.ledger().lost()), (vec![Some(10)], lost));
+}
+
+/// Blocks overlap in time now and then.
+#[test]
+fn what_is_missing_before_an_earlier_block_is_missing() {
+    let mut lab = Lab::new();
+    let late = bytes([lab.block_behind(50, 300..310), lab.block_behind(100, 50..60)]);
+    lab.add_bytes(&[lab.content(0, &[(0, 50)]), late].concat());
+    let restored = lab.open().at(lab.recording.clock.at(lab.events[59].time)).unwrap();
+    let lost = lab.table(60).ledger().lost() + 40;
+    assert_eq!((missing(&restored), restored.table.ledger().lost()), (vec![Some(40)], lost));
 }
 
 /// Whoever reads files on their own and folds what is in them.

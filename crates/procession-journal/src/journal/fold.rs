@@ -123,7 +123,6 @@ impl Fold {
                 witness.restored(&self.table, recording);
             }
             (Content::Damage(damage), _) if block.first > limit => self.pass_over_damage(block, damage),
-            (Content::Damage(damage), _) if self.is_past && damage.is_hole() => {}
             (Content::Damage(damage), _) if self.is_past => self.later.push(damage.clone()),
             (Content::Damage(damage), _) => self.take_damage(damage),
             _ => {}

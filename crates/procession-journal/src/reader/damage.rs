@@ -30,8 +30,9 @@ impl Damage {
         self.why == why::NEWER
     }
 
-    /// Whether nothing is there that could not be read, but something should be.
-    pub(crate) fn is_hole(&self) -> bool {
+    /// Whether nothing is there that could not be read, but something should be. If it should have been in another file,
+    /// it may be in one that cannot be read.
+    pub fn is_hole(&self) -> bool {
         self.why == why::MISSING
     }
 
