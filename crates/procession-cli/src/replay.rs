@@ -154,7 +154,7 @@ impl Performance<'_> {
         let unread = replay.unread();
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
-            let missing = Missing::of(self.files.iter().chain(&unread), account.malformed);
+            let missing = Missing::of(&unread, &self.files, account.malformed);
             tell(&account, &recording, scope, &missing);
             if self.args.select.change && account.ledger.account(Counted::Change).received == 0 {
                 summary::tell(format_args!("{NO_CHANGES}"));
