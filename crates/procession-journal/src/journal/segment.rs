@@ -176,7 +176,8 @@ pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
     let bytes = path.metadata().ok()?.len();
     let block = open(path).ok()??.next().ok()??;
     match block.content {
-        Content::Damage(damage) => Some(Damage { bytes, ..damage }),
+        // Of its events the first block says little.
+        Content::Damage(damage) => Some(Damage { bytes, events: None, ..damage }),
         _ => None,
     }
 }
