@@ -37,6 +37,15 @@ impl Site {
         self.path("state/journal")
     }
 
+    /// The files of the journal, the newest last.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(self.journal()).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<_> =
+            all.filter(|path| path.extension().is_some_and(|it| it == "procession")).collect();
+        all.sort();
+        all
+    }
+
     pub(crate) fn pins(&self) -> &Path {
         &self.pins
     }
@@ -231,6 +240,12 @@ pub(crate) fn settle(agent: &Agent) {
     let done = || metric("procession_journal_events_total") + metric("procession_journal_lost_events_total");
     let goal = done() + metric("procession_journal_waiting_events");
     wait_until(|| done() >= goal, || format!("{} of {goal} events: {}", done(), agent.errors()));
+}
+
+/// Waits until all of these marks are in the journal, and so in blocks that hold nothing later.
+pub(crate) fn wait_until_written(site: &Site, agent: &Agent, marker: &str, times: u32) {
+    let is_written = || Written::read(&site.journal(), marker).has_all(times);
+    wait_until(is_written, || format!("{marker} is not written: {}", agent.errors()));
 }
 
 /// Ends in order, when all is written that can be; what it said in all.
