@@ -31,7 +31,7 @@ pub(crate) fn checkpoint_of(file: &Path) -> u64 {
 /// Of a program that begins.
 fn arguments<'a>(kind: &'a EventKind<'a>) -> impl Iterator<Item = &'a [u8]> {
     let all = match kind {
-        EventKind::Exec(exec) => &*exec.program.arguments.bytes,
+        EventKind::Exec(exec) => exec.program.arguments.bytes,
         _ => &[],
     };
     all.split(|byte| *byte == 0)

@@ -74,7 +74,7 @@ fn stops_twice() {
     let before = site.exec_id(sleeper.pid());
     run_marked("right", 50);
     agent.signal(Signal::TERM);
-    run_marked("between", 20);
+    run_marked("between", 5);
     assert_eq!(agent.ended(), None, "it has to be in the middle of it");
     agent.signal(Signal::TERM);
     wait_until(|| agent.ended().is_some(), || "it goes on".to_owned());
@@ -85,7 +85,7 @@ fn stops_twice() {
     assert_eq!(site.exec_id(sleeper.pid()), before);
     agent.wait_for_export("nobody-49");
     let said = end(agent);
-    for (marker, times) in [("before", 50), ("right", 50), ("between", 20), ("nobody", 50)] {
+    for (marker, times) in [("before", 50), ("right", 50), ("between", 5), ("nobody", 50)] {
         let written = Written::read(&site.journal(), marker);
         assert!(written.has_all(times), "{marker}: {:?} {said}", written.marks);
         assert_eq!((written.missing(), written.lost_in_kernel), (0, 0), "{said}");
