@@ -81,14 +81,16 @@ class Package(unittest.TestCase):
             config.write_text('log-level = "debug"\n')
             machine.dpkg("--install", self.path)
             self.assertEqual(config.read_text(), 'log-level = "debug"\n')
+            recorded = [machine.root / "var" / folder / "procession" for folder in ["log", "lib"]]
+            for folder in recorded:
+                folder.mkdir(parents=True)
             machine.dpkg("--remove", "procession")
             self.assertFalse((machine.root / "usr/bin/procession").exists())
-            self.assertTrue(config.exists())
-            log = machine.root / "var/log/procession"
-            log.mkdir(parents=True)
+            for kept in [config, *recorded]:
+                self.assertTrue(kept.exists(), kept)
             machine.dpkg("--purge", "procession")
-            self.assertFalse(config.exists())
-            self.assertFalse(log.exists())
+            for gone in [config, *recorded]:
+                self.assertFalse(gone.exists(), gone)
 
 
 class Machine:

@@ -190,8 +190,14 @@ impl Pipeline {
         // What is new from here on has happened, and is not only found.
         state.is_walking = false;
         // Otherwise nothing is read yet: a source without surveys tells in its walk what it has not told.
-        if source.resume(bookmark)? == Resumed::Continued {
-            self.drain(out)?;
+        match source.resume(bookmark)? {
+            Resumed::Continued => self.drain(out)?,
+            // Who had no programs in the kernel has left no bookmark.
+            Resumed::Afresh if !bookmark.is_empty() => tracing::warn!(
+                "the kernel has not kept all that happened since the agent before this one wrote: what began and \
+                 ended meanwhile is not known, and what runs is looked for"
+            ),
+            Resumed::Afresh => {}
         }
         // What is lost from here on is looked for once more.
         self.schedule.accept(self.losses());
@@ -263,7 +269,8 @@ impl Pipeline {
 
     /// Events that are missing for sure, and how often others may be.
     fn losses(&self) -> u64 {
-        self.table().ledger().lost() + self.source.malformed() + self.source.doubts()
+        let lost = self.table().ledger().lost();
+        lost.saturating_add(self.source.malformed()).saturating_add(self.source.doubts())
     }
 
     /// Takes in what has happened until the end of the last survey. False: some of it is still to come.

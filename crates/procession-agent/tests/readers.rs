@@ -64,6 +64,8 @@ impl Source for Load {
         }
         let begin = *self.begin.get_or_insert_with(Instant::now);
         let due = begin.elapsed().as_secs_f64() * f64::from(PROCESSES_A_SECOND);
+        // Who stood still does not make up for it at once: no machine does so much in a moment.
+        let due = due.min(f64::from(self.started + PROCESSES_A_SECOND / 40));
         while self.started < PROCESSES && f64::from(self.started) < due {
             let pid = 1_000 + self.started;
             self.started += 1;

@@ -612,6 +612,24 @@ fn reading_from_a_time_on_tells_of_what_is_damaged_from_then_on() {
     assert_eq!((told(None), told(Some(from))), (vec![early, late], vec![late]));
 }
 
+/// Not even of which block it was can be said of one whose header is damaged.
+#[test]
+fn what_is_damaged_later_is_not_missing_before() {
+    let lab = Lab::record(18, 2_000);
+    let mut written = written(&files(lab.directory.path()));
+    written.retain(|block| block.header.events > 0);
+    let sixth = written.len() / 6;
+    let Written { file, header, .. } = &written[5 * sixth];
+    OpenOptions::new().write(true).open(file).unwrap().write_all_at(&[0], header.offset).unwrap();
+    let journal = lab.open();
+    let time = lab.recording.clock.at(written[3 * sixth].header.last);
+    let before = journal.at(time).unwrap();
+    assert_eq!(holes(&before.damage), []);
+    assert_state(&before, &lab.oracle(time), "before");
+    let latest = journal.latest().unwrap();
+    assert!(latest.damage.len() <= 1, "a checkpoint may have what was in it: {:?}", latest.damage);
+}
+
 #[test]
 fn reading_ends_when_it_is_enough() {
     let lab = Lab::record(11, 500);

@@ -127,13 +127,19 @@ pub fn export(
         progress: Progress::default(),
         damage: Vec::new(),
         began: None,
+        before: None,
         has_parts: false,
     };
-    let files = journal.files().filter(|(_, times)| may_be_within(span, *times));
-    let files: Vec<_> = files.map(|(path, _)| path).collect();
-    run.progress.all = files.iter().filter_map(|path| path.metadata().ok()).map(|it| it.len()).sum();
-    for path in files {
-        run.export_file(path, options, progress)?;
+    let files: Vec<_> = journal.files().map(|(path, times)| (path, may_be_within(span, times))).collect();
+    let wanted = files.iter().filter_map(|(path, is_wanted)| is_wanted.then(|| path.metadata().ok())?);
+    run.progress.all = wanted.map(|metadata| metadata.len()).sum();
+    for (path, is_wanted) in files {
+        if is_wanted {
+            run.export_file(path, options, progress)?;
+        } else {
+            // What is left out is not missing.
+            run.before = None;
+        }
     }
     let unreadable = run.narrator.unreadable();
     let written = run.dataset.finish().map_err(failed)?;
@@ -154,6 +160,16 @@ fn may_be_within((from, to): Span, (first, last): (SystemTime, SystemTime)) -> b
     from.is_none_or(|from| from <= last) && to.is_none_or(|to| first < to)
 }
 
+/// The boot of the first block that can be read.
+fn begins_in(reader: &mut Reader<File>) -> io::Result<Option<BootId>> {
+    while let Some(block) = reader.next()? {
+        if let Some(recording) = block.recording {
+            return Ok(Some(recording.boot_id));
+        }
+    }
+    Ok(None)
+}
+
 struct Run<'n> {
     dataset: Dataset,
     narrator: Narrator<'n>,
@@ -163,6 +179,8 @@ struct Run<'n> {
     /// When the file was begun that is read, and in which boot. With the events before it, that is a name
     /// which no other has, and which stays when the file grows.
     began: Option<(BootId, BootTime)>,
+    /// The boot with which the file before it ended, and the events up to there, as far as they are known.
+    before: Option<(BootId, Option<u64>)>,
     /// Whether its parts have their name.
     has_parts: bool,
 }
@@ -186,7 +204,7 @@ impl Run<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened.map_err(failed)?,
         };
-        let mut reader = Reader::new(file).map_err(failed)?;
+        let mut reader = self.reader(file).map_err(failed)?;
         let read_before = self.progress.read;
         self.narrator.begin_file();
         (self.began, self.has_parts) = (None, false);
@@ -197,7 +215,23 @@ impl Run<'_> {
                 return Err(ExportError::Stopped);
             }
         }
+        if let Some(boot) = self.narrator.boot().filter(|_| self.began.is_some()) {
+            self.before = Some((boot, reader.sequence()));
+        }
         Ok(())
+    }
+
+    /// Of a file which, if it is of the boot with which the one before ended, begins where that one did end.
+    fn reader(&self, file: File) -> io::Result<Reader<File>> {
+        let mut reader = Reader::new(file)?;
+        if let Some((boot, events)) = self.before
+            && begins_in(&mut reader)? == Some(boot)
+        {
+            reader.begin_behind(events);
+        } else {
+            reader.seek(0);
+        }
+        Ok(reader)
     }
 
     /// What a block says of the file, rather than of processes.

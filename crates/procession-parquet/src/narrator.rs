@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
-use procession::{Applied, BootTime, Entry, FactKind, LineageDetail, Outcome, Process};
+use procession::{Applied, BootId, BootTime, Entry, FactKind, LineageDetail, Outcome, Process};
 use procession_journal::{Block, Content, Fold, Moment, Names, Recording, Witness};
 use procession_kube::ContainerId;
 
@@ -52,6 +52,11 @@ impl<'n> Narrator<'n> {
     /// Events that were passed over because they make no sense.
     pub(crate) fn unreadable(&self) -> u64 {
         self.telling.unreadable
+    }
+
+    /// The boot of the last block that can be read.
+    pub(crate) fn boot(&self) -> Option<BootId> {
+        self.recording.as_ref().map(|recording| recording.boot_id)
     }
 
     /// Another file follows, which has a checkpoint of its own.

@@ -367,6 +367,28 @@ fn what_a_journal_has_forgotten_stays_and_chains_of_parents_are_whole_in_each_pa
 }
 
 #[test]
+fn what_is_missing_between_two_files_is_told() {
+    let case = Case::new([]);
+    fs::remove_file(case.journal()).unwrap();
+    write_directory(&case.journal(), &[&[50], &[60, 70], &[80], &[90]]);
+    let mut files: Vec<_> =
+        fs::read_dir(case.journal()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some());
+    files.sort();
+    let told = |options: &Options| {
+        let exported = case.export(&Options { is_forced: true, ..options.clone() }).unwrap();
+        exported.damage.into_iter().map(|(file, damage)| (file, damage.events)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&case.options()), []);
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(told(&case.options()), [(files[2].clone(), Some(6))]);
+    // What was not asked for is not missing, nor is what a journal has forgotten.
+    assert_eq!(told(&Options { from: Some(at(75)), ..case.options() }), []);
+    fs::remove_file(&files[0]).unwrap();
+    assert_eq!(told(&case.options()), []);
+}
+
+#[test]
 fn nothing_of_one_boot_is_known_in_another() {
     let case = Case::new([]);
     let mut writer = Writer::new(File::create(case.journal()).unwrap());

@@ -3,7 +3,9 @@
 
 mod support;
 
-use procession::{Counted, EndKind, Event, EventKind, FactKind, Gap, Gone, Outcome, Pid, Subject};
+use procession::{
+    Counted, EndKind, Event, EventKind, FactKind, Gap, Gone, Outcome, Pid, Provenance, Subject,
+};
 
 use support::{apply, check, event, key, show, table};
 
@@ -113,6 +115,27 @@ fn late_events_take_the_place_of_what_was_found() {
         "10@7 FirstExec /bin/sh < 1@1 Observed
          1@1 Running /sbin/init",
     );
+}
+
+/// The image that forked is older than any that its process is known by.
+#[test]
+fn an_image_that_is_named_late_has_the_parent_of_its_process() {
+    let script = "running 1@1 /sbin/init
+        exec 10@8 > 10@9 /bin/ps < 1@1 began 5
+        fork 1@1 > 10@5
+        fork 10@5 > 11@6 began 5";
+    let late = "exec 10@5 > 10@8 /bin/ls < 1@1";
+    for script in [script.to_owned(), format!("{script}\n{late}")] {
+        let table = table(&script);
+        assert!(
+            show(&table).contains("< 1@1 Observed") && show(&table).contains("11@6 Fork < 10@5 Observed"),
+            "{}",
+            show(&table)
+        );
+        let parent =
+            table.get(key("10@5")).unwrap().snapshot().parent.map(|link| (link.key, link.provenance));
+        assert_eq!(parent, Some((key("1@1"), Provenance::Observed)), "{}", show(&table));
+    }
 }
 
 #[test]

@@ -119,14 +119,24 @@ struct OneFile {
 const PART: u64 = 64 << 20;
 
 impl OneFile {
-    /// A block that fails halfway is overwritten when it is tried again.
+    /// After an error nothing of the block is left.
     fn write(&mut self, block: &RawBlock) -> io::Result<u64> {
         let bytes = block.to_bytes()?;
-        self.file.write_all_at(&bytes, self.len)?;
+        if let Err(error) = self.file.write_all_at(&bytes, self.len) {
+            self.take_back(self.len);
+            return Err(error);
+        }
         let written = bytes.len() as u64;
         self.len += written;
         self.len_of_part += written;
         Ok(written)
+    }
+
+    /// Cuts off what is behind the first `len` bytes. What cannot be cut is written over by what comes next, unless
+    /// that is shorter.
+    fn take_back(&mut self, len: u64) {
+        self.len = len;
+        let _ = self.file.set_len(len);
     }
 
     fn write_state(&mut self, state: &State) -> io::Result<()> {
@@ -146,7 +156,7 @@ impl Medium for OneFile {
         let before = self.len;
         if let Err(error) = self.write_state(state) {
             // Parts of a checkpoint are of no use, and those of the next attempt follow.
-            self.len = before;
+            self.take_back(before);
             return Err(error);
         }
         self.len_of_part = 0;

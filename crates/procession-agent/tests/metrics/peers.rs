@@ -71,8 +71,8 @@ impl Prometheus {
              scrape_configs: [ {{ job_name: procession, static_configs: [ {{ targets: ['{target}'] }} ] }} ]\n"
         );
         fs::write(&config, text).unwrap();
-        // Free a moment ago, which is the best that can be had.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Free a moment ago, where nobody else asks for one.
+        let address = TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))

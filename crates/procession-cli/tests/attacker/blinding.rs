@@ -135,6 +135,7 @@ fn a_frozen_ring_is_replaced() {
     place.start(&[]).kill();
     freeze(&maps(&place).join("events"));
     let agent = place.start(&[]);
+    assert!(place.log().contains("the kernel has not kept all that happened"), "{}", place.log());
     run_marked("with-a-new-ring-mark");
     place.exec_with("with-a-new-ring-mark");
     agent.kill();

@@ -92,8 +92,18 @@ pub struct Directory {
     has_new_names: bool,
     /// When it was last seen that the file is in its place.
     looked: Instant,
-    /// Closing it gives the lock back.
-    lock: File,
+    lock: Lock,
+}
+
+/// The lock of a directory. It is given back when this is dropped, even where a program that is just being started
+/// has the file too, until its exec.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// Within the directory.
@@ -124,7 +134,7 @@ impl DirectoryConfig {
     }
 
     /// Makes it, unless it is there already, and locks it.
-    fn make(&self) -> io::Result<File> {
+    fn make(&self) -> io::Result<Lock> {
         let failed = |error| explain(&error, "make the directory", &self.path);
         (self.prepare)(&self.path)?;
         make(&self.path).map_err(failed)?;
@@ -207,7 +217,7 @@ impl Directory {
     /// is as new as what an open finds, and is looked at as closely.
     fn return_to_its_place(&mut self) -> io::Result<()> {
         let path = &self.config.path;
-        let is_locked = segment::is_at(&self.lock, &self.config.lock());
+        let is_locked = segment::is_at(&self.lock.0, &self.config.lock());
         if is_locked && self.segment.as_ref().is_none_or(|segment| !segment.is_gone()) {
             return Ok(());
         }
@@ -378,12 +388,12 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-fn lock(directory: &Path) -> io::Result<File> {
+fn lock(directory: &Path) -> io::Result<Lock> {
     let path = directory.join(LOCK);
     let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = open.map_err(|error| explain(&error, "open", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(Errno::WOULDBLOCK) => Err(io::Error::new(
             io::ErrorKind::WouldBlock,
             format!(
@@ -392,5 +402,22 @@ fn lock(directory: &Path) -> io::Result<File> {
             ),
         )),
         Err(error) => Err(explain(&error.into(), "lock", &path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a program has that is just being started.
+    #[test]
+    fn a_copy_of_the_lock_keeps_nobody_out() {
+        let place = tempfile::tempdir().unwrap();
+        let config = DirectoryConfig::new(place.path());
+        let directory = Directory::open(config.clone()).unwrap();
+        let _copy = directory.lock.0.try_clone().unwrap();
+        assert_eq!(Directory::open(config.clone()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(directory);
+        Directory::open(config).unwrap();
     }
 }

@@ -65,12 +65,14 @@ pub struct Fold {
     pub(crate) damage: Vec<Damage>,
     /// Events of the journal up to the next block.
     expected: u64,
-    /// A file begins: the next block may say that fewer came before it.
-    is_anew: bool,
     /// The latest time of all blocks so far.
     latest: BootTime,
     /// Events in the damage since the last block, as far as is known.
     damaged: u64,
+    /// The last events were later than what is asked for. So is what is missing behind them, if no earlier ones follow.
+    is_past: bool,
+    /// What could not be read behind those.
+    later: Vec<Damage>,
     /// Whether the table has been told all that came before.
     is_whole: bool,
 }
@@ -79,7 +81,7 @@ impl Fold {
     /// Another file begins, which is to be read as if there were no other: from its own checkpoint on, if that
     /// can be read.
     pub fn begin_file(&mut self) {
-        (self.is_anew, self.is_whole) = (true, false);
+        self.is_whole = false;
     }
 
     /// Folds what `block` holds. Whoever reads a file hands over all that a [`Reader`](crate::Reader) gives.
@@ -111,10 +113,8 @@ impl Fold {
     pub(crate) fn take(&mut self, block: &Block, limit: BootTime, witness: &mut dyn Witness) {
         match (&block.content, &block.recording) {
             (Content::Events(events), Some(recording)) => {
-                let is_in_place = self.begin_block(block.sequence, recording);
-                if is_in_place {
-                    self.take_events(block, events, limit, witness);
-                }
+                self.begin_block(block.sequence, recording);
+                self.take_events(block, events, limit, witness);
             }
             (Content::Checkpoint { checkpoint, bookmark }, Some(recording))
                 if made(checkpoint, recording) <= limit && !self.knows(block.sequence) =>
@@ -122,20 +122,30 @@ impl Fold {
                 self.restore(block.sequence, recording, checkpoint, bookmark);
                 witness.restored(&self.table, recording);
             }
+            (Content::Damage(damage), _) if block.first > limit => self.pass_over_damage(block, damage),
+            (Content::Damage(damage), _) if self.is_past && damage.is_hole() => {}
+            (Content::Damage(damage), _) if self.is_past => self.later.push(damage.clone()),
             (Content::Damage(damage), _) => self.take_damage(damage),
             _ => {}
         }
     }
 
     fn restore(&mut self, sequence: u64, recording: &Recording, checkpoint: &Checkpoint, bookmark: &Bytes) {
+        if self.is_of_another_boot(recording) {
+            self.latest = BootTime::ZERO;
+        }
         self.table = Table::restore(checkpoint);
         self.recording = Some(recording.clone());
         self.bookmark.clone_from(bookmark);
         self.sequence = sequence;
         self.expected = sequence;
-        self.is_anew = false;
         self.damaged = 0;
-        self.is_whole = true;
+        self.later.clear();
+        (self.is_past, self.is_whole) = (false, true);
+    }
+
+    fn is_of_another_boot(&self, recording: &Recording) -> bool {
+        self.recording.as_ref().is_some_and(|last| last.boot_id != recording.boot_id)
     }
 
     fn take_damage(&mut self, damage: &Damage) {
@@ -150,34 +160,36 @@ impl Fold {
         self.damage.push(damage.clone());
     }
 
-    /// Tells the table of the events that are missing between the last block and this one. Whether it is to
-    /// be folded: not if it stands in the wrong place.
-    fn begin_block(&mut self, sequence: u64, recording: &Recording) -> bool {
-        if self.recording.is_none() {
+    /// A block is later than all that is asked for, and cannot be read either.
+    fn pass_over_damage(&mut self, block: &Block, damage: &Damage) {
+        if let Some(events @ 1..) = damage.events.filter(|_| !damage.is_torn()) {
+            self.expected = self.expected.max(block.sequence.saturating_add(events));
+            self.is_past = true;
+        }
+    }
+
+    /// Tells the table of the events that are missing between the last block and this one. A reader has judged the
+    /// order: where fewer came before than there were already, a new count begins.
+    fn begin_block(&mut self, sequence: u64, recording: &Recording) {
+        if self.recording.is_none() || self.is_of_another_boot(recording) {
             self.table = Table::new(recording.table);
-            self.expected = sequence;
+            (self.sequence, self.expected, self.latest) = (sequence, sequence, BootTime::ZERO);
+            self.bookmark.clear();
             self.is_whole = sequence == 0;
         }
-        if std::mem::take(&mut self.is_anew) {
-            self.expected = self.expected.min(sequence);
-        }
-        if sequence < self.expected {
-            return false;
-        }
         self.recording = Some(recording.clone());
+        std::mem::take(&mut self.later).iter().for_each(|damage| self.take_damage(damage));
+        self.is_whole &= sequence >= self.expected;
         let missing = sequence.saturating_sub(self.expected).max(self.damaged);
-        self.damaged = 0;
+        (self.damaged, self.is_past) = (0, false);
         self.lose(missing);
-        true
     }
 
     fn take_events(&mut self, block: &Block, events: &Events, limit: BootTime, witness: &mut dyn Witness) {
         let Some(recording) = &self.recording else { return };
-        let mut index = 0;
-        let unreadable = events.each(&mut |event| {
-            index += 1;
+        let unreadable = events.each_in_place(&mut |place, event| {
             if event.time <= limit {
-                let sequence = block.sequence.saturating_add(index);
+                let sequence = block.sequence.saturating_add(place);
                 witness.applies(Moment { table: &self.table, recording, event, sequence });
                 let applied = self.table.apply(event);
                 self.sequence = sequence;
@@ -196,11 +208,10 @@ impl Fold {
 
     /// A block is later than all that is asked for, or has nothing for the table.
     pub(crate) fn pass_over(&mut self, header: &Header) {
-        self.is_anew |= header.kind == Some(Kind::Head);
         if let (Some(Kind::Events), Some(sequence)) = (header.kind, header.sequence) {
             let missing = std::mem::take(&mut self.damaged);
             self.lose(missing);
-            self.is_anew = false;
+            self.is_past = true;
             self.expected = sequence.saturating_add(header.events.into());
             self.latest = self.latest.max(header.last);
         }

@@ -171,15 +171,35 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> JournalError {
     JournalError::Io { path: path.into(), source }
 }
 
-/// What is wrong with a file in which no block can be read. `None`: it has gone, or there is nothing in it.
+/// What is wrong with a file in which no block can be read: at its beginning, and how many events are missing in all.
+/// `None`: it has gone, or there is nothing in it.
 pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
     let bytes = path.metadata().ok()?.len();
-    let block = open(path).ok()??.next().ok()??;
-    match block.content {
-        // Of its events the first block says little.
-        Content::Damage(damage) => Some(Damage { bytes, events: None, ..damage }),
-        _ => None,
+    let mut reader = open(path).ok()??;
+    let first = next_damage(&mut reader).ok()??;
+    let mut events = first.events;
+    loop {
+        match next_damage(&mut reader) {
+            // What is torn comes again, and what is repeated was there before.
+            Ok(Some(damage)) if damage.is_torn() || damage.is_repeated() => {}
+            Ok(Some(damage)) => {
+                events = events.zip(damage.events).map(|(all, more)| all.saturating_add(more))
+            }
+            Ok(None) => break,
+            Err(_) => {
+                events = None;
+                break;
+            }
+        }
     }
+    Some(Damage { bytes, events, ..first })
+}
+
+fn next_damage(reader: &mut Reader<File>) -> io::Result<Option<Damage>> {
+    Ok(reader.next()?.and_then(|block| match block.content {
+        Content::Damage(damage) => Some(damage),
+        _ => None,
+    }))
 }
 
 fn block_at(reader: &mut Reader<File>, offset: u64) -> io::Result<Option<Block>> {

@@ -172,12 +172,19 @@ impl Events {
     /// Hands over each, in order. Those that make no sense, or are of a kind that a newer version writes,
     /// are counted: the result.
     pub fn each(&self, visit: &mut dyn FnMut(&Event<'_>)) -> u64 {
-        let mut unreadable = 0;
+        self.each_in_place(&mut |_, event| visit(event))
+    }
+
+    /// As [`each`](Self::each), with the place of each in the block: from 1 on, and those that are counted have one
+    /// too.
+    pub(crate) fn each_in_place(&self, visit: &mut dyn FnMut(u64, &Event<'_>)) -> u64 {
+        let (mut place, mut unreadable) = (0, 0);
         for field in Fields::of(&self.raw) {
             let Ok((2, Value::Delimited(bytes))) = field else { continue };
+            place += 1;
             let decoded = proto::Event::decode(self.raw.slice_ref(bytes));
             match decoded.as_ref().ok().and_then(event) {
-                Some(event) => visit(&event),
+                Some(event) => visit(place, &event),
                 None => unreadable += 1,
             }
         }

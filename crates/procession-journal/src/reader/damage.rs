@@ -30,6 +30,11 @@ impl Damage {
         self.why == why::NEWER
     }
 
+    /// Whether nothing is there that could not be read, but something should be.
+    pub(crate) fn is_hole(&self) -> bool {
+        self.why == why::MISSING
+    }
+
     /// Whether it is a block that was read before, or came too late: nothing is missing for its sake.
     pub fn is_repeated(&self) -> bool {
         self.why == why::REPEATED

@@ -1,14 +1,15 @@
 //! Whatever happens to a file: what is still read of it is what was written, and the rest is told of.
 
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Cursor, Seek as _, SeekFrom, Write as _};
 
+use memchr::memmem;
 use procession::{
     Arguments, BootTime, Event, EventKind, Exec, Exit, Fork, Ledger, Pid, ProcessKey, Program, Subject, Table,
 };
 use proptest::prelude::*;
 
 use super::{block, damage, file, read, recording};
-use crate::block::{Fields, HEADER_BYTES, Kind, Parsed};
+use crate::block::{Fields, HEADER_BYTES, Header, Kind, Parsed, SYNC};
 use crate::{Block, Container, Content, RawBlock, Reader};
 
 /// A process that runs `make` and ends, and one that does the same.
@@ -286,7 +287,64 @@ proptest! {
         }
         let read = original.check(&changed);
         check_order(&changed, &read);
+        check_headers(&changed, &read);
+        check_skips(&changed, &read);
     }
+}
+
+/// Whoever reads headers alone finds those of all blocks, and no others.
+fn check_headers(file: &[u8], read: &[Block]) {
+    let mut reader = Reader::new(Cursor::new(file)).unwrap();
+    let found: Vec<_> = std::iter::from_fn(|| reader.next_header().unwrap()).collect();
+    let mut expected: Vec<_> = read.iter().filter_map(|block| header_at(file, block.offset)).collect();
+    // What is missing in front of a block is told of at its place.
+    expected.dedup();
+    if let Some(last) = last_in_common(&found, &expected) {
+        assert!(hides(file, &last), "{found:?} {read:?}");
+    }
+}
+
+/// Whoever passes over all blocks that can be passed over comes by each of them, and counts as many events.
+fn check_skips(file: &[u8], read: &[Block]) {
+    let mut passed = Vec::new();
+    let mut reader = Reader::new(Cursor::new(file)).unwrap();
+    loop {
+        passed.extend(match reader.peek().unwrap() {
+            Some(header) if reader.skip(&header).unwrap() => Some(header.offset),
+            _ => match reader.next().unwrap() {
+                Some(block) => Some(block.offset),
+                None => break,
+            },
+        });
+    }
+    let all: Vec<_> = read.iter().map(|block| block.offset).collect();
+    if let Some(last) = last_in_common(&passed, &all) {
+        assert!(header_at(file, last).is_some_and(|header| hides(file, &header)), "{passed:?} {read:?}");
+        return;
+    }
+    let mut whole = Reader::new(Cursor::new(file)).unwrap();
+    while whole.next().unwrap().is_some() {}
+    assert_eq!(reader.sequence(), whole.sequence(), "{read:?}");
+}
+
+/// The last of them before they differ. `None`: they are the same.
+fn last_in_common<T: Copy + PartialEq>(one: &[T], other: &[T]) -> Option<T> {
+    let common = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    (one.len() != common || other.len() != common).then(|| one[common.checked_sub(1).unwrap()])
+}
+
+/// Whether another block begins within one that seems to be whole, because where it is to end one does, or the file: only
+/// who reads what is in it sees that.
+fn hides(file: &[u8], header: &Header) -> bool {
+    let place = |offset: u64| usize::try_from(offset).unwrap();
+    let end = header.offset + header.bytes;
+    let seems_whole = header_at(file, end).is_some() || end == file.len() as u64;
+    seems_whole && memmem::find(&file[place(header.offset) + 1..place(end)], &SYNC).is_some()
+}
+
+fn header_at(file: &[u8], offset: u64) -> Option<Header> {
+    let bytes = file.get(usize::try_from(offset).unwrap()..)?.first_chunk()?;
+    Some(Parsed::of(bytes)?.at(offset))
 }
 
 /// The middle of a file once more, in front of itself: of the head in it nothing but the header is whole.
@@ -300,4 +358,43 @@ fn a_head_of_which_the_header_alone_is_whole_begins_a_new_count() {
     assert_eq!(damage(&read)[0].why, "another block begins in them");
     let behind = [&events[..], &events].concat();
     assert_eq!(damage(&self::read(&behind))[0].why, "they belong before what was read already");
+}
+
+/// Where a file ends within a block and another was put behind it, all of the other is found: its names too.
+#[test]
+fn a_file_behind_one_that_is_cut_short_is_found() {
+    let [whole, next] = [file(&journal()[..2]), file(&journal())];
+    let next_contents = Original::new().contents;
+    for length in 0..whole.len() {
+        let joined = [&whole[..length], &next].concat();
+        let read = read(&joined);
+        assert!(damage(&read).iter().all(|damage| !damage.is_torn()), "{length}: {read:?}");
+        let behind: Vec<_> = read.iter().filter(|block| block.offset >= length as u64).map(content).collect();
+        assert_eq!(behind, next_contents, "{length}");
+        check_headers(&joined, &read);
+        check_skips(&joined, &read);
+    }
+}
+
+/// What is known of a block whose header speaks of what is not known here is that it has no more bytes than it has.
+#[test]
+fn a_block_that_is_not_known_hides_nothing_where_it_is_cut_short() {
+    let known = Fields { kind: 2, version: 1, stored: 100, raw: 100, events: 3, ..Fields::default() };
+    let newer = Fields { version: 2, ..known };
+    let unknown = Fields { kind: 77, ..known };
+    let too_long = Fields { raw: (64 << 20) + 1, ..known };
+    let follows = file(&[block(3, &events())]);
+    for (fields, why) in [
+        (newer, "a newer version of the program wrote them"),
+        (unknown, "they are a block of a kind that is not known here"),
+        (too_long, "they say that they are more than a block can hold"),
+    ] {
+        for stored in [0, 1, 40, 99, 100] {
+            let bytes = [&fields.to_bytes()[..], &vec![7; stored], &follows].concat();
+            let read = read(&bytes);
+            assert_eq!(read.iter().map(events_in).sum::<u64>(), 18, "{stored}: {read:?}");
+            let [told] = damage(&read)[..] else { panic!("{stored}: {read:?}") };
+            assert_eq!((told.why, told.bytes, told.events), (why, 64 + stored as u64, Some(3)));
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod blocks;
 mod damaged;
 mod events;
 mod folding;
+mod growing;
 mod hostile;
 mod schema;
 mod seeds;

@@ -103,6 +103,11 @@ impl Table {
         if self.nodes.get(missed).is_some_and(Node::is_running) {
             self.end(missed, EndKind::Replaced);
         }
+        // A process has one parent, whichever of its images is named.
+        let shared = self.nodes.get(latest).and_then(|it| Some((it.parent?, it.parent_provenance)));
+        if let Some((parent, provenance)) = shared {
+            self.relink_parent(missed, parent, provenance);
+        }
         Some(missed)
     }
 

@@ -16,6 +16,7 @@
 //! ```
 //!
 //! A process's `began` is the start of the first key in its line, or what `began N` says at the end.
+//! In the line of a fork that is when the parent began, if the source knows.
 //! With `ticks` after that, the source knows times to the clock tick only.
 //!
 //! [`show`] is the other direction: an entry a line.
@@ -28,8 +29,8 @@ use std::time::Duration;
 
 use procession::{
     BootTime, Change, Context, Counted, Credentials, EndKind, Event, EventKind, Exec, Exit, ExitStatus, Fork,
-    Gap, Gone, Namespaces, Outcome, Pid, Precision, Process, ProcessKey, Program, Running, Subject, Table,
-    TableConfig, Uid,
+    Gap, Gone, Namespaces, Outcome, Pid, Precision, Process, ProcessKey, Program, Relative, Running, Subject,
+    Table, TableConfig, Uid,
 };
 
 /// Reads `PID@START`.
@@ -80,7 +81,8 @@ pub(crate) fn event(line: &str) -> EventKind<'_> {
         }),
         ["fork", parent, ">", child] => EventKind::Fork(Fork {
             child: subject(key(child), key(child).start),
-            parent: key(parent).into(),
+            // It is the parent that began then.
+            parent: Relative { key: key(parent), began },
             parent_tid: key(parent).pid,
             owner: key(parent).into(),
             context: Context::default(),
