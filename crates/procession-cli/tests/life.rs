@@ -8,10 +8,10 @@ mod run;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl Agent {
             .args(["--source=polling", "--server-address=", "--no-runtimes"])
             .env("NOTIFY_SOCKET", socket)
             .env("WATCHDOG_USEC", "100000")
-            .stderr(Stdio::piped())
+            .stderr(fs::File::create(home.path().join("errors")).unwrap())
             .spawn()
             .unwrap();
         Self { child, manager, home }
@@ -88,10 +88,14 @@ impl Agent {
         }
     }
 
+    /// What it said so far.
+    fn said(&self) -> String {
+        fs::read_to_string(self.home.path().join("errors")).unwrap()
+    }
+
     fn end(mut self) -> (ExitStatus, String) {
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        (self.child.wait().unwrap(), said)
+        let status = self.child.wait().unwrap();
+        (status, self.said())
     }
 }
 
@@ -139,9 +143,15 @@ fn it_says_when_it_serves_reloads_and_stops() {
 
 #[test]
 fn a_service_manager_that_does_not_read_keeps_it_from_nothing() {
-    let mut agent = Agent::start("");
+    let mut agent = Agent::start("log-level = 'debug'");
     agent.tells("READY=1");
     agent.fill();
+    let untold = |agent: &Agent| agent.said().matches("the service manager cannot be told").count();
+    let begin = Instant::now();
+    while untold(&agent) == 0 {
+        assert!(begin.elapsed() < PATIENCE, "it waits with its pings, or does not say what becomes of them");
+        thread::sleep(Duration::from_millis(20));
+    }
     agent.signal(Signal::TERM);
     agent.wait();
     let (status, said) = agent.end();

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         trial("runtimes::filters", DOCKER, runtimes::filters),
         trial("runtimes::no_socket", RUNC, runtimes::no_socket),
         trial("runtimes::no_socket_in_mid_run", DOCKER, runtimes::no_socket_in_mid_run),
+        trial("runtimes::nobody_answers_in_mid_run", DOCKER, runtimes::nobody_answers_in_mid_run),
         trial("kubernetes::the_gap_at_the_start", RUNC, kubernetes::the_gap_at_the_start),
         trial("kubernetes::a_container_of_no_pod", RUNC, kubernetes::a_container_of_no_pod),
         trial("kubernetes::filters", RUNC, kubernetes::filters),

@@ -1,5 +1,9 @@
 //! Containers of which only their runtimes know.
 
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::lab::containerd::{Kubelet, UID};
@@ -122,6 +126,25 @@ pub(crate) fn no_socket() {
 
 /// The runtime ends, and its socket with it; its containers run on. Then it is there again.
 pub(crate) fn no_socket_in_mid_run() {
+    let errors = gone_for_a_while(|socket| {
+        let _ = fs::remove_file(socket);
+    });
+    assert_eq!(errors.matches("no runtime that may know them has a socket here").count(), 1, "{errors}");
+}
+
+/// The runtime ends, and its socket stays, with nobody who listens there.
+pub(crate) fn nobody_answers_in_mid_run() {
+    let errors = gone_for_a_while(|socket| {
+        let _ = fs::remove_file(socket);
+        drop(UnixListener::bind(socket).unwrap());
+    });
+    assert_eq!(errors.matches("a container runtime does not answer").count(), 1, "{errors}");
+    assert_eq!(errors.matches("the container runtime answers again").count(), 1, "{errors}");
+    assert!(!errors.contains("has a socket here"), "{errors}");
+}
+
+/// What is said when a runtime ends, its socket becomes what `leave` makes of it, and then the runtime is there again.
+fn gone_for_a_while(leave: fn(&Path)) -> String {
     let lab = Lab::new();
     let daemon = docker::start(&lab);
     let mut watch = watch_with(&lab.socket("docker", docker::SOCKET));
@@ -134,16 +157,18 @@ pub(crate) fn no_socket_in_mid_run() {
     };
     known_of(&mut watch, "before");
     drop(daemon);
-    let _ = std::fs::remove_file(lab.path(docker::SOCKET));
+    leave(&lab.path(docker::SOCKET));
     let id = new_id();
     runc::start(&lab, id, &format!("/docker/{id}"), &COMMAND);
     story::unknown_in_all(&mut watch, id);
+    // Whether the runtime is there is told by its socket.
+    let _ = fs::remove_file(lab.path(docker::SOCKET));
     let daemon = docker::start(&lab);
     known_of(&mut watch, "after");
     let errors = watch.finish().errors;
-    assert_eq!(errors.matches("no runtime that may know them has a socket here").count(), 1, "{errors}");
     assert!(story::unnamed(&errors) >= 6, "{errors}");
     drop(daemon);
+    errors
 }
 
 /// A watch that asks one runtime, however long that takes.

@@ -13,6 +13,7 @@
 #[path = "../peers/agent.rs"]
 #[allow(dead_code, reason = "has more than is needed here")]
 mod agent;
+mod blocks;
 mod clock;
 mod disk;
 mod files;

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, PipeReader, Write as _, pipe};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,15 +13,20 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use procession_journal::Damage;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::process::Signal;
 
 use crate::agent::{Agent, PATIENCE, Setup, run_marked, wait_until};
-use crate::site::{Noise, Running, Site, Written, end, run_marked_long, settle};
+use crate::blocks::{begins_and_ends_from, damage_blocks_with, damage_in};
+use crate::disk::Mounted;
+use crate::site::{
+    Noise, Running, Site, Written, end, number_before, run_marked_long, settle, wait_until_written,
+};
 use crate::{Needs, Test};
 
-pub(crate) const TESTS: [Test; 9] = [
+pub(crate) const TESTS: [Test; 10] = [
     ("operator::stops_while_it_starts", Needs::Nothing, stops_while_it_starts),
     ("operator::stops_twice", Needs::Nothing, stops_twice),
     ("operator::stops_in_the_middle_of_a_checkpoint", Needs::Nothing, stops_in_the_middle_of_a_checkpoint),
@@ -30,6 +35,7 @@ pub(crate) const TESTS: [Test; 9] = [
     ("operator::reads_its_output_slowly", Needs::Nothing, reads_its_output_slowly),
     ("operator::reloads_a_broken_file_under_load", Needs::Nothing, reloads_a_broken_file_under_load),
     ("operator::the_newest_file_is_damaged", Needs::Nothing, the_newest_file_is_damaged),
+    ("operator::the_newest_file_is_overwritten", Needs::Nothing, the_newest_file_is_overwritten),
     ("operator::the_journal_is_of_a_newer_version", Needs::Nothing, the_journal_is_of_a_newer_version),
 ];
 
@@ -55,26 +61,35 @@ fn stops_while_it_starts() {
     assert_eq!((written.missing(), written.lost_in_kernel), (0, 0), "{said}");
 }
 
-/// The second time it ends at once; and the next one takes over.
+/// The second time it ends at once, in the middle of what the first has asked for; and the next one takes over. What
+/// runs meanwhile, and while there is no agent, is there once.
 fn stops_twice() {
     let site = Site::new();
-    let mut agent = site.setup().start();
+    // It takes its time to stop: nobody reads what it exports.
+    let (unread, output) = pipe().unwrap();
+    let mut agent = site.setup().export("-").stdout(Stdio::from(output)).start();
     let sleeper = Running::sleeper();
-    run_marked("before", 50);
-    agent.wait_for_export("before-49");
+    run_marked_long("before", 50, 5_000);
     settle(&agent);
     let before = site.exec_id(sleeper.pid());
+    run_marked("right", 50);
     agent.signal(Signal::TERM);
+    run_marked("between", 5);
+    assert_eq!(agent.ended(), None, "it has to be in the middle of it");
     agent.signal(Signal::TERM);
     wait_until(|| agent.ended().is_some(), || "it goes on".to_owned());
-    let status = agent.ended().unwrap();
-    assert!(status.success() || status.code() == Some(128 + 15), "{status}");
-    drop(agent);
+    assert_eq!(agent.ended().unwrap().code(), Some(128 + Signal::TERM.as_raw()));
+    run_marked("nobody", 50);
+    drop((agent, unread));
     let agent = site.setup().start();
     assert_eq!(site.exec_id(sleeper.pid()), before);
+    agent.wait_for_export("nobody-49");
     let said = end(agent);
-    let written = Written::read(&site.journal(), "before");
-    assert!(written.has_all(50) && written.missing() == 0, "{said}");
+    for (marker, times) in [("before", 50), ("right", 50), ("between", 5), ("nobody", 50)] {
+        let written = Written::read(&site.journal(), marker);
+        assert!(written.has_all(times), "{marker}: {:?} {said}", written.marks);
+        assert_eq!((written.missing(), written.lost_in_kernel), (0, 0), "{said}");
+    }
 }
 
 /// How often to try to ask an agent to end just when it writes a checkpoint.
@@ -214,36 +229,63 @@ fn load() -> Running {
     Running::start(Command::new("sh").args(["-c", "while true; do sleep 0.01; done"]).stdin(Stdio::null()))
 }
 
-/// Again and again, in the middle of large blocks and checkpoints: what is torn is cut off or passed over, and
-/// what was not written is still in the ring.
+/// Again and again, until it was in the middle of a block: what is torn is passed over, and what was not written is
+/// still in the ring.
 fn is_killed_while_it_writes() {
     let site = Site::new();
-    for turn in 0..3 {
-        let agent = site.setup().start();
-        run_marked_long(&format!("torn{turn}"), 20, 20_000);
-        thread::sleep(Duration::from_millis(turn * 37));
-        agent.kill();
+    // There a block grows page by page.
+    let small = Mounted::small(&site.path("state"), c"size=512m");
+    let mut torn = Vec::new();
+    while torn.len() < 3 || !torn.contains(&true) {
+        assert!(torn.len() < TURNS, "each block was whole before anybody could kill");
+        torn.push(kill_in_a_block(&site, &format!("torn{}", torn.len())));
     }
-    let agent = site.setup().start();
+    eprintln!("killed in the middle of a block: {torn:?}");
+    let agent = all_kept(&site).start();
     let lost = agent.metric("procession_ledger_lost_events_total");
     let said = end(agent);
     assert_eq!(lost, Some(0), "{said}");
-    for turn in 0..3 {
+    for turn in 0..torn.len() {
         let written = Written::read(&site.journal(), &format!("torn{turn}"));
-        assert!(written.has_all(20), "{turn}: {:?} {said}", written.marks);
+        assert!(written.has_all(40), "{turn}: {:?} {said}", written.marks);
         assert_eq!(written.missing(), 0, "{said}");
     }
+    drop(small);
 }
 
-/// The reader of the pipe is gone: that is said once, events go on elsewhere.
+/// Its ring has room for what two agents have not written.
+fn all_kept(site: &Site) -> Setup {
+    site.setup().option("--ring-size=32M")
+}
+
+/// Kills an agent as soon as a large block begins to be written: whether that is not whole.
+fn kill_in_a_block(site: &Site, marker: &str) -> bool {
+    let agent = all_kept(site).start();
+    settle(&agent);
+    // All that happens meanwhile is read at once, and comes into one block.
+    agent.signal(Signal::STOP);
+    let newest = site.files().pop().unwrap();
+    let length = || newest.metadata().unwrap().len();
+    let before = length();
+    run_marked_long(marker, 40, 100_000);
+    agent.signal(Signal::CONT);
+    let end = Instant::now() + PATIENCE;
+    while length() == before {
+        assert!(Instant::now() < end, "nothing is written: {}", agent.errors());
+        // Who sleeps in between has its turn at once when it is due.
+        thread::sleep(Duration::from_micros(10));
+    }
+    agent.kill();
+    damage_in(&newest).iter().any(Damage::is_torn)
+}
+
+/// The reader of the pipe is gone: that is said once, events go on elsewhere, and those that are missing are counted.
 fn nobody_reads_its_output_any_more() {
     let site = Site::new();
-    let mut cat =
-        Command::new("head").args(["-c", "100"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let pipe = cat.stdin.take().unwrap();
+    let (output, pipe) = pipe().unwrap();
     let agent = site.setup().export("-").stdout(Stdio::from(pipe)).start();
     run_marked("pipe", 50);
-    cat.wait().unwrap();
+    read_until(output, "\"pipe-49\"");
     run_marked("later", 50);
     agent.wait_for_word("nobody reads the output any more", 1);
     assert!(agent.get("/readyz").is_none() && agent.get("/healthz").is_some());
@@ -252,6 +294,16 @@ fn nobody_reads_its_output_any_more() {
     assert!(said.contains("not all events could be exported"), "{said}");
     let written = Written::read(&site.journal(), "later");
     assert!(written.is_closed && written.has_all(50), "{said}");
+    // A begin and an end of each that came later; of what came before the last that was read, nothing.
+    let missing = number_before(&said, " events could not be exported to ").unwrap();
+    let most = begins_and_ends_from(&site.journal(), b"pipe-49");
+    assert!((2 * 50..most).contains(&missing), "{missing} of at most {most}: {said}");
+}
+
+/// Reads up to a line with that, and no more.
+fn read_until(output: PipeReader, text: &str) {
+    let mut lines = BufReader::new(output).lines();
+    assert!(lines.any(|line| line.unwrap().contains(text)), "{text} is not exported");
 }
 
 /// Whoever reads too slowly loses the oldest events, and is told how many, in their place.
@@ -308,16 +360,40 @@ fn reloads_a_broken_file_under_load() {
     assert!(written.has_all(400) && written.missing() == 0, "{said}");
 }
 
-/// The files of the journal, the newest last.
-fn files(site: &Site) -> Vec<PathBuf> {
-    let all = fs::read_dir(site.journal()).unwrap().map(|entry| entry.unwrap().path());
-    let mut all: Vec<_> = all.filter(|path| path.extension().is_some_and(|it| it == "procession")).collect();
-    all.sort();
-    all
+/// The blocks that hold some programs are damaged, but for their headers, which say how many events are missing: all
+/// say that number, and what can be read is used.
+fn the_newest_file_is_damaged() {
+    let site = Site::new();
+    let agent = site.setup().start();
+    for marker in ["first", "second", "third"] {
+        run_marked(marker, 20);
+        wait_until_written(&site, &agent, marker, 20);
+    }
+    end(agent);
+    let newest = site.files().pop().unwrap();
+    let damaged = damage_blocks_with(&newest, b"second-");
+    let agent = site.setup().start();
+    agent.wait_for_word("in the journal, ", damaged.len());
+    let lost = agent.metric("procession_ledger_lost_events_total");
+    let said = end(agent);
+    assert_eq!(said.matches("in the journal, ").count(), damaged.len(), "{said}");
+    for marker in ["first", "third"] {
+        let written = Written::read(&site.journal(), marker);
+        assert!(written.has_all(20), "{marker}: {:?} {said}", written.marks);
+    }
+    let written = Written::read(&site.journal(), "second");
+    assert!(written.marks.is_empty(), "{:?}", written.marks);
+    let missing = damaged.iter().sum();
+    assert!(missing >= 20 * 3 && written.missing() == missing, "{missing} {written:?}");
+    assert_eq!(lost, Some(missing), "{said}");
+    let told = site.ask(&["replay", site.journal().to_str().unwrap()]);
+    let summary = told.err.lines().find(|line| line.contains(" recorded on ")).unwrap_or_default();
+    assert_eq!(number_before(summary, " events are missing"), Some(missing), "{}", told.err);
 }
 
-/// What is damaged is said, what can be read is used, and the rest is looked for.
-fn the_newest_file_is_damaged() {
+/// Nothing is left of what was in the file, and nobody knows how much that was: this is said. What can be read of
+/// others is used, and who runs is looked for.
+fn the_newest_file_is_overwritten() {
     let site = Site::new();
     let sleeper = Running::sleeper();
     for marker in ["first", "second"] {
@@ -326,11 +402,12 @@ fn the_newest_file_is_damaged() {
         agent.wait_for_export(&format!("{marker}-19"));
         end(agent);
     }
-    let newest = files(&site).pop().unwrap();
+    let newest = site.files().pop().unwrap();
     let length = newest.metadata().unwrap().len();
     let file = fs::File::options().write(true).open(&newest).unwrap();
-    // All but its head.
-    file.write_all_at(&vec![0x55; usize::try_from(length - 300).unwrap()], 300).unwrap();
+    file.write_all_at(&vec![0x55; usize::try_from(length).unwrap()], 0).unwrap();
+    let told = site.ask(&["replay", site.journal().to_str().unwrap()]);
+    assert!(told.err.contains("nobody knows how many events are missing"), "{}", told.err);
     let agent = site.setup().start();
     agent.wait_for_word("in the journal, ", 1);
     site.exec_id(sleeper.pid());
@@ -353,7 +430,7 @@ fn the_journal_is_of_a_newer_version() {
     run_marked("old", 20);
     end(agent);
     // A block as ours, but for the version, and a header that says so rightly.
-    let own = files(&site).pop().unwrap();
+    let own = site.files().pop().unwrap();
     let mut bytes = fs::read(&own).unwrap();
     let stored = u32::from_le_bytes(bytes[12..16].try_into().unwrap());
     bytes.truncate(64 + usize::try_from(stored).unwrap());
@@ -368,5 +445,5 @@ fn the_journal_is_of_a_newer_version() {
     let said = end(agent);
     assert!(said.contains("newer"), "{said}");
     assert_eq!(fs::read(&newer).unwrap(), bytes, "it stays as it is");
-    assert!(files(&site).pop().unwrap() > newer, "numbers go on");
+    assert!(site.files().pop().unwrap() > newer, "numbers go on");
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use procession::EventKind;
 use procession_journal::{Journal, Piece};
 use procession_sensor::detach_all;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::agent::{Agent, Setup, wait_until};
@@ -35,6 +36,15 @@ impl Site {
 
     pub(crate) fn journal(&self) -> PathBuf {
         self.path("state/journal")
+    }
+
+    /// The files of the journal, the newest last.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(self.journal()).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<_> =
+            all.filter(|path| path.extension().is_some_and(|it| it == "procession")).collect();
+        all.sort();
+        all
     }
 
     pub(crate) fn pins(&self) -> &Path {
@@ -231,6 +241,25 @@ pub(crate) fn settle(agent: &Agent) {
     let done = || metric("procession_journal_events_total") + metric("procession_journal_lost_events_total");
     let goal = done() + metric("procession_journal_waiting_events");
     wait_until(|| done() >= goal, || format!("{} of {goal} events: {}", done(), agent.errors()));
+}
+
+/// Stops an agent: none of its threads does anything until it is told to go on.
+pub(crate) fn halt(agent: &Agent) {
+    agent.signal(Signal::STOP);
+    let tasks = format!("/proc/{}/task", agent.pid());
+    let is_stopped = |task: fs::DirEntry| {
+        // One that has ended meanwhile does nothing either.
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    let are_stopped = || fs::read_dir(&tasks).unwrap().all(|task| is_stopped(task.unwrap()));
+    wait_until(are_stopped, || "it is told to stop, and goes on".to_owned());
+}
+
+/// Waits until all of these marks are in the journal, and so in blocks that hold nothing later.
+pub(crate) fn wait_until_written(site: &Site, agent: &Agent, marker: &str, times: u32) {
+    let is_written = || Written::read(&site.journal(), marker).has_all(times);
+    wait_until(is_written, || format!("{marker} is not written: {}", agent.errors()));
 }
 
 /// Ends in order, when all is written that can be; what it said in all.
