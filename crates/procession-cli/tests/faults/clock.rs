@@ -64,7 +64,7 @@ const MARKS: usize = 10;
 
 fn is_set() {
     let site = Site::new();
-    let agent = site.setup().option("--journal-max-age=1m").start();
+    let agent = site.setup().option("--journal-max-age=150s").start();
     let first = Running::sleeper();
     phase(&agent, "before");
     let first_as = site.exec_id(first.pid());

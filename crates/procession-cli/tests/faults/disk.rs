@@ -115,6 +115,8 @@ fn full_for_the_journal() {
 
     fs::remove_file(ballast).unwrap();
     agent.wait_for_word("the journal is written again", 1);
+    // Until then there may be no room for others.
+    settle(&agent);
     run_marked("later", 20);
     agent.wait_for_metric("procession_journal_files", 2);
     let counted = lost(&agent);

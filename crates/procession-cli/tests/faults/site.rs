@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use procession::EventKind;
 use procession_journal::{Journal, Piece};
@@ -237,6 +238,8 @@ pub(crate) fn run_marked_long(marker: &str, times: usize, bytes: usize) {
 /// Waits until all that waits to be written now is written or lost: what still does when the agent stops gets
 /// little time. Others may make more meanwhile.
 pub(crate) fn settle(agent: &Agent) {
+    // Who asks within half a second gets the answer of before.
+    std::thread::sleep(Duration::from_millis(600));
     let metric = |name: &str| agent.metric(name).unwrap();
     let done = || metric("procession_journal_events_total") + metric("procession_journal_lost_events_total");
     let goal = done() + metric("procession_journal_waiting_events");

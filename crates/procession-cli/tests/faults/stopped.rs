@@ -194,7 +194,9 @@ fn running(lines: &str) -> BTreeSet<u64> {
 /// Nobody is thought to run who does not, but for the moment that it takes to hear of it.
 fn check_ghosts(site: &Site) {
     let ghosts = || {
-        let thought = running(&site.ask(&["dump"]).out);
+        let dump = site.ask(&["dump"]);
+        assert!(dump.is_given, "{dump:?}");
+        let thought = running(&dump.out);
         let gone = |pid: &u64| !Path::new(&format!("/proc/{pid}")).exists();
         thought.into_iter().filter(gone).collect::<BTreeSet<_>>()
     };

