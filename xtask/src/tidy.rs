@@ -43,10 +43,11 @@ const EDGES: [(&str, &[&str]); 10] = [
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 7] = [
     "crates/procession-cli/examples/actor/",
     "crates/procession-sensor/benches/overhead.rs",
     "crates/procession-sensor/src/ebpf/mod.rs",
+    "crates/procession-sensor/src/ebpf/object.rs",
     "crates/procession-sensor/src/ebpf/ring.rs",
     "crates/procession-sensor/tests/pins.rs",
     "crates/procession/benches/measure/mod.rs",

@@ -3,6 +3,7 @@
 
 pub(crate) mod bookmark;
 mod losses;
+mod object;
 mod pin;
 pub(crate) mod raw;
 mod reader;

@@ -19,6 +19,7 @@ use aya::util::{KernelVersion, nr_cpus};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use super::object;
 use super::pin::{self, MAPS, PinDirectory, Standing};
 use super::ring::Ring;
 use crate::record::layout::stat;
@@ -341,7 +342,7 @@ struct TakenOver {
 
 impl TakenOver {
     fn open(pin: PathBuf) -> Self {
-        Self { opened: pin::open_object(&pin), pin }
+        Self { opened: object::open(&pin), pin }
     }
 
     fn skips(&self) -> Result<u64, EbpfError> {
