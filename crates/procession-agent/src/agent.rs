@@ -342,7 +342,7 @@ fn tell_what_is_untold(untold: Option<u64>) -> u64 {
              events. The journal, if there is one, has them"
         ),
         None => tracing::warn!(
-            "the thread that makes messages does not end: clients and the export may miss the last events. The \
+            "the thread that makes messages does not end, or has broken down: clients and the export may miss the last events. The \
              journal, if there is one, has them"
         ),
     }

@@ -202,6 +202,10 @@ impl ReplaySource {
 
     fn block(&mut self, block: &Block, position: &mut Position) -> bool {
         if let Content::Damage(damage) = &block.content {
+            if position.is_skipped {
+                // Who shows the boot that it is of tells of it.
+                return true;
+            }
             let part = Unread { damage: damage.clone(), after: position.last, before: None };
             self.shared.seen().unread.push(part);
             return true;

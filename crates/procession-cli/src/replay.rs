@@ -64,7 +64,11 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     let unreadable = performance.files.into_iter().chain(performance.unread);
     let unreadable: Vec<_> = unreadable.filter(|part| !part.comes_again()).collect();
-    journal::tell_unreadable(&unreadable, |part| unread(args, part), |part| part.damage.events);
+    journal::tell_unreadable(
+        &unreadable,
+        |part| unread(args, part),
+        |part| journal::missing_in(&part.damage),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,7 +158,7 @@ impl Performance<'_> {
         let unread = replay.unread();
         let account = observation.join().context("the recording cannot be read any further")?;
         if is_whole {
-            let missing = Missing::of(&unread, &self.files, account.malformed);
+            let missing = Missing::of(self.files.iter().chain(&unread), account.malformed);
             tell(&account, &recording, scope, &missing);
             if self.args.select.change && account.ledger.account(Counted::Change).received == 0 {
                 summary::tell(format_args!("{NO_CHANGES}"));
@@ -223,17 +227,19 @@ impl Performance<'_> {
     /// What is known before the first event: the checkpoint with which a journal begins whose oldest files
     /// have gone, or what came before the time that is asked for.
     fn known(&self, start: &Start) -> Option<Restored> {
-        let time = match start.time {
+        let mut time = match start.time {
             Some(time) => time,
             None if self.begins_with_a_checkpoint() => self.journal.span().0,
             None => return None,
         };
-        let restored = match self.journal.at(time) {
-            // A file tells since when its agent has been at work, and that was in files that have gone.
-            Err(JournalError::OutOfRange { first, .. }) if first > time => self.journal.at(first),
-            restored => restored,
+        let restored = loop {
+            match self.journal.at(time) {
+                // Before the journal; or in it by what its files say, which is since when their agent has been at work,
+                // while what was then has gone.
+                Err(JournalError::OutOfRange { first, .. }) if first > time => time = first,
+                restored => break restored.ok()?,
+            }
         };
-        let restored = restored.ok()?;
         let is_same = start.boot.is_none_or(|boot| boot == restored.recording.boot_id);
         Some(restored).filter(|it| is_same && !Table::is_empty(&it.table))
     }

@@ -69,7 +69,7 @@ pub(crate) fn account_line(account: &Account) -> String {
         let _ = write!(line, ", {} unreadable", thousands(account.malformed));
     }
     if account.dropped > 0 {
-        let _ = write!(line, ", {} not shown because the output was too slow", thousands(account.dropped));
+        let _ = write!(line, ", {} that nobody was told of", thousands(account.dropped));
     }
     if account.told.incomplete > 0 {
         let _ = write!(line, ", {} without the name of their container", thousands(account.told.incomplete));
@@ -99,26 +99,17 @@ pub(crate) struct Missing {
     passed_over: u64,
 }
 
-/// As far as is known.
-fn events_of<'u>(parts: impl IntoIterator<Item = &'u Unread>) -> u64 {
-    parts.into_iter().filter_map(|part| part.damage.events).fold(0, u64::saturating_add)
-}
-
 impl Missing {
-    /// What was in `parts` and in whole `files` that cannot be read, and so many events that were `passed_over`.
-    /// What a file had may be told of once more, as a hole between its neighbours.
-    pub(crate) fn of(parts: &[Unread], files: &[Unread], passed_over: u64) -> Self {
-        let is_missing = |part: &&Unread| !part.damage.is_repeated() && !part.comes_again();
-        let (holes, others): (Vec<_>, Vec<_>) =
-            parts.iter().filter(is_missing).partition(|part| part.damage.is_hole());
-        // What is being written is torn at its end.
-        let is_unknown = |part: &&Unread| part.damage.events.is_none() && !part.damage.is_torn();
-        Self {
-            events: events_of(others.iter().copied())
-                .saturating_add(events_of(holes.iter().copied()).max(events_of(files))),
-            is_unknown: others.iter().copied().chain(files).any(|part| is_unknown(&part)),
-            passed_over,
-        }
+    /// What was in parts that cannot be read, and so many events that were `passed_over`. What a whole file had may
+    /// be told of once more, as a hole between its neighbours: so it is at most as many.
+    pub(crate) fn of<'u>(unread: impl IntoIterator<Item = &'u Unread>, passed_over: u64) -> Self {
+        let none = Self { passed_over, ..Self::default() };
+        let parts = unread.into_iter().filter(|part| !part.damage.is_repeated() && !part.comes_again());
+        parts.fold(none, |missing, part| match part.damage.events {
+            Some(events) => Self { events: missing.events.saturating_add(events), ..missing },
+            // The last bytes of what is being written.
+            None => Self { is_unknown: missing.is_unknown || !part.damage.is_torn(), ..missing },
+        })
     }
 
     /// `up to 12 events are missing`, and how many were passed over. `None`: all was shown.
@@ -307,7 +298,7 @@ mod tests {
         let unknown = |events| line(Missing { events, is_unknown: true, passed_over: 0 });
         assert!(unknown(0).contains("nobody knows how many"));
         assert!(unknown(1).contains("1 event or more is missing"));
-        let newer = line(Missing::of(&[], &[], 2));
+        let newer = line(Missing::of(&[], 2));
         assert!(newer.contains("n1, passed over: 2 events of a kind that this version does not know; about"));
         let both = line(Missing { events: 109, is_unknown: false, passed_over: 1 });
         assert!(both.contains("up to 109 events are missing, passed over: 1 event of a kind"), "{both}");

@@ -626,6 +626,13 @@ fn what_is_damaged_later_is_not_missing_before() {
     let before = journal.at(time).unwrap();
     assert_eq!(holes(&before.damage), []);
     assert_state(&before, &lab.oracle(time), "before");
+    // Nor is it missing where the block in front of it is not asked for to its end.
+    let in_front = &written[5 * sixth - 1];
+    let time = lab.recording.clock.at(in_front.header.first);
+    let within = journal.at(time).unwrap();
+    assert!(in_front.header.first < in_front.header.last);
+    assert_eq!(holes(&within.damage), []);
+    assert_state(&within, &lab.oracle(time), "within the block in front of it");
     let latest = journal.latest().unwrap();
     assert!(latest.damage.len() <= 1, "a checkpoint may have what was in it: {:?}", latest.damage);
 }

@@ -46,9 +46,7 @@ impl Watch {
         counters.is_stalled.store(false, Ordering::Relaxed);
         if !counters.is_over.load(Ordering::Relaxed) {
             counters.is_failing.store(true, Ordering::Relaxed);
-            tracing::error!(
-                "the export has broken down, and events are exported no more: start the agent again"
-            );
+            tracing::error!("the export has broken down, and events are exported no more: the agent ends");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{Needs, Test};
 
 pub(crate) const TESTS: [Test; 1] = [("clock::is_set", Needs::Here(not_asked_for), is_set)];
 
-/// Far more than the journal remembers, and than anything here takes.
+/// More than the journal remembers, and far more than anything here takes.
 const STEP: i64 = 180;
 
 const ASKED_FOR: &str = "PROCESSION_FAULTS_CLOCK";
@@ -107,7 +107,7 @@ fn is_set() {
     let files = names(&site.journal());
     let exported = agent.exported();
     let said = end(agent);
-    // The oldest is there as well: a minute has not passed, whatever the clock said.
+    // The oldest is there as well: 150 s have not passed, whatever the clock said.
     assert!(files.first().is_some_and(|name| name.starts_with("0000000001-")), "{files:?} {said}");
     check_export(&exported);
     for phase in PHASES {

@@ -15,16 +15,18 @@ use crate::names;
 use crate::run::Said;
 use crate::trials::Test;
 
-pub(crate) const TESTS: [Test; 4] = [
+pub(crate) const TESTS: [Test; 5] = [
     ("holes::whoever_ran_before_the_first_file_is_known", whoever_ran_before_the_first_file_is_known),
     ("holes::what_happened_between_two_agents_is_shown", what_happened_between_two_agents_is_shown),
     ("holes::a_file_that_cannot_be_read_is_told_of", a_file_that_cannot_be_read_is_told_of),
     ("holes::what_was_torn_and_came_again_is_not_missing", what_was_torn_and_came_again_is_not_missing),
+    ("holes::each_boot_misses_its_own_events_alone", each_boot_misses_its_own_events_alone),
 ];
 
 /// A journal whose files are written one by one.
 struct Lab {
     place: TempDir,
+    boot: u64,
     table: Table,
     sequence: u64,
 }
@@ -33,10 +35,10 @@ fn at(seconds: u64) -> BootTime {
     BootTime::from_nanos(seconds * 1_000_000_000)
 }
 
-/// Of an agent that began so many seconds after the boot.
-fn recording(seconds: u64) -> Recording {
-    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + seconds);
-    Recording { clock: WallClock::new(at(seconds), wall), ..names::recording(1) }
+/// Of an agent that began so many seconds after that boot, each of which is a day after the one before.
+fn recording(boot: u64, seconds: u64) -> Recording {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + 86_400 * (boot - 1) + seconds);
+    Recording { clock: WallClock::new(at(seconds), wall), ..names::recording(boot) }
 }
 
 /// The image with which `pid` begins to run a program in that second.
@@ -60,14 +62,15 @@ fn started(seconds: u64, pid: u32, program: &'static [u8], parent: ProcessKey) -
 
 impl Lab {
     fn new() -> Self {
-        Self { place: tempfile::tempdir().unwrap(), table: Table::new(TableConfig::default()), sequence: 0 }
+        let table = Table::new(TableConfig::default());
+        Self { place: tempfile::tempdir().unwrap(), boot: 1, table, sequence: 0 }
     }
 
     /// A file of an agent that began then, with a block of these events.
     fn write(&mut self, began: u64, events: &[Event<'static>]) -> PathBuf {
         let config = DirectoryConfig { fsync: Fsync::Never, ..DirectoryConfig::new(self.place.path()) };
         let mut directory = Directory::open(config).unwrap();
-        let recording = recording(began);
+        let recording = recording(self.boot, began);
         directory.begin(&recording, &self.table.checkpoint(), self.sequence, &[]).unwrap();
         let mut builder = BlockBuilder::new(self.sequence);
         for event in events {
@@ -97,7 +100,8 @@ fn whoever_ran_before_the_first_file_is_known() {
     let oldest = lab.write(10, &started(20, 100, b"/usr/bin/make", INIT));
     lab.write(10, &started(30, 101, b"/usr/bin/cc", image(20, 100)));
     fs::remove_file(oldest).unwrap();
-    for from in [&[][..], &["--from", "2033-05-18T03:33:35Z"]] {
+    // Before it, since the agent is at work, and since it is known what ran.
+    for from in [&[][..], &["--from", "2033-05-18T03:33:25Z"], &["--from", "2033-05-18T03:33:35Z"]] {
         let said = lab.asked(&[&["replay", "--exec", "-o", "json"], from].concat());
         assert_eq!(said.out.lines().count(), 1, "{said:?}");
         let exec: serde_json::Value = serde_json::from_str(&said.out).unwrap();
@@ -151,4 +155,22 @@ fn what_was_torn_and_came_again_is_not_missing() {
     let again = lab.asked(&["replay", "--exec"]);
     assert_eq!((again.out.lines().count(), &again.out), (1, &whole.out), "{again:?}");
     assert!(again.err.contains("none lost") && !again.err.contains("missing"), "{again:?}");
+}
+
+fn each_boot_misses_its_own_events_alone() {
+    let mut lab = Lab::new();
+    let first = lab.write(10, &started(20, 100, b"/usr/bin/make", INIT));
+    let mut bytes = fs::read(&first).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&first, bytes).unwrap();
+    (lab.boot, lab.table, lab.sequence) = (2, Table::new(TableConfig::default()), 0);
+    lab.write(10, &started(20, 200, b"/usr/bin/cc", INIT));
+    let said = lab.asked(&["replay", "--exec"]);
+    let words = said.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words.matches("cannot be read").count(), 1, "{said:?}");
+    assert_eq!(
+        (words.matches("none lost").count(), words.matches("up to 2 events are missing; about").count()),
+        (1, 1),
+        "{said:?}"
+    );
 }

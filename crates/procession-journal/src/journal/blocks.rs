@@ -101,7 +101,10 @@ impl<'j> Blocks<'j> {
         self.is_within_checkpoint = unwanted.is_none()
             && block.as_ref().is_some_and(|block| matches!(block.content, Content::CheckpointPart));
         Ok(block.map(|block| match unwanted {
-            Some(header) if !matches!(block.content, Content::Damage(_)) => Item::Passed(header),
+            // The parts before this one of an unwanted checkpoint were passed over.
+            Some(header) if !matches!(&block.content, Content::Damage(it) if !it.lacks_parts()) => {
+                Item::Passed(header)
+            }
             _ => Item::Block(Box::new(block)),
         }))
     }

@@ -94,7 +94,8 @@ impl Boot {
             if block.sequence == 0 || time <= limit {
                 return Ok(());
             }
-            let first = self.recording.clock.at(time);
+            let clock = block.recording.as_ref().map_or(self.recording.clock, |recording| recording.clock);
+            let first = clock.at(time);
             return Err(JournalError::OutOfRange { first, last: self.span().1 });
         }
         Ok(())

@@ -170,7 +170,8 @@ impl Fold {
     /// Tells the table of the events that are missing between the last block and this one. A reader has judged the
     /// order: where fewer came before than there were already, a new count begins.
     fn begin_block(&mut self, sequence: u64, recording: &Recording) {
-        if self.recording.is_none() || self.is_of_another_boot(recording) {
+        let is_of_another_boot = self.is_of_another_boot(recording);
+        if self.recording.is_none() || is_of_another_boot {
             self.table = Table::new(recording.table);
             (self.sequence, self.expected, self.latest) = (sequence, sequence, BootTime::ZERO);
             self.bookmark.clear();
@@ -179,6 +180,10 @@ impl Fold {
         self.recording = Some(recording.clone());
         for damage in std::mem::take(&mut self.later) {
             self.take_damage(&damage);
+        }
+        if is_of_another_boot {
+            // It is not this one that lacks it.
+            self.damaged = 0;
         }
         self.is_whole &= sequence >= self.expected;
         let missing = sequence.saturating_sub(self.expected).max(self.damaged);
@@ -200,6 +205,7 @@ impl Fold {
         witness.passed_over(unreadable);
         self.lose(unreadable);
         self.expected = block.sequence.saturating_add(events.len() as u64);
+        self.is_past = block.last > limit;
         self.latest = self.latest.max(block.last);
         if block.last <= limit {
             self.sequence = self.expected;

@@ -254,7 +254,10 @@ fn read(boot: &Boot, from: BootTime, visit: &mut dyn FnMut(Piece<'_>) -> bool) -
         match item {
             Item::Passed(header) if header.kind == Some(Kind::Events) => damaged.clear(),
             Item::Passed(_) => {}
-            Item::Block(block) if matches!(block.content, Content::Damage(_)) => damaged.push(block),
+            Item::Block(block) if matches!(block.content, Content::Damage(_)) => {
+                let is_earlier = block.last != BootTime::ZERO && block.last < from;
+                damaged.extend((!is_earlier).then_some(block));
+            }
             Item::Block(block) => {
                 let is_placed = matches!(block.content, Content::Events(_));
                 let before = if is_placed { std::mem::take(&mut damaged) } else { Vec::new() };

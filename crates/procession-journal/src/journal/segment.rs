@@ -177,21 +177,17 @@ pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
     let bytes = path.metadata().ok()?.len();
     let mut reader = open(path).ok()??;
     let first = next_damage(&mut reader).ok()??;
-    let behind = events_missing(&mut reader).ok().flatten();
-    let events = first.events.zip(behind).map(|(first, behind)| first.saturating_add(behind));
+    let mut events = missing_in(&first);
+    while let Some(damage) = next_damage(&mut reader).ok()? {
+        events = events.zip(missing_in(&damage)).map(|(all, more)| all.saturating_add(more));
+    }
     Some(Damage { bytes, events, ..first })
 }
 
-/// How many events are missing up to the end of a file. `None`: nobody knows.
-fn events_missing(reader: &mut Reader<File>) -> io::Result<Option<u64>> {
-    let mut missing = Some(0_u64);
-    while let Some(damage) = next_damage(reader)? {
-        // What is torn comes again, and what is repeated was there before.
-        if !damage.is_torn() && !damage.is_repeated() {
-            missing = missing.zip(damage.events).map(|(all, more)| all.saturating_add(more));
-        }
-    }
-    Ok(missing)
+/// How many events are missing because of it. `None`: nobody knows. What is torn comes again, and what is repeated was
+/// there before.
+fn missing_in(damage: &Damage) -> Option<u64> {
+    if damage.is_torn() || damage.is_repeated() { Some(0) } else { damage.events }
 }
 
 fn next_damage(reader: &mut Reader<File>) -> io::Result<Option<Damage>> {

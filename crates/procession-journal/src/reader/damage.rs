@@ -36,6 +36,11 @@ impl Damage {
         self.why == why::MISSING
     }
 
+    /// Whether it is a part of a checkpoint, and those before it were not read.
+    pub(crate) fn lacks_parts(&self) -> bool {
+        self.why == why::NO_PART
+    }
+
     /// Whether it is a block that was read before, or came too late: nothing is missing for its sake.
     pub fn is_repeated(&self) -> bool {
         self.why == why::REPEATED

@@ -48,11 +48,14 @@ impl Seek for Growing<'_> {
 
 /// Reads with `walk` while the file grows from each of `lengths` on after any number of calls, until that is more than
 /// there are.
-fn at_any_moment(whole: &[u8], lengths: &[usize], walk: impl Fn(&mut Reader<Growing<'_>>, &str)) {
+/// The result of `walk` is how far it came.
+fn at_any_moment(whole: &[u8], lengths: &[usize], walk: impl Fn(&mut Reader<Growing<'_>>, &str) -> u64) {
     for length in lengths {
         for calls in 0.. {
             let mut reader = Reader::new(Growing::new(whole, *length, calls)).unwrap();
-            walk(&mut reader, &format!("{length} of {} bytes, {calls} calls", whole.len()));
+            let case = format!("{length} of {} bytes, {calls} calls", whole.len());
+            let end = walk(&mut reader, &case);
+            assert!(calls > 0 || end == whole.len() as u64, "{case}: it was whole from the first call on");
             if !reader.into_inner().has_grown() {
                 break;
             }
@@ -88,6 +91,7 @@ fn what_is_finished_while_one_looks_is_not_damaged() {
             assert_eq!(block.offset, end, "{case}");
             end += block.bytes;
         }
+        end
     });
 }
 
@@ -100,6 +104,7 @@ fn headers_are_not_left_out_while_the_file_grows() {
             assert_eq!(header.offset, end, "{case}");
             end += header.bytes;
         }
+        end
     });
 }
 
@@ -120,5 +125,6 @@ fn what_is_passed_over_while_the_file_grows_is_whole_too() {
             }
             end += header.bytes;
         }
+        end
     });
 }

@@ -137,8 +137,7 @@ impl EbpfSource {
         Ok(any)
     }
 
-    /// Reports as lost what a ring held that was given up. Nothing in the order shows it: the next records have the
-    /// next numbers.
+    /// Reports as lost what a ring held that was given up: the kernel's own counts of losses do not have it.
     fn tell_given_up(&mut self, sink: Sink<'_>) -> Result<(), SourceError> {
         let given_up = self.ring.broken();
         if given_up == self.accounted {
@@ -362,10 +361,8 @@ impl Source for EbpfSource {
         {
             self.reader.pass_over(position, record);
         }
-        if self.ring.position() != mark.position {
-            // It is held up, or was given up: what lies ahead was read up to the mark nevertheless.
-            self.reader.read = mark.read;
-        }
+        // What an open saw is no count of what was read, if a record was held up meanwhile or all were writing.
+        self.reader.read = mark.read;
         self.reader.continue_from(Losses::from(mark.base, mark.reported));
         Ok(Resumed::Continued)
     }
@@ -419,7 +416,10 @@ impl Source for EbpfSource {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.drain_to_end(sink)?;
-        if !self.raw.is_pinned() && self.ring.position() < self.ring.produced() {
+        if self.raw.is_pinned() {
+            self.tell_given_up(sink)?;
+        } else {
+            // Nobody writes any more, and nobody reads on: what was not read is lost.
             self.reader.tell_unread(&self.raw.stats()?, sink);
         }
         self.reader.report_losses(&self.raw, clock::now(), sink)

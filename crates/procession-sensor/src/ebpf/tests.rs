@@ -225,14 +225,26 @@ fn looks_unfinished(source: &mut EbpfSource, told: &mut Told) -> u64 {
 /// and what it had not.
 #[test]
 fn what_a_ring_holds_that_is_never_complete_is_lost_but_for_what_was_read() {
+    for is_held_up in [false, true] {
+        check_take_over(is_held_up);
+    }
+}
+
+/// `is_held_up`: the predecessor could read no further either.
+fn check_take_over(is_held_up: bool) {
     let Some(pins) = Pins::new() else { return };
     detach_all(&pins.0).unwrap();
     let mut before = EbpfSource::open(pins.config(1 << 20)).unwrap();
     before.keep();
     let mut told = Told::default();
     let place = looks_unfinished(&mut before, &mut told);
-    told.poll_until_balanced(&mut before);
-    let bookmark = before.bookmark();
+    let bookmark = if is_held_up {
+        before.ring.go_to(usize::try_from(place).unwrap());
+        before.bookmark()
+    } else {
+        told.poll_until_balanced(&mut before);
+        before.bookmark()
+    };
     before.ring.give_up_to(usize::try_from(place).unwrap());
     drop(before);
     run_true();
