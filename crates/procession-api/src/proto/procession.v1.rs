@@ -250,7 +250,8 @@ pub struct GetLedgerResponse {
     /// Between the table and the readers of events.
     #[prost(uint64, tag = "6")]
     pub dropped_before_readers: u64,
-    /// One for each reader that there is: streams of clients, the export.
+    /// One for each reader that there is: streams of clients, the export; and one for all of a kind that lost events
+    /// and have gone.
     #[prost(message, repeated, tag = "7")]
     pub readers: ::prost::alloc::vec::Vec<ReaderAccount>,
     /// What uses the memory of the table.
@@ -322,7 +323,7 @@ pub struct Account {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReaderAccount {
-    /// What it is, such as `grpc` or `export`.
+    /// What it is, such as `grpc` or `export`; `grpc (gone)` for those that have gone.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
