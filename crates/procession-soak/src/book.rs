@@ -137,6 +137,10 @@ impl Book {
             self.faults.add(|| format!("{token}: no such image was planned"));
             return;
         };
+        if self.tells_twice && image.has_pids && number_in(process, "pid=") != process.pid {
+            // After a kill all that runs is told again, those too that run what they were forked with.
+            return;
+        }
         let bit = 1 << token.image;
         if open.images[token.life] & bit != 0 {
             self.twice(is_found).add(|| format!("{token}: its exec is told twice ({})", process.flags));
@@ -155,8 +159,9 @@ impl Book {
         let wrong = wrong_program(&self.actor, token, image, process)
             .or_else(|| wrong_owner(token, image, process).filter(|_| is_of_parent));
         if let Some(complaint) = wrong {
-            // What is found may show no more than its beginning.
-            let complaints = if is_found { &mut self.deviations } else { &mut self.faults };
+            // What is found may show no more than its beginning, and arguments have less room than events.
+            let may_be_cut = is_found || process.flags.contains("truncArgs");
+            let complaints = if may_be_cut { &mut self.deviations } else { &mut self.faults };
             complaints.add(|| complaint);
         }
         if let Some(complaint) = wrong_parent(open, token, process, event.parent.as_ref()) {
@@ -203,7 +208,10 @@ impl Book {
         }
         let planned = told_outcome(&open.plan, life);
         if planned != outcome {
-            self.faults
+            // So the API tells of who was looked for and is gone: nobody knows how.
+            let may_be_gone = outcome == Outcome::Code(0);
+            let complaints = if may_be_gone { &mut self.deviations } else { &mut self.faults };
+            complaints
                 .add(|| format!("{token}: life {life} ended with {planned:?}, and {outcome:?} is told"));
         }
         if open.images[life].count_ones() as usize != open.plan.lives[life].images.len() {
