@@ -124,7 +124,7 @@ fn tell_of(exported: &Exported, directory: &Path) {
     journal::tell_unreadable(
         &exported.damage,
         |(path, damage)| journal::unreadable(path, damage),
-        |(_, damage)| journal::missing_in(damage),
+        |(_, damage)| damage.missing(),
     );
     journal::tell_left_out(exported.left_out);
     if let Some(passed_over) = passed_over(exported.unreadable) {

@@ -169,7 +169,7 @@ fn not_then(path: &Path, error: JournalError) -> anyhow::Error {
 pub(crate) fn tell_damage(path: &Path, damage: &[Damage]) {
     // What is being written is torn at its end, and nothing is missing.
     let parts: Vec<_> = damage.iter().filter(|part| !part.is_torn()).collect();
-    tell_unreadable(&parts, |part| unreadable(path, part), |part| missing_in(part));
+    tell_unreadable(&parts, |part| unreadable(path, part), |part| part.missing());
 }
 
 /// Places that are told of one by one.
@@ -195,11 +195,6 @@ pub(crate) fn tell_unreadable<T>(
         summary::count(rest.len() as u64, "more place", "more places"),
         summary::count(missing, "event", "events"),
     ));
-}
-
-/// How many events are missing because of it, as far as is known.
-pub(crate) fn missing_in(part: &Damage) -> Option<u64> {
-    if part.is_repeated() { Some(0) } else { part.events }
 }
 
 /// `4096 bytes at 128 of FILE cannot be read (why): up to 12 events are missing`.

@@ -64,11 +64,7 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     let unreadable = performance.files.into_iter().chain(performance.unread);
     let unreadable: Vec<_> = unreadable.filter(|part| !part.comes_again()).collect();
-    journal::tell_unreadable(
-        &unreadable,
-        |part| unread(args, part),
-        |part| journal::missing_in(&part.damage),
-    );
+    journal::tell_unreadable(&unreadable, |part| unread(args, part), |part| part.damage.missing());
     Ok(ExitCode::SUCCESS)
 }
 

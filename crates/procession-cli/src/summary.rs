@@ -104,8 +104,8 @@ impl Missing {
     /// be told of once more, as a hole between its neighbours: so it is at most as many.
     pub(crate) fn of<'u>(unread: impl IntoIterator<Item = &'u Unread>, passed_over: u64) -> Self {
         let none = Self { passed_over, ..Self::default() };
-        let parts = unread.into_iter().filter(|part| !part.damage.is_repeated() && !part.comes_again());
-        parts.fold(none, |missing, part| match part.damage.events {
+        let parts = unread.into_iter().filter(|part| !part.comes_again());
+        parts.fold(none, |missing, part| match part.damage.missing() {
             Some(events) => Self { events: missing.events.saturating_add(events), ..missing },
             // The last bytes of what is being written.
             None => Self { is_unknown: missing.is_unknown || !part.damage.is_torn(), ..missing },

@@ -184,10 +184,9 @@ pub(crate) fn damage_of(path: &Path) -> Option<Damage> {
     Some(Damage { bytes, events, ..first })
 }
 
-/// How many events are missing because of it. `None`: nobody knows. What is torn comes again, and what is repeated was
-/// there before.
+/// How many events are missing for its sake, where what is torn comes again. `None`: nobody knows.
 fn missing_in(damage: &Damage) -> Option<u64> {
-    if damage.is_torn() || damage.is_repeated() { Some(0) } else { damage.events }
+    if damage.is_torn() { Some(0) } else { damage.missing() }
 }
 
 fn next_damage(reader: &mut Reader<File>) -> io::Result<Option<Damage>> {

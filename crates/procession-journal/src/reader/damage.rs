@@ -30,12 +30,6 @@ impl Damage {
         self.why == why::NEWER
     }
 
-    /// Whether nothing is there that could not be read, but something should be. If it should have been in another file,
-    /// it may be in one that cannot be read.
-    pub fn is_hole(&self) -> bool {
-        self.why == why::MISSING
-    }
-
     /// Whether it is a part of a checkpoint, and those before it were not read.
     pub(crate) fn lacks_parts(&self) -> bool {
         self.why == why::NO_PART
@@ -44,6 +38,11 @@ impl Damage {
     /// Whether it is a block that was read before, or came too late: nothing is missing for its sake.
     pub fn is_repeated(&self) -> bool {
         self.why == why::REPEATED
+    }
+
+    /// How many events are missing for its sake: those that were in it, unless it is repeated. `None`: nobody knows.
+    pub fn missing(&self) -> Option<u64> {
+        if self.is_repeated() { Some(0) } else { self.events }
     }
 }
 
